@@ -1,0 +1,322 @@
+"""Data access for one entity: Kong's semantics of insert, upsert, update and delete over any strategy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from marshmallow import ValidationError
+
+from kong_gevent.db import paging, rows
+from kong_gevent.db.cascade import Deletion
+from kong_gevent.db.catalogue import Entity
+from kong_gevent.db.references import Resolver
+from kong_gevent.db.strategies.base import (
+    Change,
+    CommitRefused,
+    Duplicate,
+    Exists,
+    MissingParent,
+    Operation,
+    Put,
+    Referenced,
+    Row,
+    Stale,
+)
+from kong_gevent.errors import (
+    DaoError,
+    DatabaseError,
+    EntityNotFound,
+    ForeignKeyViolation,
+    InvalidOffset,
+    InvalidPrimaryKey,
+    InvalidUnique,
+    PrimaryKeyViolation,
+    UniqueViolation,
+    key_text,
+)
+from kong_gevent.schema import Errors, fields, merge, violation
+from kong_gevent.schema.messages import leaf
+from kong_gevent.schema.record import Record
+from kong_gevent.schema.rules import is_uuid
+
+if TYPE_CHECKING:
+    from kong_gevent.db.store import Store
+
+T = TypeVar("T")
+Values = dict[str, Any]
+ATTEMPTS = 20
+"""Tries of a write that another writer's change of the same entity keeps overtaking."""
+
+_TTL = fields.Ttl()
+
+
+class DAO:
+    """Access to the entities of one kind.
+
+    Entities are plain dicts in the shape of the Admin API: every field is there, null when unset, references are
+    `{"id": …}` or None. Errors are the coded ones of `kong_gevent.errors`. Calls never block the hub.
+    """
+
+    def __init__(self, store: Store, entity: Entity) -> None:
+        self.entity = entity
+        self._store = store
+        self._strategy = store.strategy
+        self._resolver = Resolver(store, entity)
+
+    # Reading
+
+    def select(self, pk: str) -> Values | None:
+        """The entity with this id, or None. Raises `InvalidPrimaryKey` if the id is no UUID."""
+        row = self._strategy.read(self.entity.name, self._primary_key(pk))
+        return rows.show(self.entity, row) if row else None
+
+    def select_by(self, field: str, value: Any) -> Values | None:
+        """The entity with this unique value, or None. Raises `InvalidUnique` if the value breaks the field's rules."""
+        row = self._find(field, value)
+        return rows.show(self.entity, row) if row else None
+
+    def page(
+        self,
+        size: Any = None,
+        offset: str | None = None,
+        tags: Any = None,
+        tags_mode: str = "and",
+        parent: tuple[str, str] | None = None,
+    ) -> tuple[list[Values], str | None]:
+        """One page in the order of the ids, and the token of the next one (None: this was the last).
+
+        `tags`: a list, or the text of a filter (`a,b` or `a/b`); `parent`: (foreign field, id). Raises `InvalidSize`,
+        `InvalidOffset`, `InvalidOptions`.
+        """
+        wanted = paging.check_size(size)
+        if isinstance(tags, str) and self.entity.has_tags:
+            tags, tags_mode = paging.parse_tags(tags)
+        after = None
+        if offset is not None:
+            (after,) = paging.decode_offset(offset)
+            if not is_uuid(after):
+                raise InvalidOffset(f"'{offset}' is not a valid offset: bad json encoding")
+        found = self._page(after, wanted + 1, tags if self.entity.has_tags else None, tags_mode, parent)
+        following = paging.encode_offset([found[wanted - 1].id]) if len(found) > wanted else None
+        return [rows.show(self.entity, row) for row in found[:wanted]], following
+
+    def each(self, size: int = 1000, parent: tuple[str, str] | None = None) -> Iterator[Values]:
+        """All entities in the order of the ids, read page by page."""
+        after: str | None = None
+        while True:
+            found = self._page(after, size, None, "and", parent)
+            for row in found:
+                yield rows.show(self.entity, row)
+            if len(found) < size:
+                return
+            after = found[-1].id
+
+    def count(self) -> int:
+        """Number of entities."""
+        return self._strategy.count(self.entity.name)
+
+    # Writing
+
+    def validate_insert(self, entity: Mapping[str, Any]) -> Values:
+        """What `insert` would store, without looking at other entities. Raises `SchemaViolation`."""
+        values, ttl_errors = self._take_ttl(dict(entity))[0::2]
+        return self._validated({**values, "updated_at": None}, ttl_errors)
+
+    def insert(self, entity: Mapping[str, Any], ttl: float | None = None) -> Values:
+        """Store a new entity; the answer has defaults and generated values. `ttl`: seconds to live (ttl entities)."""
+        values, expires, errors = self._take_ttl(dict(entity), ttl)
+        values = self._prepared(self._resolver.resolve(self._stamped(values)), None)
+        stored = self._validated(values, errors)
+        return self._write(stored, None, expires)
+
+    def upsert(self, pk: str, entity: Mapping[str, Any], ttl: float | None = None) -> Values:
+        """Replace an entity as a whole, or create it under this id."""
+        key = self._primary_key(pk)
+        return self._retry(lambda: self._replace(key, self._strategy.read(self.entity.name, key), entity, ttl))
+
+    def upsert_by(self, field: str, value: Any, entity: Mapping[str, Any], ttl: float | None = None) -> Values:
+        """Replace the entity that holds a unique value (its id stays), or create one with that value."""
+
+        def attempt() -> Values:
+            row = self._find(field, value)
+            # A given id cannot count: the path decides which entity is meant.
+            values = {**entity, field: value}
+            values.pop("id", None)
+            return self._replace(row.id if row else None, row, values, ttl)
+
+        return self._retry(attempt)
+
+    def update(self, pk: str, partial: Mapping[str, Any], ttl: float | None = None) -> Values:
+        """Merge a partial entity into the stored one. Raises `EntityNotFound`."""
+        key = self._primary_key(pk)
+        return self._retry(lambda: self._amend(self._strategy.read(self.entity.name, key), {"id": key}, partial, ttl))
+
+    def update_by(self, field: str, value: Any, partial: Mapping[str, Any], ttl: float | None = None) -> Values:
+        """Like `update`, for the entity that holds a unique value."""
+        return self._retry(lambda: self._amend(self._find(field, value), {field: value}, partial, ttl))
+
+    def delete(self, pk: str) -> bool:
+        """Delete an entity with what depends on it; False if there was none.
+
+        Raises `ForeignKeyViolation` while entities refer to it that neither go with it nor can do without it.
+        """
+        key = self._primary_key(pk)
+        return self._retry(lambda: self._remove(self._strategy.read(self.entity.name, key)))
+
+    def delete_by(self, field: str, value: Any) -> bool:
+        """Like `delete`, for the entity that holds a unique value."""
+        return self._retry(lambda: self._remove(self._find(field, value)))
+
+    # How
+
+    def _primary_key(self, pk: Any) -> str:
+        if not is_uuid(pk):
+            fault = {"id": "expected a valid UUID"}
+            raise InvalidPrimaryKey(f"invalid primary key: '{key_text(fault)}'", fields=fault)
+        return str(pk).lower()
+
+    def _find(self, field: str, value: Any) -> Row | None:
+        rule = self.entity.fields.get(field)
+        if rule is None or field not in self.entity.keys:
+            raise ValueError(f"{self.entity.name} cannot be found by {field}")
+        try:
+            rule.deserialize(value)
+        except ValidationError as error:
+            raise InvalidUnique(field, str(leaf(error))) from None
+        return self._strategy.find(self.entity.name, field, rows.unique_value(value))
+
+    def _page(
+        self, after: str | None, size: int, tags: Any, tags_mode: str, parent: tuple[str, str] | None
+    ) -> list[Row]:
+        name = self.entity.name
+        if parent is None:
+            return self._strategy.page(name, after, size, tags or (), tags_mode != "or")
+        field, key = parent
+        return self._strategy.children((self.entity.foreign[field].reference, key.lower()), name, field, after, size)
+
+    def _take_ttl(self, values: Values, ttl: float | None = None) -> tuple[Values, float | None, Errors]:
+        """The entity without `ttl`, when it is to expire, and what is wrong with the number."""
+        if not self.entity.ttl:
+            return values, None, {}
+        given = values.pop("ttl", ttl) if "ttl" in values else ttl
+        try:
+            seconds = _TTL.deserialize(given)
+        except ValidationError as error:
+            return values, None, {"ttl": leaf(error)}
+        return values, time.time() + seconds if seconds else None, {}
+
+    def _stamped(self, values: Values) -> Values:
+        """With the times of a new or wholly replaced entity; clients may only choose `created_at`."""
+        now = int(time.time())
+        if "created_at" in self.entity.fields and values.get("created_at") is None:
+            values["created_at"] = now
+        if self.entity.has_updated_at:
+            values["updated_at"] = now
+        return values
+
+    def _prepared(self, values: Values, stored: Values | None) -> Values:
+        return self.entity.prepare(values, stored) if self.entity.prepare else values
+
+    def _validated(self, values: Mapping[str, Any], early: Errors, *, updating: bool = False) -> Values:
+        stored, errors = self.entity.schema.run(values, updating=updating)
+        errors = {**errors, **early}
+        if errors:
+            raise violation(errors)
+        stored["id"] = stored["id"].lower()
+        return stored
+
+    def _replace(self, key: str | None, row: Row | None, entity: Mapping[str, Any], ttl: float | None) -> Values:
+        values, expires, errors = self._take_ttl(dict(entity), ttl)
+        if key is not None:
+            values["id"] = key
+        values = self._prepared(self._resolver.resolve(self._stamped(values)), None)
+        return self._write(self._validated(values, errors), row, expires)
+
+    def _amend(self, row: Row | None, key: Mapping[str, Any], partial: Mapping[str, Any], ttl: float | None) -> Values:
+        if row is None:
+            wording = "primary key " if "id" in key else ""
+            raise EntityNotFound(f"could not find the entity with {wording}'{key_text(key)}'", fields=dict(key))
+        stored = rows.decode(self.entity, row)
+        has_ttl = "ttl" in partial or ttl is not None
+        patch, expires, errors = self._take_ttl(dict(partial), ttl)
+        for name in ("id", "updated_at"):
+            patch.pop(name, None)
+        if patch.get("created_at", 0) is None:
+            del patch["created_at"]
+        patch = self._resolver.resolve(patch)
+        merged, early = self._merged(stored, patch)
+        merged = self._prepared(merged, stored)
+        if self.entity.has_updated_at:
+            merged["updated_at"] = int(time.time())
+        entity = self._validated(merged, {**early, **errors, **self._immutable(stored, patch)}, updating=True)
+        return self._write(entity, row, expires if has_ttl else row.expires)
+
+    def _merged(self, stored: Values, patch: Values) -> tuple[Values, Errors]:
+        variant = self.entity.schema.variant({**stored, **patch})
+        if not isinstance(variant, Record):
+            return {**stored, **patch}, {}
+        expanded, errors = variant.expand(patch)
+        return merge(stored, expanded, variant.shape), errors
+
+    def _immutable(self, stored: Values, patch: Values) -> Errors:
+        return {
+            name: "immutable field cannot be updated"
+            for name, field in self.entity.fields.items()
+            if field.attributes.get("immutable") and name in patch and patch[name] != stored[name]
+        }
+
+    def _write(self, entity: Values, row: Row | None, expires: float | None) -> Values:
+        kind = self.entity
+        if kind.check:
+            errors = kind.check(entity, self._store.reader)
+            if errors:
+                raise violation(errors)
+        old = rows.cache_keys(kind, rows.decode(kind, row)) if row else []
+        keys = tuple(dict.fromkeys([*old, *rows.cache_keys(kind, entity)]))
+        version = row.version if row else None
+        put = Put(kind.name, entity["id"], rows.encode(entity), rows.index_of(kind, entity), version, expires)
+        self._commit([put], [Change(kind.name, put.id, "update" if row else "create", keys)], entity)
+        return rows.show(kind, Row(put.kind, put.id, put.body, 0, expires))
+
+    def _remove(self, row: Row | None) -> bool:
+        if row is None:
+            return False
+        deletion = Deletion(self._store, self.entity, row)
+        self._commit(deletion.operations, deletion.changes, {"id": row.id})
+        return True
+
+    def _commit(self, operations: list[Operation], changes: list[Change], entity: Mapping[str, Any]) -> None:
+        try:
+            self._strategy.commit(operations, changes, self._store.origin)
+        except Stale:
+            raise
+        except CommitRefused as refusal:
+            raise self._coded(refusal, entity) from None
+
+    def _coded(self, refusal: CommitRefused, entity: Mapping[str, Any]) -> DaoError | CommitRefused:
+        if isinstance(refusal, Exists):
+            key: Mapping[str, Any] = {"id": refusal.id}
+            return PrimaryKeyViolation(f"primary key violation on key '{key_text(key)}'", fields=key)
+        if isinstance(refusal, Duplicate):
+            key = {name: entity[name] for name in refusal.field.split(",")}
+            return UniqueViolation(f"UNIQUE violation detected on '{key_text(key)}'", fields=key)
+        if isinstance(refusal, MissingParent):
+            key = {"id": refusal.parent_id}
+            text = f"the foreign key '{key_text(key)}' does not reference an existing '{refusal.parent_kind}' entity."
+            return ForeignKeyViolation(text, fields={refusal.field: key})
+        if isinstance(refusal, Referenced):
+            return Stale(refusal.kind, refusal.id)  # a child came in between: look at the children again
+        return DatabaseError(str(refusal))
+
+    def _retry(self, attempt: Callable[[], T]) -> T:
+        for _ in range(ATTEMPTS):
+            try:
+                return attempt()
+            except Stale:
+                continue
+            except PrimaryKeyViolation:
+                # Between reading "not there" and writing, another writer created it: now it is an update.
+                continue
+        raise DatabaseError(f"an entity of {self.entity.name} changed too often while it was written")

@@ -1,0 +1,113 @@
+"""The open store: catalogue, data access, events and migrations of one datastore."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from kong_gevent.db import rows
+from kong_gevent.db.catalogue import Catalogue, Entity, build
+from kong_gevent.db.dao import DAO
+from kong_gevent.db.migrations import Migrations
+from kong_gevent.db.strategies.base import Event, Strategy
+from kong_gevent.db.strategies.memory import MemoryStrategy
+from kong_gevent.db.strategies.sqlite import SqliteStrategy
+from kong_gevent.db.tags import TagsDAO
+from kong_gevent.errors import ConfigurationError, DatabaseError, Overloaded
+
+
+class Store:
+    """One datastore with everything this build knows about its content.
+
+    `catalogue`: entity name → description; `daos` / `dao(name)`; `tags`: the read-only list of tags; `migrations`;
+    `origin`: the node id that events carry (set by the node).
+    """
+
+    def __init__(self, strategy: Strategy, catalogue: Catalogue, origin: str = "") -> None:
+        self.strategy = strategy
+        self.catalogue = catalogue
+        self.origin = origin
+        self.migrations = Migrations(strategy)
+        self.reader = StoreReader(self)
+        self.daos: dict[str, DAO] = {name: DAO(self, entity) for name, entity in catalogue.items()}
+        self.tags = TagsDAO(strategy)
+
+    def dao(self, name: str) -> DAO:
+        """Data access for an entity. Raises `KeyError` for an unknown one."""
+        return self.daos[name]
+
+    @property
+    def needs_bootstrap(self) -> bool:
+        """Whether the store has no tables yet."""
+        return self.migrations.state().needs_bootstrap
+
+    def connect(self) -> None:
+        """Open the store and check that its schema is the one of this version.
+
+        Raises `MigrationError` (what to run) or `StoreUnavailable`. A memory store makes its tables itself.
+        """
+        if self.strategy.name == MemoryStrategy.name and self.needs_bootstrap:
+            self.migrations.bootstrap()
+        self.migrations.check()
+        self.strategy.connect()
+
+    def close(self) -> None:
+        """Release connections of this process."""
+        self.strategy.close()
+
+    def reachable(self) -> bool:
+        """Whether the store answers now."""
+        try:
+            self.strategy.ping()
+        except (DatabaseError, Overloaded):
+            return False
+        return True
+
+    def events_after(self, cursor: int, limit: int = 1000) -> list[Event]:
+        """Events later than a cursor, in the order of the commits.
+
+        Raises `EventsLost` when some are gone (or the store is another one): take `last_event_id`, then reload all.
+        """
+        return self.strategy.events_after(cursor, limit)
+
+    def last_event_id(self) -> int:
+        """Id of the newest event; 0 before the first."""
+        return self.strategy.event_range()[1]
+
+    def oldest_event_id(self) -> int:
+        """Id of the oldest event that is kept; one more than the newest when none is."""
+        return self.strategy.event_range()[0]
+
+
+class StoreReader:
+    """The read side for cross-entity checks: entities as they are stored."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def get(self, entity: str, key: str) -> dict[str, Any] | None:
+        """An entity by id."""
+        row = self._store.strategy.read(entity, key)
+        return rows.decode(self._store.catalogue[entity], row) if row else None
+
+    def children(self, entity: str, field: str, parent_id: str) -> Iterator[dict[str, Any]]:
+        """Entities whose foreign field refers to a parent."""
+        return self._store.dao(entity).each(100, parent=(field, parent_id))
+
+
+def open_store(settings: Any, plugin_schemas: Mapping[str, Any], extra: Iterable[Entity] = ()) -> Store:
+    """The store that the settings name (`database`, `sqlite_path`, `prefix`); nothing is opened before it is used.
+
+    `plugin_schemas`: plugin name → object with `config`, `forbidden_scopes`, `protocols`, `protocols_allowed`. Raises
+    `ConfigurationError` for a datastore that this build lacks.
+    """
+    strategy: Strategy
+    if settings.database == "sqlite":
+        path = getattr(settings, "sqlite_path", None) or "kong.sqlite3"
+        strategy = SqliteStrategy(os.path.join(settings.prefix, path))
+    elif settings.database == "memory":
+        strategy = MemoryStrategy()
+    else:
+        raise ConfigurationError(f"database: '{settings.database}' is not available in this build yet")
+    return Store(strategy, build(plugin_schemas, extra))

@@ -1,0 +1,408 @@
+"""The types of Kong's schemas as Marshmallow fields: what JSON each takes, its texts, its null and default rules."""
+
+from __future__ import annotations
+
+import copy
+import secrets
+import string
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import marshmallow
+from marshmallow import ValidationError
+
+from kong_gevent.schema.messages import REQUIRED, Errors, leaf
+from kong_gevent.schema.rules import BUILDERS, Rule, compile_rules, is_uuid
+
+if TYPE_CHECKING:
+    from kong_gevent.schema.record import Record as RecordSchema
+
+UNSET: Any = marshmallow.missing
+FLAGS = ("auto", "unique", "unique_across_ws", "immutable", "abstract", "transient", "referenceable", "encrypted")
+NOTES = ("description", "examples", "deprecation", "reference", "on_delete", "err", "indexes", "namespace", "inline")
+MAX_EXACT = 2**53
+"""Greatest integer that every JSON reader keeps exactly."""
+_ALPHABET = string.ascii_letters + string.digits
+
+
+def random_string() -> str:
+    """32 random letters and digits, what Kong gives to keys and secrets that nobody chose."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(32))
+
+
+def is_reference(value: object) -> bool:
+    """Whether a value is a vault reference, `{vault://…}`."""
+    return isinstance(value, str) and value.startswith("{vault://") and value.endswith("}")
+
+
+class Field(marshmallow.fields.Field[Any]):
+    """Base of all types. `attributes` are Kong's, in the order of the `/schemas` document.
+
+    Raises `TypeError` for an attribute that Kong's schemas do not have.
+    """
+
+    type_name: ClassVar[str] = ""
+    type_error: ClassVar[str] = ""
+    built_in: ClassVar[Mapping[str, Any]] = {}
+    """Attributes that the type itself sets; an instance may override them."""
+
+    def __init__(
+        self,
+        *,
+        required: bool | None = None,
+        load_default: Any = UNSET,
+        validate: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+        **attributes: Any,
+    ) -> None:
+        merged = {**self.built_in, **attributes}
+        unknown = [name for name in merged if name not in BUILDERS and name not in FLAGS and name not in NOTES]
+        if unknown:
+            raise TypeError(f"{type(self).__name__} does not know {', '.join(unknown)}")
+        if required is None:
+            required = bool(merged.pop("required", False))
+        notes = dict(metadata or {})
+        self.wanted = required
+        self.default = load_default
+        self.attributes: dict[str, Any] = {"type": self.type_name, **notes, **merged}
+        if required:
+            self.attributes["required"] = True
+        if load_default is not UNSET:
+            self.attributes["default"] = load_default
+        self.rules: tuple[Rule, ...] = compile_rules(merged)
+        self.must_be_null = "eq" in merged and merged["eq"] is None
+        self.auto = bool(merged.get("auto"))
+        self.referenceable = bool(merged.get("referenceable"))
+        self.error_text: str | None = merged.get("err")
+        super().__init__(
+            load_default=None if load_default is UNSET and not required else load_default,
+            required=required and load_default is UNSET and not self.auto,
+            allow_none=not required,
+            validate=validate,
+            metadata=notes,
+        )
+
+    def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
+        """The value to store; raises `ValidationError` with a text or a tree."""
+        if value is UNSET:
+            if self.auto:
+                return self.generate()
+            if self.default is UNSET:
+                if self.wanted:
+                    raise ValidationError(REQUIRED)
+                return None
+            return self.initial()
+        if value is None:
+            return self.null()
+        if self.referenceable and is_reference(value):
+            return value
+        if self.must_be_null:
+            raise ValidationError(self.error_text or "value must be null")
+        value = self.convert(value)
+        for rule in self.rules:
+            error = rule(value)
+            if error:
+                raise ValidationError(self.error_text or error)
+        if self.validators:
+            self._validate(value)
+        return value
+
+    def initial(self) -> Any:
+        """The default, or null; what an entity shows that was stored before the field existed."""
+        return None if self.default is UNSET else copy.deepcopy(self.default)
+
+    def null(self) -> Any:
+        """What an explicit null means here."""
+        if self.auto:
+            return self.generate()
+        if self.wanted:
+            raise ValidationError(REQUIRED)
+        if self.attributes.get("eq") is not None:
+            raise ValidationError(self.error_text or f"value must be {self.attributes['eq']}")
+        return None
+
+    def generate(self) -> Any:
+        """The value of an `auto` field that was not given."""
+        raise NotImplementedError(f"{type(self).__name__} has no automatic value")
+
+    def convert(self, value: Any) -> Any:
+        """Check the JSON type; returns the value in its stored form, raises `ValidationError`."""
+        return value
+
+    def infer(self, value: Any) -> Any:
+        """Give a value from a form its type where that is possible; anything else is left for validation to refuse."""
+        return value
+
+    def copy_with(self, **changes: Any) -> Field:
+        """The same field with other attributes (Kong's per-type overrides of a field)."""
+        twin = copy.copy(self)
+        attributes = {**self.attributes, **changes}
+        for name in ("type", "required", "default", *self.metadata):
+            attributes.pop(name, None)
+        wanted = changes.pop("required", self.wanted)
+        default = changes.pop("load_default", self.default)
+        attributes.pop("load_default", None)
+        Field.__init__(twin, required=wanted, load_default=default, metadata=self.metadata, **attributes)
+        return twin
+
+
+class String(Field):
+    """Text; empty is refused unless `len_min=0`."""
+
+    type_name = "string"
+    type_error = "expected a string"
+    built_in: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if "len_min" not in self.attributes and "len_eq" not in self.attributes:
+            self.rules = compile_rules({**self.attributes, "len_min": 1})
+
+    def convert(self, value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValidationError(self.type_error)
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                position = len(value[: error.start].encode()) + 1
+                text = f"invalid utf-8 character sequence detected at position {position}"
+                raise ValidationError(text) from None
+        return value
+
+    def copy_with(self, **changes: Any) -> Field:
+        twin = super().copy_with(**changes)
+        if "len_min" not in twin.attributes and "len_eq" not in twin.attributes:
+            twin.rules = compile_rules({**twin.attributes, "len_min": 1})
+        return twin
+
+    def generate(self) -> str:
+        return str(uuid.uuid4()) if self.attributes.get("uuid") else random_string()
+
+
+class Number(Field):
+    """A JSON number; integral fractions become integers, infinities are refused."""
+
+    type_name = "number"
+    type_error = "expected a number"
+
+    def convert(self, value: Any) -> int | float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValidationError(self.type_error)
+        if isinstance(value, int):
+            return value if -MAX_EXACT <= value <= MAX_EXACT else self._large(value)
+        if value != value or value in (float("inf"), float("-inf")):
+            raise ValidationError(self.type_error)
+        return int(value) if value.is_integer() and abs(value) <= MAX_EXACT else value
+
+    def _large(self, value: int) -> float:
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValidationError(self.type_error) from None
+
+    def generate(self) -> int | float:
+        return round(time.time(), 3)
+
+    def infer(self, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ValueError:
+            return value
+
+    @staticmethod
+    def _parse(text: str) -> int | float:
+        if "_" in text:
+            raise ValueError(text)
+        try:
+            return int(text)
+        except ValueError:
+            return float(text)
+
+
+class Integer(Number):
+    """A number without fraction, exact in every JSON reader (up to 2^53)."""
+
+    type_name = "integer"
+    type_error = "expected an integer"
+
+    def convert(self, value: Any) -> int:
+        number = super().convert(value)
+        if not isinstance(number, int):
+            raise ValidationError(self.type_error)
+        return number
+
+    def generate(self) -> int:
+        return int(time.time())
+
+
+class Boolean(Field):
+    """`true` or `false`, no other spelling."""
+
+    type_name = "boolean"
+    type_error = "expected a boolean"
+
+    def convert(self, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError(self.type_error)
+        return value
+
+    def infer(self, value: Any) -> Any:
+        return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+class Array(Field):
+    """A list; order and duplicates are kept. Elements are checked before the collection's rules; none may be null."""
+
+    type_name = "array"
+    type_error = "expected an array"
+
+    def __init__(self, elements: Field, **options: Any) -> None:
+        self.elements = elements.copy_with(required=True) if not elements.wanted else elements
+        super().__init__(**options)
+
+    def convert(self, value: Any) -> list[Any]:
+        if isinstance(value, dict) and not value:
+            value = []  # Lua cannot tell {} from [], so Kong's clients may send either
+        if not isinstance(value, (list, tuple)):
+            raise ValidationError(self.type_error)
+        items: list[Any] = []
+        errors: Errors = {}
+        element = self.elements
+        for position, item in enumerate(self.distinct(value), 1):
+            try:
+                items.append(element.deserialize(item))
+            except ValidationError as error:
+                errors[position] = leaf(error)
+        if errors:
+            raise ValidationError(errors)
+        return items
+
+    def distinct(self, value: Any) -> Any:
+        """The elements that count."""
+        return value
+
+    def infer(self, value: Any) -> Any:
+        if value is None or (isinstance(value, dict) and value):
+            return value
+        return [self.elements.infer(item) for item in (value if isinstance(value, list) else [value])]
+
+
+class Set(Array):
+    """A list without duplicates: the first of equal elements is kept."""
+
+    type_name = "set"
+    type_error = "expected a set"
+
+    def distinct(self, value: Any) -> Any:
+        try:
+            return list({(type(item), item): item for item in value}.values())
+        except TypeError:
+            return [item for at, item in enumerate(value) if item not in value[:at]]
+
+
+class Map(Field):
+    """An object with free keys. The first wrong key or value is the error of the whole map."""
+
+    type_name = "map"
+    type_error = "expected a map"
+
+    def __init__(self, keys: Field | None = None, values: Field | None = None, **options: Any) -> None:
+        keys, values = keys or String(), values or String()
+        self.keys = keys if keys.wanted else keys.copy_with(required=True)
+        self.values = values if values.wanted else values.copy_with(required=True)
+        super().__init__(**options)
+
+    def convert(self, value: Any) -> dict[str, Any]:
+        if isinstance(value, list) and not value:
+            value = {}
+        if not isinstance(value, dict):
+            raise ValidationError(self.type_error)
+        return {self.keys.deserialize(key): self.values.deserialize(item) for key, item in value.items()}
+
+    def infer(self, value: Any) -> Any:
+        return {key: self.values.infer(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+class Record(Field):
+    """An object with known fields: a `Record` class, or a mapping of names to fields with optional `checks`."""
+
+    type_name = "record"
+    type_error = "expected a record"
+
+    def __init__(
+        self,
+        shape: type[RecordSchema] | Mapping[str, Any],
+        *,
+        required: bool = True,
+        checks: tuple[Any, ...] | list[Any] = (),
+        **options: Any,
+    ) -> None:
+        from kong_gevent.schema.record import Record as Base  # the two modules need each other
+
+        if isinstance(shape, Mapping):
+            shape = type("InlineRecord", (Base,), {**shape, "checks": list(checks)})
+        self.schema = shape()
+        super().__init__(required=required, **options)
+
+    def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
+        if value is UNSET and (self.wanted or self.default is not UNSET):
+            value = {} if self.default is UNSET else copy.deepcopy(self.default)
+        return super().deserialize(value, attr, data, **kwargs)
+
+    def initial(self) -> Any:
+        return super().initial() if self.default is not UNSET or not self.wanted else {}
+
+    def convert(self, value: Any) -> dict[str, Any]:
+        if isinstance(value, list) and not value:
+            value = {}
+        if not isinstance(value, dict):
+            raise ValidationError(self.type_error)
+        result, errors = self.schema.run(value)
+        if errors:
+            raise ValidationError(errors)
+        return result
+
+    def infer(self, value: Any) -> Any:
+        return self.schema.infer(value)
+
+
+class Foreign(Field):
+    """A reference to another entity, stored as `{"id": …}`.
+
+    `on_delete`: "restrict" (the parent stays), "cascade" (this one goes too) or "null" (the reference is cleared).
+    """
+
+    type_name = "foreign"
+    type_error = "expected a record"
+
+    def __init__(self, reference: str, *, on_delete: str = "restrict", **options: Any) -> None:
+        self.reference = reference
+        self.on_delete = on_delete
+        if on_delete != "restrict":
+            options["on_delete"] = on_delete
+        super().__init__(reference=reference, **options)
+
+    def convert(self, value: Any) -> dict[str, str]:
+        if not isinstance(value, dict):
+            raise ValidationError(self.type_error)
+        key = value.get("id")
+        if key is None:
+            raise ValidationError({"id": "missing primary key"})
+        if not is_uuid(key):
+            raise ValidationError({"id": "expected a valid UUID"})
+        return {"id": key.lower()}
+
+
+class Json(Field):
+    """Any JSON value."""
+
+    type_name = "json"
+
+
+Validator = Callable[[Any], str | None]
+"""A custom rule: takes the value, returns the text of the failure or None."""

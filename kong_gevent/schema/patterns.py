@@ -1,0 +1,89 @@
+"""Patterns: Lua patterns (Kong's schemas are written with them) and the regular expressions that users send.
+
+Users' expressions run on google-re2: matching time is linear in the input, so that no expression can hang a worker;
+look-around and back-references do not exist there, as in the regex engine behind Kong's default router.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import re2
+
+_CLASSES = {
+    "a": "A-Za-z",
+    "c": r"\x00-\x1f\x7f",
+    "d": "0-9",
+    "g": "!-~",
+    "l": "a-z",
+    "p": re.escape("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"),
+    "s": r" \t\n\r\f\v",
+    "u": "A-Z",
+    "w": "A-Za-z0-9",
+    "x": "A-Fa-f0-9",
+}
+
+
+@functools.cache
+def lua_pattern(pattern: str) -> re.Pattern[str]:
+    """Translate a Lua pattern (classes, sets, `-` repeats, anchors; no `%b`, `%f`, captures) to a Python one."""
+    out: list[str] = []
+    at, size, in_set, repeatable = 0, len(pattern), False, False
+    while at < size:
+        char = pattern[at]
+        if char == "%" and at + 1 < size:
+            at += 1
+            out.append(_escape(pattern[at], in_set))
+            repeatable = True
+        elif in_set:
+            if char == "]":
+                in_set, repeatable = False, True
+            out.append("\\" + char if char in "\\[&~|" else char)
+        elif char == "[":
+            negated = pattern[at + 1 : at + 2] == "^"
+            at += int(negated)
+            out.append("[^" if negated else "[")
+            in_set = True
+        elif char == "-" and repeatable:
+            out.append("*?")
+            repeatable = False
+        elif (char == "^" and at == 0) or char in "*+?.":
+            out.append(char)
+            repeatable = char == "."
+        elif char == "$" and at == size - 1:
+            out.append(r"\Z")
+        else:
+            out.append(re.escape(char))
+            repeatable = True
+        at += 1
+    return re.compile("".join(out), re.DOTALL)
+
+
+def _escape(char: str, in_set: bool) -> str:
+    lower = char.lower()
+    if char.isalpha() and lower in _CLASSES:
+        members = _CLASSES[lower]
+        if char.isupper():
+            return f"[^{members}]"
+        return members if in_set else f"[{members}]"
+    return re.escape(char)
+
+
+@functools.cache
+def _quiet() -> re2.Options:
+    options = re2.Options()
+    options.log_errors = False
+    return options
+
+
+def regex_error(pattern: str) -> str | None:
+    """Why the router's engine refuses an expression, or None."""
+    try:
+        re2.compile(pattern, options=_quiet())
+    except re2.error as error:
+        reason = error.args[0] if error.args else ""
+        return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+    except UnicodeEncodeError:
+        return "invalid utf-8"
+    return None
