@@ -1,0 +1,190 @@
+"""`migrations`: create, upgrade, show or empty the datastore, with Kong's sub-commands and exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import click
+
+from kong_gevent.cli.base import CONTEXT, Options, add_options, example
+from kong_gevent.cli.datastore import describe, migrations, require_lasting
+from kong_gevent.errors import LockHeld, MigrationError
+
+NEEDS_BOOTSTRAP, PENDING, NEW = 3, 4, 5
+"""Exit codes of `list`."""
+_QUESTION = "> Are you sure? This operation is irreversible. [y/n] "
+SUBCOMMANDS = ("bootstrap", "up", "finish", "list", "status", "reset")
+
+
+class Subcommands(click.Group):
+    """Names the sub-command that does not exist, as Kong does."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a sub-command."""
+        if args[0] not in SUBCOMMANDS:
+            raise click.ClickException(f"No such command for migrations: {args[0]}")
+        return super().resolve_command(ctx, args)
+
+
+@click.command(
+    "migrations",
+    cls=Subcommands,
+    invoke_without_command=True,
+    context_settings=CONTEXT,
+    epilog=example("kong-gevent migrations bootstrap", "kong-gevent migrations list -c kong.conf"),
+)
+@add_options()
+@click.pass_context
+def command(ctx: click.Context, options: Options) -> None:
+    """Create, upgrade, show or empty the datastore."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def _subcommand(name: str, *examples: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """A sub-command with the options that all of them have; it gets `options` and the migrations of the store."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        @command.command(name, context_settings=CONTEXT, epilog=example(*examples))
+        @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+        @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+        @click.option("-f", "--force", is_flag=True, help="With bootstrap: empty the datastore first.")
+        @click.option("--db-timeout", type=click.FloatRange(min=0), hidden=True)
+        @click.option(
+            "--lock-timeout",
+            type=click.FloatRange(min=0),
+            default=60,
+            show_default=True,
+            help="Seconds to wait for another node that changes the schema.",
+        )
+        @add_options()
+        @wraps(function)
+        def run(
+            options: Options, yes: bool, quiet: bool, force: bool, db_timeout: float | None, lock_timeout: float
+        ) -> Any:
+            settings = options.load()
+            require_lasting(settings)
+            say = _Say(quiet)
+            options.verbose(f"store: {describe(settings)}")
+            with migrations(settings, lock_timeout) as found:
+                try:
+                    return function(found, say, yes=yes, force=force)
+                except LockHeld as error:
+                    # The other node does what was asked for: no failure, as with Kong.
+                    say(str(error))
+                    return 0
+
+        return run
+
+    return decorate
+
+
+class _Say:
+    """Prints, unless told to be quiet."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+
+    def __call__(self, text: str) -> None:
+        if not self._quiet:
+            click.echo(text)
+
+    def names(self, title: str, names: Sequence[str]) -> None:
+        """A group of migrations, as Kong lists them."""
+        self(f"{title}\ncore: {', '.join(names)}")
+
+
+@_subcommand("bootstrap", "kong-gevent migrations bootstrap", "kong-gevent migrations bootstrap --force --yes")
+def bootstrap(found: Any, say: _Say, yes: bool, force: bool) -> int:
+    """Create the schema of an empty datastore."""
+    if force and not found.state().needs_bootstrap and not _sure(yes, "bootstrap --force"):
+        say("cancelled")
+        return 0
+    say("Bootstrapping database..." if force or found.state().needs_bootstrap else "Database already bootstrapped")
+    if found.bootstrap(force=force):
+        say("Database is up-to-date")
+    return 0
+
+
+@_subcommand("up", "kong-gevent migrations up")
+def up(found: Any, say: _Say, yes: bool, force: bool) -> int:
+    """Run new migrations; nodes of the old version may go on serving."""
+    done = found.up()
+    if not done:
+        say("Database is already up-to-date")
+        return 0
+    say.names("Migrations executed:", done)
+    if found.state().pending:
+        say("\nDatabase has pending migrations; run 'kong migrations finish' when ready")
+    return 0
+
+
+@_subcommand("finish", "kong-gevent migrations finish")
+def finish(found: Any, say: _Say, yes: bool, force: bool) -> int:
+    """Finish migrations after all nodes of the old version are gone."""
+    done = found.finish()
+    if done:
+        say.names("Migrations finished:", done)
+    else:
+        say("No pending migrations to finish")
+    return 0
+
+
+@_subcommand("list", "kong-gevent migrations list")
+def list_(found: Any, say: _Say, yes: bool, force: bool) -> int:
+    """List migrations; exit code 0 up to date, 3 needs bootstrap, 4 pending ones, 5 new ones."""
+    state = found.state()
+    if state.needs_bootstrap:
+        say("Database needs bootstrapping or is older than Kong 1.0. Run 'kong migrations bootstrap'")
+        return NEEDS_BOOTSTRAP
+    if state.executed:
+        say.names("Executed migrations:", state.executed)
+    if state.pending:
+        say.names("\nPending migrations:", state.pending)
+        say("\nRun 'kong migrations finish' when ready")
+    if state.new:
+        say.names("\nNew migrations available:", state.new)
+        say("\nRun 'kong migrations up' to proceed")
+        return NEW
+    return PENDING if state.pending else 0
+
+
+@_subcommand("status", "kong-gevent migrations status")
+def status(found: Any, say: _Say, yes: bool, force: bool) -> int:
+    """Print the state of the schema as JSON."""
+    say(json.dumps(found.state().to_dict(), sort_keys=True))
+    return 0
+
+
+@_subcommand("reset", "kong-gevent migrations reset --yes")
+def reset(found: Any, say: _Say, yes: bool, force: bool) -> int:
+    """Remove all content and the schema. This cannot be undone."""
+    if found.state().needs_bootstrap:
+        raise MigrationError("Database not bootstrapped, nothing to reset")
+    if not _sure(yes, "reset"):
+        say("cancelled")
+        return 0
+    say("Resetting database...")
+    found.reset()
+    say("Database successfully reset")
+    return 0
+
+
+def _sure(yes: bool, name: str) -> bool:
+    """Ask on a terminal, three times at most; elsewhere --yes is needed. Raises ClickException."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise click.ClickException(f"not a tty: invoke '{name}' non-interactively with the --yes flag")
+    for _ in range(3):
+        click.echo(_QUESTION, nl=False)
+        answer = sys.stdin.readline().strip().lower()
+        if answer in ("y", "yes", "n", "no"):
+            return answer.startswith("y")
+    return False

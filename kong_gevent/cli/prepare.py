@@ -1,0 +1,28 @@
+"""`prepare`: make the prefix without starting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from kong_gevent.cli.base import CONTEXT, Options, add_options, example, ignored, nginx_options
+from kong_gevent.conf import prefix
+
+
+@click.command(
+    "prepare",
+    context_settings=CONTEXT,
+    epilog=example(
+        "kong-gevent prepare -p /var/lib/kong",
+    ),
+)
+@nginx_options
+@add_options()
+def command(options: Options, **kong: Any) -> None:
+    """Make the prefix and record the settings there, so that the server can be started by hand."""
+    ignored(kong)
+    settings = options.load()
+    prefix.prepare(settings)
+    prefix.save(settings)
+    options.verbose(f"prepared; `KONG_CONF={settings.running_file} gunicorn -c gunicorn.conf.py` runs it")

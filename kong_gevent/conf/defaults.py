@@ -1,0 +1,333 @@
+"""The one table of settings: name, type, default, allowed values, limits, help. Everything else is derived from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Type = Literal["string", "number", "integer", "boolean", "ngx_boolean", "array", "size", "time", "enum"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. `default` is text as in a file (None: unset); sizes are bytes, times are seconds once parsed."""
+
+    name: str
+    type: Type
+    default: str | None
+    help: str
+    allowed: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    used: bool = True
+    """False: accepted so that Kong's files load, but nothing depends on it (yet)."""
+    own: bool = False
+    """True: Kong has no such setting."""
+    secret: bool = False
+    section: str = ""
+
+
+def _rows(section: str, *rows: tuple[object, ...]) -> list[Setting]:
+    """Build settings from short rows: name, type, default, help, then flag words or `key=value` options."""
+    made = []
+    for name, kind, default, text, *rest in rows:
+        options: dict[str, object] = {}
+        for option in rest:
+            if isinstance(option, tuple):
+                options["allowed"] = option
+            elif isinstance(option, dict):
+                options.update(option)
+            elif option == "later":
+                options["used"] = False
+            else:
+                options[str(option)] = True
+        made.append(Setting(name, kind, default, text, section=section, **options))  # type: ignore[arg-type]
+    return made
+
+
+_LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
+_FROM_0 = {"minimum": 0}
+_FROM_1 = {"minimum": 1}
+_1_TO_1000 = {"minimum": 1, "maximum": 1000}
+_TYPES = ("text/plain", "text/html", "application/json", "application/xml")
+_CLEAR = "reuseport backlog=16384"
+
+GENERAL = _rows(
+    "General",
+    ("prefix", "string", "/usr/local/kong/", "Working directory: `pids/`, `logs/`, `sockets/`, `ssl/`, `.kong_env`, the embedded store. From a checkout the default is its `servroot`."),
+    ("log_level", "enum", "notice", "Least severe level that the error logs keep.", _LEVELS),
+    ("proxy_access_log", "string", "logs/access.log", "Access log of the proxy: a path below the prefix or an absolute one, `off`, `/dev/stdout`; a second word names the format (`combined`, `json`)."),
+    ("proxy_error_log", "string", "logs/error.log", "Error log of the proxy and of the process as a whole."),
+    ("proxy_stream_access_log", "string", "logs/access.log basic", "Access log of the stream proxy.", "later"),
+    ("proxy_stream_error_log", "string", "logs/error.log", "Error log of the stream proxy.", "later"),
+    ("admin_access_log", "string", "logs/admin_access.log", "Access log of the Admin API."),
+    ("admin_error_log", "string", "logs/error.log", "Error log of the Admin API."),
+    ("status_access_log", "string", "off", "Access log of the status listener."),
+    ("status_error_log", "string", "logs/status_error.log", "Error log of the status listener."),
+    ("admin_gui_access_log", "string", "logs/admin_gui_access.log", "Access log of the web manager.", "later"),
+    ("admin_gui_error_log", "string", "logs/admin_gui_error.log", "Error log of the web manager.", "later"),
+    ("access_log_format", "enum", "combined", "Format of access logs that name none themselves.", ("combined", "json"), "own"),
+    ("vaults", "array", "bundled", "Vaults that references may name.", "later"),
+    ("plugins", "array", "bundled", "Plugins that may be configured: names, `bundled` for all that ship, `off` for none."),
+    ("port_maps", "array", None, "Published and listening ports, as `80:8000, 443:8443`; the published one is what routes and `X-Forwarded-Port` see."),
+    ("anonymous_reports", "boolean", "off", "Kong's usage reports. This gateway never sends any.", "later"),
+    ("proxy_server", "string", None, "HTTP proxy for the gateway's own outgoing calls.", "later", "secret"),
+    ("proxy_server_ssl_verify", "boolean", "on", "Verify the certificate of `proxy_server`.", "later"),
+    ("error_template_html", "string", None, "File with the HTML form of error answers (two `%s`: message, request id).", "later"),
+    ("error_template_json", "string", None, "File with the JSON form of error answers.", "later"),
+    ("error_template_xml", "string", None, "File with the XML form of error answers.", "later"),
+    ("error_template_plain", "string", None, "File with the plain form of error answers.", "later"),
+    ("node_id", "string", None, "Fixed UUID of this node; made at the first start when unset."),
+    ("role", "enum", "traditional", "Part of the node in a cluster.", ("traditional", "control_plane", "data_plane")),
+)
+
+LISTENERS = _rows(
+    "Addresses",
+    ("proxy_listen", "array", f"0.0.0.0:8000 {_CLEAR}", "Addresses of the proxy: `off` or `<address>:<port> [flags]`, comma separated."),
+    ("stream_listen", "array", "off", "Addresses of the stream proxy; only `off` for now."),
+    ("admin_listen", "array", f"127.0.0.1:8001 {_CLEAR}", "Addresses of the Admin API."),
+    ("admin_gui_listen", "array", "off", "Addresses of the web manager; only `off` for now."),
+    ("status_listen", "array", f"127.0.0.1:8007 {_CLEAR}", "Addresses of the status listener (health, readiness, metrics)."),
+    ("cluster_listen", "array", "0.0.0.0:8005", "Addresses of a control plane for its data planes.", "later"),
+    ("admin_gui_url", "array", None, "Addresses at which users reach the web manager.", "later"),
+    ("admin_gui_path", "string", "/", "Path of the web manager.", "later"),
+    ("admin_gui_api_url", "string", None, "Address at which the web manager reaches the Admin API.", "later"),
+)
+
+_SSL = [
+    row
+    for part, whom in (("", "proxy"), ("admin_", "Admin API"), ("admin_gui_", "web manager"), ("status_", "status"))
+    for row in (
+        (f"{part}ssl_cert", "array", None, f"Certificates of the {whom} TLS listeners: paths, PEM text or base64.", "later"),
+        (f"{part}ssl_cert_key", "array", None, f"Keys of `{part}ssl_cert`, in the same order.", "later", "secret"),
+    )
+]
+TLS = _rows(
+    "TLS",
+    *_SSL,
+    ("client_ssl", "boolean", "off", "Present a client certificate to upstreams.", "later"),
+    ("client_ssl_cert", "string", None, "That certificate.", "later"),
+    ("client_ssl_cert_key", "string", None, "Its key.", "later", "secret"),
+    ("ssl_cipher_suite", "string", "intermediate", "`modern`, `intermediate`, `old`, `fips` or `custom`.", "later"),
+    ("ssl_ciphers", "string", None, "Ciphers of the suite `custom`.", "later"),
+    ("ssl_protocols", "string", "TLSv1.2 TLSv1.3", "TLS versions that listeners accept.", "later"),
+    ("ssl_prefer_server_ciphers", "ngx_boolean", "on", "Whose order of ciphers counts.", "later"),
+    ("ssl_dhparam", "string", None, "Diffie-Hellman parameters.", "later"),
+    ("ssl_session_tickets", "ngx_boolean", "on", "Resume TLS sessions by tickets.", "later"),
+    ("ssl_session_timeout", "string", "1d", "How long a TLS session may be resumed.", "later"),
+    ("ssl_session_cache_size", "string", "10m", "Size of the cache of TLS sessions.", "later"),
+    ("lua_ssl_trusted_certificate", "array", "system", "Certificate authorities to verify HTTPS upstreams with: `system` or paths of PEM files."),
+    ("lua_ssl_verify_depth", "integer", "1", "Longest chain that verification accepts.", "later", _FROM_0),
+    ("lua_ssl_protocols", "string", "TLSv1.2 TLSv1.3", "TLS versions of outgoing calls.", "later"),
+)
+
+PROXY = _rows(
+    "Proxy",
+    ("headers", "array", "server_tokens, latency_tokens, X-Kong-Request-Id", "Header fields that answers get from the gateway, or `off`."),
+    ("headers_upstream", "array", "X-Kong-Request-Id", "Header fields that upstream requests get from the gateway, or `off`."),
+    ("trusted_ips", "array", None, "Peers whose forwarding header fields are believed: addresses, CIDR blocks, `unix:`."),
+    ("real_ip_header", "string", "X-Real-IP", "Header field that carries the client's address when the peer is trusted."),
+    ("real_ip_recursive", "ngx_boolean", "off", "Take the last address of that field which is not trusted."),
+    ("error_default_type", "enum", "text/plain", "Media type of error answers when the client accepts any.", _TYPES),
+    ("client_body_buffer_size", "size", "8k", "Bytes of a request body kept in memory before it goes on."),
+    ("nginx_http_client_max_body_size", "size", "0", "Largest request body that is proxied, 0 for no limit; more is a 413."),
+    ("nginx_admin_client_max_body_size", "size", "10m", "Largest request body of the Admin API."),
+    ("nginx_admin_client_body_buffer_size", "size", "10m", "Kong's buffer for bodies of the Admin API.", "later"),
+    ("client_header_timeout", "time", "60", "Seconds to receive the head of a request.", "own", _FROM_0),
+    ("client_body_timeout", "time", "60", "Seconds between two reads of a request body.", "own", _FROM_0),
+    ("keepalive_timeout", "time", "75", "Seconds that an idle client connection stays open.", "own", _FROM_0),
+    ("keepalive_requests", "integer", "10000", "Requests on one client connection.", "own", _FROM_1),
+    ("client_header_limit", "size", "32k", "Largest head of a request.", "own", {"minimum": 1024}),
+    ("request_line_limit", "size", "8k", "Longest request line.", "own", {"minimum": 256}),
+    ("upstream_keepalive_pool_size", "integer", "512", "Idle upstream connections that a worker keeps.", _FROM_0),
+    ("upstream_keepalive_max_requests", "integer", "10000", "Requests on one upstream connection, 0 for no limit.", _FROM_0),
+    ("upstream_keepalive_idle_timeout", "time", "60", "Seconds that an idle upstream connection stays open, 0 for no limit.", _FROM_0),
+    ("allow_debug_header", "boolean", "off", "Let `Kong-Debug: 1` ask which route and service answered."),
+    ("router_flavor", "enum", "traditional_compatible", "How routes are matched.", ("traditional", "traditional_compatible", "expressions")),
+    ("worker_consistency", "enum", "eventual", "Both values mean the same here: every worker of a node serves the latest configuration at once.", ("eventual", "strict"), "later"),
+    ("worker_state_update_frequency", "number", "5", "Kong's seconds between rebuilds; changes are served at once here.", "later"),
+    ("lua_max_req_headers", "integer", "100", "Header fields of a request.", _1_TO_1000),
+    ("lua_max_resp_headers", "integer", "100", "Header fields of an upstream's answer.", _1_TO_1000),
+    ("lua_max_uri_args", "integer", "100", "Query arguments that plugins see.", _1_TO_1000),
+    ("lua_max_post_args", "integer", "100", "Form arguments that plugins see.", _1_TO_1000),
+    ("lua_socket_pool_size", "integer", "256", "Kong's pool of plugin sockets.", "later", _FROM_1),
+    ("lua_package_path", "string", "./?.lua;./?/init.lua;", "Kong's path for Lua modules.", "later"),
+    ("lua_package_cpath", "string", None, "Kong's path for compiled Lua modules.", "later"),
+    ("nginx_proxy_proxy_ssl_verify", "ngx_boolean", "off", "Verify HTTPS upstreams whose service says nothing about it."),
+    ("request_debug", "boolean", "on", "Kong's `X-Kong-Request-Debug` output.", "later"),
+    ("request_debug_token", "string", None, "Token that asks for it.", "later", "secret"),
+)
+
+PROCESS = _rows(
+    "Process",
+    ("nginx_worker_processes", "string", "auto", "Worker processes; `auto` is the number of CPUs this process may use."),
+    ("nginx_daemon", "ngx_boolean", "on", "Run in the background."),
+    ("nginx_user", "string", None, "User and group of the workers.", "later"),
+    ("nginx_main_worker_rlimit_nofile", "string", "auto", "Open files per worker; `auto` is the hard limit."),
+    ("nginx_events_worker_connections", "string", "auto", "Connections per worker; `auto` is no limit beyond open files.", "later"),
+    ("nginx_events_multi_accept", "ngx_boolean", "on", "Accept several connections per wake-up.", "later"),
+    ("nginx_http_charset", "string", "UTF-8", "Kong's charset of texts.", "later"),
+    ("drain_grace", "time", "2", "Seconds for which a leaving worker still answers on idle connections.", "own", _FROM_0),
+    ("drain_timeout", "time", "60", "Seconds that requests and tunnels in flight get when a worker leaves.", "own", _FROM_0),
+)
+
+
+def _postgres(part: str) -> list[tuple[object, ...]]:
+    """The rows of one PostgreSQL connection; those of the read replica have no defaults."""
+    first = part == "pg_"
+    return [
+        (f"{part}{name}", kind, default if first else None, text, "later", *rest)
+        for name, kind, default, text, *rest in (
+            ("host", "string", "127.0.0.1", "Host of PostgreSQL."),
+            ("port", "integer", "5432", "Its port.", {"minimum": 1, "maximum": 65535}),
+            ("timeout", "number", "5000", "Milliseconds for a query."),
+            ("user", "string", "kong", "User."),
+            ("password", "string", None, "Password.", "secret"),
+            ("database", "string", "kong", "Database."),
+            ("schema", "string", None, "Schema."),
+            ("ssl", "boolean", "off", "Use TLS."),
+            ("ssl_verify", "boolean", "off", "Verify its certificate."),
+            ("max_concurrent_queries", "number", "0", "Queries at a time, 0 for no limit."),
+            ("semaphore_timeout", "number", "60000", "Milliseconds to wait for a turn."),
+            ("keepalive_timeout", "number", None, "Milliseconds that an idle connection stays open."),
+            ("pool_size", "number", None, "Connections kept."),
+            ("backlog", "number", None, "Queries that may wait."),
+        )
+    ]
+
+
+STORAGE = _rows(
+    "Storage",
+    ("database", "enum", "sqlite", "Where entities live: `sqlite` (embedded, below the prefix) or `memory` (lost at stop); the others come later.", ("sqlite", "memory", "off", "postgres", "cassandra")),
+    ("sqlite_path", "string", "kong.sqlite3", "File of the embedded store, below the prefix unless absolute.", "own"),
+    *_postgres("pg_"),
+    *_postgres("pg_ro_"),
+    ("declarative_config", "string", None, "Declarative file to load when `database = off`.", "later"),
+    ("declarative_config_string", "string", None, "Declarative text to load when `database = off`.", "later", "secret"),
+    ("lmdb_environment_path", "string", "dbless.lmdb", "Kong's cache of the declarative configuration.", "later"),
+    ("lmdb_map_size", "string", "2048m", "Size of that cache.", "later"),
+    ("db_update_frequency", "number", "1", "Seconds between looks at what other nodes changed."),
+    ("db_update_propagation", "number", "0", "Seconds by which a replicated store may lag.", "later", _FROM_0),
+    ("db_cache_ttl", "number", "0", "Seconds that a look-up stays cached, 0 until it changes.", "later", _FROM_0),
+    ("db_cache_neg_ttl", "number", None, "Seconds that a miss stays cached.", "later", _FROM_0),
+    ("db_resurrect_ttl", "number", "30", "Seconds that stale entities serve while the store is away.", "later", _FROM_0),
+    ("db_cache_warmup_entities", "array", "services", "Entities to load before the first request.", "later"),
+    ("mem_cache_size", "size", "128m", "Bound of the caches of look-ups, per worker.", "later"),
+)
+
+DNS = _rows(
+    "DNS",
+    ("dns_resolver", "array", None, "Name servers, as addresses with optional ports.", "later"),
+    ("dns_hostsfile", "string", "/etc/hosts", "Hosts file.", "later"),
+    ("dns_order", "array", "LAST,SRV,A,CNAME", "Order in which record types are tried.", "later"),
+    ("dns_valid_ttl", "number", None, "Seconds that override the records' own.", "later", _FROM_0),
+    ("dns_stale_ttl", "number", "3600", "Seconds that old records serve while new ones are fetched.", "later", _FROM_0),
+    ("dns_cache_size", "integer", "10000", "Names in the cache.", "later", _FROM_1),
+    ("dns_not_found_ttl", "number", "30", "Seconds that an empty answer counts.", "later", _FROM_0),
+    ("dns_error_ttl", "number", "1", "Seconds that an error counts.", "later", _FROM_0),
+    ("dns_no_sync", "boolean", "off", "Do not merge equal queries in flight.", "later"),
+    ("new_dns_client", "boolean", "off", "Kong's second resolver.", "later"),
+    ("resolver_address", "array", None, "Name servers of the second resolver.", "later"),
+    ("resolver_hosts_file", "string", "/etc/hosts", "Its hosts file.", "later"),
+    ("resolver_family", "array", "A,SRV", "Its record types.", "later"),
+    ("resolver_valid_ttl", "number", None, "Its override of the records' time.", "later", _FROM_0),
+    ("resolver_stale_ttl", "number", "3600", "Its time for old records.", "later", _FROM_0),
+    ("resolver_lru_cache_size", "integer", "10000", "Names in its cache.", "later", _FROM_1),
+    ("resolver_mem_cache_size", "size", "5m", "Size of its second cache.", "later"),
+    ("resolver_error_ttl", "number", "1", "Seconds that an error counts.", "later", _FROM_0),
+)
+
+CLUSTER = _rows(
+    "Cluster and the rest",
+    ("cluster_control_plane", "string", "127.0.0.1:8005", "Control plane of a data plane.", "later"),
+    ("cluster_cert", "string", None, "Certificate of the cluster.", "later"),
+    ("cluster_cert_key", "string", None, "Its key.", "later", "secret"),
+    ("cluster_mtls", "enum", "shared", "How cluster members trust each other.", ("shared", "pki"), "later"),
+    ("cluster_ca_cert", "string", None, "Certificate authority of the cluster.", "later"),
+    ("cluster_server_name", "string", None, "Name in the control plane's certificate.", "later"),
+    ("cluster_ocsp", "enum", "off", "Check revocation.", ("on", "off", "optional"), "later"),
+    ("cluster_data_plane_purge_delay", "integer", "1209600", "Seconds until a silent data plane is forgotten.", "later", {"minimum": 60}),
+    ("cluster_max_payload", "integer", "16777216", "Largest configuration message, bytes.", "later", {"minimum": 4194304}),
+    ("cluster_use_proxy", "boolean", "off", "Reach the control plane through `proxy_server`.", "later"),
+    ("cluster_dp_labels", "array", None, "Labels of a data plane, `key:value`.", "later"),
+    ("cluster_rpc", "boolean", "off", "Calls between the planes.", "later"),
+    ("cluster_incremental_sync", "boolean", "off", "Send changes only.", "later"),
+    ("dedicated_config_processing", "boolean", "on", "Kong's worker of its own for configuration.", "later"),
+    ("tracing_instrumentations", "array", "off", "What traces record.", "later"),
+    ("tracing_sampling_rate", "number", "0.01", "Share of requests that are traced.", "later", {"minimum": 0, "maximum": 1}),
+    ("untrusted_lua", "enum", "sandbox", "What inline Lua may do; there is no Lua here.", ("on", "off", "sandbox"), "later"),
+    ("untrusted_lua_sandbox_requires", "array", None, "Modules inline Lua may load.", "later"),
+    ("untrusted_lua_sandbox_environment", "array", None, "Variables inline Lua may read.", "later"),
+    ("wasm", "boolean", "off", "WebAssembly filters; only `off`."),
+    ("wasm_filters_path", "string", None, "Their folder.", "later"),
+    ("wasm_filters", "array", "bundled,user", "Their names.", "later"),
+    ("pluginserver_names", "array", None, "Kong's external plugin servers.", "later"),
+    ("kic", "boolean", "off", "Run under Kong's ingress controller.", "later"),
+    ("openresty_path", "string", None, "Kong's path of OpenResty.", "later"),
+)
+
+TABLE: dict[str, Setting] = {
+    setting.name: setting
+    for setting in (*GENERAL, *LISTENERS, *PROXY, *PROCESS, *STORAGE, *TLS, *DNS, *CLUSTER)
+}
+"""Every setting by name, in the order in which they are documented."""
+
+ALIASES: dict[str, str] = {
+    "nginx_main_worker_processes": "nginx_worker_processes",
+    "nginx_main_daemon": "nginx_daemon",
+    "nginx_main_user": "nginx_user",
+    "nginx_main_worker_shutdown_timeout": "drain_timeout",
+    "nginx_proxy_real_ip_header": "real_ip_header",
+    "nginx_proxy_real_ip_recursive": "real_ip_recursive",
+    "nginx_http_client_body_buffer_size": "client_body_buffer_size",
+    "nginx_proxy_client_body_buffer_size": "client_body_buffer_size",
+    "nginx_proxy_client_max_body_size": "nginx_http_client_max_body_size",
+    "nginx_http_client_header_timeout": "client_header_timeout",
+    "nginx_proxy_client_header_timeout": "client_header_timeout",
+    "nginx_http_client_body_timeout": "client_body_timeout",
+    "nginx_proxy_client_body_timeout": "client_body_timeout",
+    "nginx_http_keepalive_timeout": "keepalive_timeout",
+    "nginx_proxy_keepalive_timeout": "keepalive_timeout",
+    "nginx_http_keepalive_requests": "keepalive_requests",
+    "nginx_proxy_keepalive_requests": "keepalive_requests",
+    "nginx_upstream_keepalive": "upstream_keepalive_pool_size",
+    "nginx_upstream_keepalive_requests": "upstream_keepalive_max_requests",
+    "nginx_upstream_keepalive_timeout": "upstream_keepalive_idle_timeout",
+    "nginx_http_proxy_ssl_verify": "nginx_proxy_proxy_ssl_verify",
+    "router_consistency": "worker_consistency",
+    "privileged_worker": "dedicated_config_processing",
+    "privileged_agent": "dedicated_config_processing",
+    "opentelemetry_tracing": "tracing_instrumentations",
+    "opentelemetry_tracing_sampling_rate": "tracing_sampling_rate",
+}
+"""Other names of settings: nginx directives that are mapped, and names that Kong has replaced."""
+
+SHOWN_ALIASES = (
+    "nginx_main_daemon",
+    "nginx_main_user",
+    "nginx_main_worker_processes",
+    "nginx_proxy_real_ip_header",
+    "nginx_proxy_real_ip_recursive",
+    "nginx_http_client_body_buffer_size",
+)
+"""The aliases that Kong's `GET /` shows beside the setting."""
+
+DYNAMIC_PREFIXES = (
+    "nginx_main_",
+    "nginx_events_",
+    "nginx_http_",
+    "nginx_upstream_",
+    "nginx_proxy_",
+    "nginx_location_",
+    "nginx_status_",
+    "nginx_admin_",
+    "nginx_admin_gui_",
+    "nginx_stream_",
+    "nginx_supstream_",
+    "nginx_sproxy_",
+    "nginx_debug_",
+    "nginx_wasm_",
+    "vault_",
+    "pluginserver_",
+)
+"""Names that begin like this are accepted whatever follows, as in Kong."""
