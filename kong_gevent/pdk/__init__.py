@@ -1,0 +1,27 @@
+"""The plugin development kit: the only package of the gateway that a plugin imports.
+
+A plugin is a subclass of `Plugin` whose method names are the phases of a request's life. Its settings are a `Config`
+with described fields; the Admin API, the published schema and the documentation come from it.
+`docs/plugin-development.md` walks through one; `kong_gevent.pdk.testing` runs one inside a whole gateway, in process.
+"""
+
+from kong_gevent.errors import GatewayError
+from kong_gevent.pdk.context import Context, Exit
+from kong_gevent.pdk.edits import HeaderTemplate
+from kong_gevent.pdk.kit import Kit, LookupFailed
+from kong_gevent.pdk.plugin import Conf, Plugin
+from kong_gevent.schema import Config, checks, fields
+
+__all__ = [
+    "Conf",
+    "Config",
+    "Context",
+    "Exit",
+    "GatewayError",
+    "HeaderTemplate",
+    "Kit",
+    "LookupFailed",
+    "Plugin",
+    "checks",
+    "fields",
+]

@@ -1,0 +1,102 @@
+"""Request bodies by media type, for plugins that look into them."""
+
+from __future__ import annotations
+
+import json
+from email.message import Message
+from email.parser import BytesParser
+from email.policy import HTTP
+from typing import Any
+from urllib.parse import unquote_plus
+
+import orjson
+
+MAX_ARGUMENTS = 100
+FORM, JSON, MULTIPART = "application/x-www-form-urlencoded", "application/json", "multipart/form-data"
+
+
+def parse_body(content_type: str, body: bytes) -> dict[str, Any] | list[Any] | None:
+    """Decode an urlencoded, multipart or JSON body; None for other types and for what does not decode.
+
+    Urlencoded and multipart give name → text (or list of texts when repeated); names are taken literally.
+    """
+    media = _media(content_type)
+    if media == FORM:
+        from kong_gevent.pdk.views import parse_query
+
+        return dict(parse_query(body.decode("latin-1"), MAX_ARGUMENTS))
+    if media == JSON:
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError):
+            return None
+        return value if isinstance(value, (dict, list)) else None
+    if media == MULTIPART:
+        return _parse_multipart(content_type, body)
+    return None
+
+
+def is_parsable(content_type: str) -> bool:
+    """Whether `parse_body` knows this media type; others need not be read at all."""
+    return _media(content_type) in (FORM, JSON, MULTIPART)
+
+
+def without_field(content_type: str, body: bytes, name: str) -> bytes:
+    """The body without the arguments, parts or JSON member of this name; what is left keeps its bytes (JSON: is written
+    anew). A body that cannot be decoded comes back as it is.
+    """
+    media = _media(content_type)
+    if media == FORM:
+        parts = body.split(b"&")
+        return b"&".join([part for part in parts if unquote_plus(part.partition(b"=")[0].decode("latin-1")) != name])
+    if media == JSON:
+        value = parse_body(content_type, body)
+        if not isinstance(value, dict) or name not in value:
+            return body
+        return orjson.dumps({key: item for key, item in value.items() if key != name})
+    if media == MULTIPART:
+        return _without_part(content_type, body, name)
+    return body
+
+
+def _without_part(content_type: str, body: bytes, name: str) -> bytes:
+    boundary = _headers(b"Content-Type: " + content_type.encode("latin-1", "replace")).get_boundary()
+    if not boundary:
+        return body
+    delimiter = b"\r\n--" + boundary.encode("latin-1", "replace")
+    preamble, *parts = (b"\r\n" + body).split(delimiter)
+    kept = [preamble]
+    for part in parts:
+        head = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")[0]
+        if part.startswith(b"--") or _headers(head).get_param("name", header="content-disposition") != name:
+            kept.append(part)
+    return delimiter.join(kept).removeprefix(b"\r\n")
+
+
+def _media(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _headers(head: bytes) -> Message:
+    return BytesParser(policy=HTTP).parsebytes(head + b"\r\n\r\n", headersonly=True)
+
+
+def _parse_multipart(content_type: str, body: bytes) -> dict[str, Any] | None:
+    head = b"Content-Type: %b\r\n\r\n" % content_type.encode("latin-1", "replace")
+    message = BytesParser(policy=HTTP).parsebytes(head + body)
+    if not message.is_multipart():
+        return None
+    found: dict[str, Any] = {}
+    for part in message.iter_parts():  # type: ignore[attr-defined]
+        name = part.get_param("name", header="content-disposition")
+        payload = part.get_payload(decode=True)
+        if not isinstance(name, str) or not isinstance(payload, bytes):
+            continue
+        text = payload.decode("utf-8", "surrogateescape")
+        if name not in found:
+            found[name] = text
+        elif isinstance(found[name], list):
+            found[name].append(text)
+        else:
+            found[name] = [found[name], text]
+    return found

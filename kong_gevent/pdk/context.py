@@ -1,0 +1,280 @@
+"""One request's state, as plugins see it.
+
+`ctx.request` tells what the client sent, `ctx.upstream` changes what the upstream will get, `ctx.response` is the
+answer on its way back, `ctx.client` is who asks. The views are made when first used, so a request pays only for what
+its plugins touch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from kong_gevent.http import problem
+from kong_gevent.pdk.edits import FieldEdits
+from kong_gevent.pdk.identity import identity_fields
+from kong_gevent.pdk.views import ClientView, RequestView, ResponseView, UpstreamView
+
+if TYPE_CHECKING:
+    from kong_gevent.http.fields import AnswerFields, RequestFields
+    from kong_gevent.pdk.plugin import Conf, Plugin
+
+JSON_TYPE = b"Content-Type: application/json; charset=utf-8\r\n"
+
+
+class Exit:
+    """An answer made by the gateway: status, body (bytes) and fields; `source` is "exit" or "error"."""
+
+    __slots__ = ("body", "headers", "source", "status")
+
+    def __init__(self, status: int, body: bytes, headers: FieldEdits, source: str) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+        self.source = source
+
+
+class Context:
+    """The state of one request. Plugins use the documented properties and methods; the rest belongs to the gateway."""
+
+    __slots__ = (
+        "_client",
+        "_own",
+        "_request",
+        "_response",
+        "_shared",
+        "_upstream",
+        "answer",
+        "bytes_in",
+        "bytes_out",
+        "chosen",
+        "connection",
+        "consumer",
+        "credential",
+        "down",
+        "exchange",
+        "fields",
+        "first_byte_at",
+        "gateway",
+        "host",
+        "log_fields",
+        "match",
+        "method",
+        "minor",
+        "override",
+        "path",
+        "proxied_at",
+        "query",
+        "raw_path",
+        "request_bytes",
+        "request_id",
+        "route",
+        "service",
+        "source",
+        "started",
+        "status",
+        "target",
+        "tries",
+        "up",
+        "upstream_target",
+    )
+
+    def __init__(self, gateway: Any, exchange: Any, connection: Any, method: bytes, target: bytes, minor: int, fields: RequestFields, started: float, request_id: bytes) -> None:
+        self.gateway = gateway
+        self.exchange = exchange
+        self.connection = connection
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.fields = fields
+        self.started = started
+        self.request_id = request_id
+        self.host: Any = None
+        self.path: str = ""
+        self.raw_path = b""
+        self.query: bytes | None = None
+        self.match: Any = None
+        self.route: Any = None
+        self.service: Any = None
+        self.consumer: dict[str, Any] | None = None
+        self.credential: dict[str, Any] | None = None
+        self.up: FieldEdits | None = None
+        self.down: FieldEdits | None = None
+        self.override: Override | None = None
+        self.answer: AnswerFields | None = None
+        self.status = 0
+        self.source = "service"
+        self.proxied_at = self.first_byte_at = 0.0
+        self.tries: list[Any] | None = None
+        self.chosen: Any = None
+        self.log_fields: dict[str, Any] | None = None
+        self.request_bytes: bytes | None = None
+        self.bytes_in = self.bytes_out = 0
+        self.upstream_target = b""
+        self._request: RequestView | None = None
+        self._upstream: UpstreamView | None = None
+        self._response: ResponseView | None = None
+        self._client: ClientView | None = None
+        self._own: dict[Any, SimpleNamespace] | None = None
+        self._shared: dict[str, Any] | None = None
+
+    @property
+    def request(self) -> RequestView:
+        """What the client sent."""
+        view = self._request
+        if view is None:
+            view = self._request = RequestView(self)
+        return view
+
+    @property
+    def upstream(self) -> UpstreamView:
+        """What the upstream will get; changeable in `rewrite` and `access`."""
+        view = self._upstream
+        if view is None:
+            view = self._upstream = UpstreamView(self)
+        return view
+
+    @property
+    def response(self) -> ResponseView:
+        """The answer; its status and fields are changeable up to `header_filter`."""
+        view = self._response
+        if view is None:
+            view = self._response = ResponseView(self)
+        return view
+
+    @property
+    def client(self) -> ClientView:
+        """Who asks: addresses, and the consumer and credential once an authentication plugin has set them."""
+        view = self._client
+        if view is None:
+            view = self._client = ClientView(self)
+        return view
+
+    @property
+    def id(self) -> str:
+        """The request id: 32 hexadecimal digits, also in the answer, the error bodies and the logs."""
+        return self.request_id.decode()
+
+    @property
+    def matched_route(self) -> dict[str, Any] | None:
+        """The route, as the Admin API shows it; None when no route matched."""
+        return None if self.route is None else self.route.entity  # type: ignore[no-any-return]
+
+    @property
+    def matched_service(self) -> dict[str, Any] | None:
+        """The route's service, as the Admin API shows it."""
+        return None if self.service is None else self.service.entity  # type: ignore[no-any-return]
+
+    @property
+    def service_id(self) -> str | None:
+        """The id of the route's service."""
+        return None if self.service is None else self.service.entity["id"]  # type: ignore[no-any-return]
+
+    @property
+    def request_size(self) -> int:
+        """Bytes received for this request so far: head and body."""
+        return self.bytes_in + self.exchange.received  # type: ignore[no-any-return]
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """Per-request values shared by all plugins."""
+        if self._shared is None:
+            self._shared = {}
+        return self._shared
+
+    @property
+    def log(self) -> dict[str, Any]:
+        """Fields to add to this request's log record; a dotted name makes nested objects."""
+        if self.log_fields is None:
+            self.log_fields = {}
+        return self.log_fields
+
+    def own(self, plugin: Plugin) -> SimpleNamespace:
+        """Per-request values private to one plugin."""
+        if self._own is None:
+            self._own = {}
+        space = self._own.get(plugin)
+        if space is None:
+            space = self._own[plugin] = SimpleNamespace()
+        return space
+
+    def conf_of(self, plugin: Plugin) -> Conf | None:
+        """The configuration of `plugin` that was chosen for this request, if any."""
+        chosen: Any = self.chosen
+        return next((conf for chosen_plugin, conf in chosen or () if chosen_plugin is plugin), None)
+
+    def authenticate(self, consumer: Mapping[str, Any] | None, credential: Mapping[str, Any] | None, identifier: str | None = None) -> None:
+        """Set who asks, and tell the upstream: `X-Consumer-*`, `X-Credential-Identifier`.
+
+        A consumer without a credential is the anonymous one (`X-Anonymous-Consumer: true`). Later plugins with a
+        configuration for this consumer use that configuration.
+        """
+        self.consumer = consumer  # type: ignore[assignment]
+        self.credential = credential  # type: ignore[assignment]
+        edits = self.up
+        if edits is None:
+            edits = self.up = FieldEdits()
+        edits.set_all(identity_fields(consumer, credential, identifier))
+
+    def exit(self, status: int, body: Any = None, headers: Mapping[str, Any] | None = None) -> Exit:
+        """End the request with this answer; use as `return ctx.exit(…)`.
+
+        `body`: a mapping or list is sent as compact JSON, a text or bytes as they are, None as an empty body.
+        """
+        edits = FieldEdits()
+        data = b""
+        if isinstance(body, (dict, list)):
+            data = orjson.dumps(body)
+            edits.set("Content-Type", "application/json; charset=utf-8")
+        elif body is not None:
+            data = body.encode() if isinstance(body, str) else bytes(body)
+        for name, value in (headers or {}).items():
+            if name.lower() not in ("content-length", "transfer-encoding"):
+                edits.set(name, value)
+        return Exit(status, data, edits, "exit")
+
+    def error(self, status: int, message: str | None = None, headers: Mapping[str, Any] | None = None) -> Exit:
+        """End the request with an error answer in the format that the client accepts; with the request id in it."""
+        edits = FieldEdits()
+        text = problem.default_message(status) if message is None else message
+        kind = self.fields.index.get("content-type")
+        if kind and kind[0].startswith("application/grpc"):
+            edits.set("Content-Type", "application/grpc")
+            edits.set("grpc-status", problem.grpc_status(status))
+            edits.set("grpc-message", text.replace("\r", " ").replace("\n", " "))
+            data = b""
+        else:
+            accept = self.fields.index.get("accept")
+            media = problem.negotiate(", ".join(accept)) if accept else problem.JSON
+            data = problem.error_body(media, text, self.request_id.decode())
+            edits.set("Content-Type", f"{media}; charset=utf-8")
+        for name, value in (headers or {}).items():
+            edits.set(name, value)
+        return Exit(status, data, edits, "error")
+
+    def record(self) -> dict[str, Any]:
+        """The log record of this request: what logging plugins send (use in `log`)."""
+        from kong_gevent.pdk.record import serialize
+
+        return serialize(self)
+
+
+class Override:
+    """What plugins changed about the call to the upstream, beyond its header fields; None means unchanged."""
+
+    __slots__ = ("body", "buffered", "host", "method", "path", "port", "query", "retries", "scheme", "timeouts")
+
+    def __init__(self) -> None:
+        self.method: bytes | None = None
+        self.path: str | None = None
+        self.query: bytes | None = None
+        self.body: bytes | None = None
+        self.scheme: str | None = None
+        self.host: str | None = None
+        self.port: int | None = None
+        self.retries: int | None = None
+        self.timeouts: tuple[float, float, float] | None = None
+        self.buffered = False

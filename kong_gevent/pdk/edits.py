@@ -1,0 +1,192 @@
+"""Changes that plugins make to a header section, and their cheap application to the bytes that go out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Protocol
+
+from kong_gevent.http.fields import TOKEN, FieldIndex, normalised_name
+
+_MAX_KNOWN = 4096
+_known: dict[str, tuple[str, bytes]] = {}
+
+
+def _name(name: str) -> tuple[str, bytes]:
+    """The spelling for look-ups and the bytes for the wire; ValueError when `name` cannot be a field name."""
+    known = _known.get(name)
+    if known is None:
+        encoded = name.encode("latin-1", "replace")
+        if not TOKEN.fullmatch(encoded):
+            raise ValueError(f"bad header name {name!r}")
+        known = (normalised_name(name), encoded)
+        if len(_known) < _MAX_KNOWN:
+            _known[name] = known
+    return known
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode("utf-8")
+
+
+def _line(encoded: bytes, value: str | int | float | bytes) -> bytes:
+    if isinstance(value, bytes):
+        data = value
+    elif isinstance(value, int):
+        return b"%b: %d\r\n" % (encoded, value)
+    else:
+        data = str(value).encode("utf-8")
+    if b"\r" in data or b"\n" in data or b"\0" in data:
+        raise ValueError(f"a line break or NUL in the value of {encoded.decode('latin-1')}")
+    return b"%b: %b\r\n" % (encoded, data)
+
+
+def _name_of(line: bytes) -> str:
+    return normalised_name(line.partition(b":")[0].decode("latin-1"))
+
+
+class HeaderTemplate:
+    """Several fields that always change together, prepared once: `HeaderTemplate([("X-Limit", "%d"), …])`.
+
+    Patterns are texts with `%d` (integers), `%a` (numbers) or `%b` (bytes without line breaks, which the caller vouches
+    for); a value that never changes goes through `constant`. `added` are fields that get one more line and keep the others;
+    `cleared` are names to remove.
+    """
+
+    __slots__ = ("added", "names", "pattern")
+
+    def __init__(
+        self,
+        fields: Sequence[tuple[str, str | bytes]] = (),
+        *,
+        added: Sequence[tuple[str, str | bytes]] = (),
+        cleared: Sequence[str] = (),
+    ) -> None:
+        self.names = frozenset([_name(name)[0] for name, _ in fields] + [_name(name)[0] for name in cleared])
+        self.added = frozenset([_name(name)[0] for name, _ in added])
+        self.pattern = b"".join([_line(_name(name)[1], _bytes(pattern)) for name, pattern in (*fields, *added)])
+
+    @staticmethod
+    def constant(value: str | int | float | bytes) -> bytes:
+        """A pattern that gives exactly this value."""
+        return _bytes(value if isinstance(value, (str, bytes)) else str(value)).replace(b"%", b"%%")
+
+
+class Section(Protocol):
+    """The header section that edits are applied to."""
+
+    lines: list[tuple[bytes, bytes]]
+    forward: bytes
+
+    @property
+    def index(self) -> FieldIndex: ...
+
+
+class FieldEdits:
+    """What was set, added and cleared; names ignore case and take `_` for `-`."""
+
+    __slots__ = ("_added", "_lines", "_serial", "_touched")
+
+    def __init__(self) -> None:
+        self._lines: dict[Any, bytes] = {}  # by name, (name, serial number) of an added line, or template
+        self._touched: set[str] = set()
+        self._added: set[str] = set()
+        self._serial = 0
+
+    def set(self, name: str, value: str | int | float | bytes | Sequence[str]) -> None:
+        """Set the field to one value, or to several lines when a list is given; earlier values go."""
+        key, encoded = _name(name)
+        self._make_way(key)
+        if isinstance(value, (list, tuple)):
+            self._lines[key] = b"".join([_line(encoded, item) for item in value])
+        else:
+            self._lines[key] = _line(encoded, value)  # type: ignore[arg-type]
+        self._touched.add(key)
+
+    def set_all(self, template: HeaderTemplate, values: tuple[Any, ...] = ()) -> None:
+        """Set the fields of a template at once; earlier values of them go."""
+        names, added = template.names, template.added
+        if self._lines and not (self._touched.isdisjoint(names) and self._added.isdisjoint(names)):
+            self._drop(names)
+        self._lines[template] = template.pattern % values
+        self._touched |= names
+        if added:
+            self._added |= added
+
+    def add(self, name: str, value: str | int | float | bytes) -> None:
+        """Add one more line of the field and keep the others."""
+        key, encoded = _name(name)
+        self._serial += 1
+        self._lines[(key, self._serial)] = _line(encoded, value)
+        self._added.add(key)
+
+    def clear(self, name: str) -> None:
+        """Remove the field in every spelling."""
+        key, _ = _name(name)
+        self._make_way(key)
+        self._lines.pop(key, None)
+        self._touched.add(key)
+
+    def _make_way(self, key: str) -> None:
+        """Drop added lines of this name, and its lines among those of a template."""
+        if key in self._added or (key in self._touched and key not in self._lines):
+            self._drop(frozenset((key,)))
+
+    def _drop(self, names: AbstractSet[str]) -> None:
+        """Take the lines of these names out of everything that was set or added so far."""
+        self._added -= names
+        for entry, lines in list(self._lines.items()):
+            if isinstance(entry, HeaderTemplate):
+                kept = [line for line in lines.splitlines(keepends=True) if _name_of(line) not in names]
+                self._lines[entry] = b"".join(kept)
+            elif (entry if isinstance(entry, str) else entry[0]) in names:
+                del self._lines[entry]
+
+    def over(self, earlier: FieldEdits) -> FieldEdits:
+        """These edits applied on top of earlier ones; `earlier` is used up."""
+        touched = self._touched
+        if earlier._lines and not (earlier._touched.isdisjoint(touched) and earlier._added.isdisjoint(touched)):
+            earlier._drop(touched)
+        for entry, lines in self._lines.items():
+            if isinstance(entry, tuple):
+                earlier._serial += 1
+                entry = (entry[0], earlier._serial)
+            earlier._lines[entry] = lines
+        earlier._touched |= touched
+        earlier._added |= self._added
+        return earlier
+
+    def touches(self, name: str) -> bool:
+        """Whether the values that a message had under this normalised name go, because it was set or cleared."""
+        return name in self._touched
+
+    def values(self, name: str) -> list[str] | None:
+        """The values set or added under this name; an empty list when it was cleared, None when it is untouched."""
+        key = normalised_name(name)
+        found = [
+            line.partition(b": ")[2].rstrip(b"\r\n").decode("latin-1")
+            for lines in self._lines.values()
+            for line in lines.splitlines(keepends=True)
+            if _name_of(line) == key
+        ]
+        if found:
+            return found
+        return [] if key in self._touched else None
+
+    def added(self) -> bytes:
+        """All new lines, each with its line end."""
+        return b"".join(self._lines.values())
+
+    def apply(self, section: Section, forward: bytes | None = None) -> bytes:
+        """The section's lines after these edits; `forward` are its bytes when nothing has to be removed."""
+        if section.index.lacks(self._touched):
+            return (section.forward if forward is None else forward) + b"".join(self._lines.values())
+        touched = self._touched
+        kept = [b"%b: %b\r\n" % line for line in section.lines if normalised_name(line[0].decode("latin-1")) not in touched]
+        return b"".join(kept) + b"".join(self._lines.values())
+
+
+def set_many(edits: FieldEdits, headers: Mapping[str, Any]) -> None:
+    """Set every field of a mapping."""
+    for name, value in headers.items():
+        edits.set(name, value)

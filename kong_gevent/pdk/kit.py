@@ -1,0 +1,87 @@
+"""A plugin's door to the node: caches, entities, shared counters, timers, queues, blocking work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from kong_gevent.errors import GatewayError
+
+
+class LookupFailed(GatewayError):
+    """The datastore could not answer; the request must not pass because of it (answered 503)."""
+
+
+class Counters(Protocol):
+    """Numbers shared by all workers of the node, changed under one lock: exact, lost only when the node stops."""
+
+    def consume(self, wanted: Sequence[tuple[Any, float, float]]) -> tuple[bool, list[int]]:
+        """Count 1 in every window, or in none.
+
+        `wanted`: (key, limit, expires) per window; `key` is hashable, `expires` an epoch time in s at which the
+        counter vanishes. Returns whether all windows were below their limit (then each was incremented) and the
+        values found *before* counting.
+        """
+        ...
+
+    def add(self, key: Any, amount: int, expires: float) -> int:
+        """Add to one counter and return its new value."""
+        ...
+
+    def value(self, key: Any) -> int:
+        """The current value; 0 for a key that is unknown or has expired."""
+        ...
+
+
+class Queue(Protocol):
+    """A bounded batch queue with one consumer; entries that do not fit are dropped and counted."""
+
+    dropped: int
+
+    def put(self, entry: Any) -> None:
+        """Add an entry; never blocks. When full, the oldest entry is dropped."""
+        ...
+
+
+class Kit(Protocol):
+    """What `self.kit` offers to a plugin."""
+
+    node_id: str
+    hostname: str
+    worker_pid: int
+    worker_uuid: str
+    log: logging.Logger
+    counters: Counters
+
+    def cached(self, key: str, load: Callable[[], Any], ttl: float | None = None, negative_ttl: float | None = None) -> Any:
+        """The value of `key`, loaded at most once however many requests ask for it; a `None` is remembered too.
+
+        `ttl`, `negative_ttl` in s; None means the node's `db_cache_ttl`, `db_cache_neg_ttl`. Entity changes drop the
+        keys of the form `<entity>:<field>:<value>`. Raises `LookupFailed` when the datastore does not answer.
+        """
+        ...
+
+    def select_by(self, entity: str, field: str, value: str) -> dict[str, Any] | None:
+        """The entity whose unique `field` has this value, cached; None when there is none. Raises `LookupFailed`."""
+        ...
+
+    def load_consumer(self, id_or_username: str, by_username: bool = False) -> dict[str, Any] | None:
+        """A consumer by id, else (when allowed) by username, cached. Raises `LookupFailed`."""
+        ...
+
+    def every(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call `function` every so many seconds in this worker, in a greenlet; its exceptions are logged."""
+        ...
+
+    def queue(self, name: str, send: Callable[[list[Any]], None], **parameters: Any) -> Queue:
+        """The queue of that name, made on first use; `send` gets the batches (raise to have one tried again).
+
+        Parameters as in Kong's `config.queue` record: max_batch_size, max_coalescing_delay, max_entries,
+        max_retry_time, initial_retry_delay, max_retry_delay.
+        """
+        ...
+
+    def offload(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run blocking code in the thread pool and return its result; other requests go on meanwhile."""
+        ...
