@@ -1,0 +1,121 @@
+"""Connections to upstreams: made on demand, kept while idle, dropped the moment the upstream closes them."""
+
+from __future__ import annotations
+
+import ssl
+from time import monotonic
+from typing import Any
+
+from kong_gevent.proxy.stream import Stream, Streams, connect
+from kong_gevent.proxy.tls import TlsStream
+
+
+class Lease:
+    """One upstream connection in use: its stream, how many requests it has carried, and whether it is used again."""
+
+    __slots__ = ("origin", "requests", "reused", "stream")
+
+    def __init__(self, stream: Stream, origin: Origin) -> None:
+        self.stream = stream
+        self.origin = origin
+        self.requests = 0
+        self.reused = False
+
+
+class Origin:
+    """One place to connect to: address, port and TLS parameters, with its idle connections (last used first)."""
+
+    __slots__ = ("_address", "_context", "_family", "_free", "_pool", "_server_name", "ip", "port")
+
+    def __init__(self, pool: Pool, family: int, ip: str, port: int, context: ssl.SSLContext | None, server_name: str | None) -> None:
+        self._pool = pool
+        self._family = family
+        self.ip = ip
+        self.port = port
+        self._address: Any = (ip, port)
+        self._context = context
+        self._server_name = server_name
+        self._free: list[Lease] = []
+
+    def __repr__(self) -> str:
+        return f"<Origin {self.ip}:{self.port}{' tls' if self._context else ''} idle={len(self._free)}>"
+
+    def take(self, connect_timeout: float, fresh: bool = False) -> Lease:
+        """An idle connection, or a new one. Raises `OSError` (also `ssl.SSLError`) and `DeadlineExceeded`."""
+        free = self._free
+        while free and not fresh:
+            lease = free.pop()
+            stream = lease.stream
+            stream.idle = None
+            if not stream.closed:
+                self._pool.idle -= 1
+                lease.reused = True
+                return lease
+        return Lease(self._connect(connect_timeout), self)
+
+    def _connect(self, timeout: float) -> Stream:
+        sock = connect(self._family, self._address, timeout)
+        if self._context is None:
+            return Stream(sock, self._pool.streams)
+        stream = TlsStream(sock, self._pool.streams, self._context, self._server_name)
+        stream.read_timeout = stream.write_timeout = timeout
+        try:
+            stream.handshake()
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    def give(self, lease: Lease) -> None:
+        """Put a connection back after a complete exchange; it is closed when the pool is full or the peer said more."""
+        stream = lease.stream
+        pool = self._pool
+        lease.requests += 1
+        if stream.closed:
+            return
+        if stream.pending or stream.fault is not None or pool.idle >= pool.size or lease.requests >= pool.max_requests:
+            stream.close()
+            return
+        stream.deadline = monotonic() + pool.idle_timeout if pool.idle_timeout else float("inf")
+        stream.idle = self._drop
+        self._free.append(lease)
+        pool.idle += 1
+
+    def _drop(self, stream: Stream) -> None:
+        """An idle connection became readable (closed, or bytes nobody asked for) or its time is over."""
+        for position, lease in enumerate(self._free):
+            if lease.stream is stream:
+                del self._free[position]
+                self._pool.idle -= 1
+                break
+        stream.close()
+
+
+class Pool:
+    """All origins of a worker. `size`: idle connections kept in all; `max_requests` per connection; times in s."""
+
+    def __init__(self, streams: Streams, size: int = 512, max_requests: int = 10000, idle_timeout: float = 60.0) -> None:
+        self.streams = streams
+        self.size = size
+        self.max_requests = max_requests or 1 << 62
+        self.idle_timeout = idle_timeout
+        self.idle = 0
+        self._origins: dict[Any, Origin] = {}
+
+    def origin(self, family: int, ip: str, port: int, context: ssl.SSLContext | None = None, server_name: str | None = None) -> Origin:
+        """The origin for these parameters, shared by all services that use them."""
+        key = (ip, port, id(context) if context else None, server_name)
+        origin = self._origins.get(key)
+        if origin is None:
+            if len(self._origins) > 10000:
+                self._origins = {key: origin for key, origin in self._origins.items() if origin._free}
+            origin = self._origins[key] = Origin(self, family, ip, port, context, server_name)
+        return origin
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        for origin in self._origins.values():
+            for lease in origin._free:
+                lease.stream.close()
+            origin._free.clear()
+        self.idle = 0

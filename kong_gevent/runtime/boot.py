@@ -1,0 +1,204 @@
+"""Putting one worker together: plugins, store, plan, caches, logs, listeners and background work."""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent import get_hub
+
+from kong_gevent.db import open_store
+from kong_gevent.observe import errorlog
+from kong_gevent.observe.accesslog import AccessLog, LineWriter
+from kong_gevent.pdk import Context, Plugin
+from kong_gevent.pdk.loader import load_plugins
+from kong_gevent.runtime.caches import LookupCache
+from kong_gevent.runtime.connection import Connection, Listener
+from kong_gevent.runtime.gateway import Gateway
+from kong_gevent.runtime.kit import WorkerKit
+from kong_gevent.runtime.node import Node, node_id
+from kong_gevent.runtime.shared import PID, REQUESTS, Lane, SharedState
+from kong_gevent.runtime.sync import Synchronizer
+from kong_gevent.runtime.wsgi import WsgiRole
+
+if TYPE_CHECKING:
+    from kong_gevent.conf import Settings
+
+log = logging.getLogger("kong_gevent")
+RETRY_SECONDS = 1.0
+
+
+def build_node(settings: Settings, shared: SharedState, lane: Lane) -> Node:
+    """A node's parts for this process; nothing is read from the store yet. Raises `ConfigurationError`."""
+    shared.lock.forked()
+    classes = load_plugins(settings.plugins)
+    entities = [entity for plugin in classes.values() for entity in plugin.entities]
+    store: Any = open_store(settings, classes, entities)
+    identity = node_id(settings.node_id, settings.prefix)
+    store.origin = identity
+    cache = LookupCache(settings.get("db_cache_ttl"), settings.get("db_cache_neg_ttl"))
+    kit = WorkerKit(identity, store, cache, shared.counters)
+    plugins: dict[str, Plugin] = {name: plugin(kit) for name, plugin in classes.items()}
+    gateway = Gateway(settings, plugins)
+    sync = Synchronizer(store, gateway.plan, cache, shared)
+    node = Node(gateway, store, cache, kit, sync, shared, lane, classes, identity)
+    for plugin in plugins.values():
+        plugin.init_worker()
+    return node
+
+
+def load(node: Node) -> None:
+    """Read the configuration, again and again until the store answers."""
+    while True:
+        began = monotonic()
+        try:
+            node.store.connect()
+            node.sync.load()
+        except Exception as error:
+            if node.sync.failure != str(error):
+                log.error("the configuration cannot be loaded, trying again every %g s: %s", RETRY_SECONDS, error)
+            node.sync.failure = str(error)
+            gevent.sleep(RETRY_SECONDS)
+            continue
+        plan = node.gateway.plan
+        log.info("%d routes and %d services loaded in %.3f s", len(plan.routes), len(plan.services), monotonic() - began)
+        return
+
+
+def start_background(node: Node) -> None:
+    """Load, then follow the store's events; listen to the bell that siblings ring."""
+    gevent.spawn(_load_and_follow, node)
+    bell = node.shared.bell(node.lane)
+    watcher = get_hub().loop.io(bell, 1)
+    watcher.start(_on_bell, node, bell)
+    node.bell_watcher = watcher  # type: ignore[attr-defined]
+
+
+def _load_and_follow(node: Node) -> None:
+    load(node)
+    frequency = max(0.1, float(node.settings.db_update_frequency))
+    while True:
+        gevent.sleep(frequency)
+        node.sync.poll()
+
+
+def _on_bell(node: Node, bell: int) -> None:
+    import os
+
+    try:
+        os.eventfd_read(bell)
+    except BlockingIOError:
+        return
+    gevent.spawn(_answer_bell, node)
+
+
+def _answer_bell(node: Node) -> None:
+    node.apply_log_level()
+    if node.shared.cache_epoch != node.cache_epoch:
+        node.cache_epoch = node.shared.cache_epoch
+        node.cache.clear()
+    if node.loaded:
+        node.sync.catch_up()
+
+
+def set_up_logs(node: Node) -> None:
+    """Open the logs of this process; they are written in the background."""
+    settings = node.settings
+    writers: dict[str, LineWriter] = {}
+
+    def writer(path: str) -> LineWriter:
+        if path not in writers:
+            writers[path] = LineWriter(path)
+            writers[path].start()
+        return writers[path]
+
+    errorlog.set_up(settings.log_level, writer(settings.error_log("proxy")))
+    node.apply_log_level()
+    node.access_logs = {}
+    for part in ("proxy", "admin", "status"):
+        chosen = settings.access_log(part)
+        if chosen.path:
+            node.access_logs[part] = AccessLog(writer(chosen.path), chosen.format)
+    node.gateway.access_log = node.access_logs.get("proxy")
+    node.writers = list(writers.values())
+
+
+class ProxyRole:
+    """Serves the requests of a proxy listener."""
+
+    def __init__(self, node: Node) -> None:
+        self._gateway = node.gateway
+        self._handle = node.gateway.pipeline.handle
+        self._sync = node.sync
+        self._generation = node.shared.generation_word
+        self._counts = node.lane.words()
+
+    def __call__(self, connection: Connection, head: Any, began: float) -> None:
+        """Serve one request with the node's latest configuration."""
+        if self._generation[0] != self._sync.generation:
+            self._sync.catch_up()
+        self._counts[REQUESTS] += 1
+        gateway = self._gateway
+        ctx = Context(gateway, connection, connection, head.method, head.target, head.minor, head.fields, began, gateway.new_id())
+        ctx.bytes_in = head.size
+        self._handle(ctx)
+
+
+class Roles:
+    """Which role the connections of an address play; applications are made when first needed."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._made: dict[str, Any] = {}
+        self._ports: list[tuple[str, str, int]] = []
+        for role, listeners in (
+            ("proxy", node.settings.proxy_listeners),
+            ("admin", node.settings.admin_listeners),
+            ("status", node.settings.status_listeners),
+        ):
+            self._ports += [(role, listener.host, listener.port) for listener in listeners]
+
+    def listener_of(self, sock: Any) -> Listener:
+        """The listener for a bound socket. Raises LookupError for an address that no setting names."""
+        name = sock.getsockname()
+        host, port = name[0], name[1]
+        exact = [role for role, listener_host, listener_port in self._ports if (listener_host, listener_port) == (host, port)]
+        roles = exact or [role for role, _, listener_port in self._ports if listener_port == port]
+        if not roles:
+            raise LookupError(f"no *_listen setting names {host}:{port}")
+        return Listener(self._node.gateway, roles[0], host, port, self._role(roles[0]))
+
+    def _role(self, role: str) -> Any:
+        if role not in self._made:
+            self._made[role] = self._make(role)
+        return self._made[role]
+
+    def _make(self, role: str) -> Any:
+        node = self._node
+        if role == "proxy":
+            return ProxyRole(node)
+        from kong_gevent.admin import create_app, create_status_app
+
+        if role == "admin":
+            application: Any = create_app(node)  # type: ignore[arg-type]
+            limit = node.settings.admin_client_max_body_size
+        else:
+            application = create_status_app(node)  # type: ignore[arg-type]
+            limit = 1 << 20
+        return WsgiRole(node.gateway, application, limit, node.access_logs.get(role))
+
+
+def boot_worker(worker: Any) -> Node:
+    """Everything a freshly forked worker needs; called once monkey patching is done."""
+    from kong_gevent.runtime.master import master
+
+    settings, shared, lane = master().settings, master().shared, worker.lane
+    lane[PID] = worker.pid
+    node = build_node(settings, shared, lane)
+    set_up_logs(node)
+    roles = Roles(node)
+    node.listener_of = roles.listener_of  # type: ignore[attr-defined]
+    start_background(node)
+    return node

@@ -1,0 +1,490 @@
+"""A client's connection in the gateway's own worker: reads requests, serves them in turn, writes the answers.
+
+Strategy: an idle connection holds no greenlet. When bytes arrive, a greenlet from a free list serves requests until the
+connection is idle again. The connection itself is the *exchange* of the request it is serving.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError, ProtocolError
+from kong_gevent.http import problem
+from kong_gevent.http.chunked import ChunkedDecoder, encode_chunk, last_chunk
+from kong_gevent.http.fields import RequestFields
+from kong_gevent.pdk import Context
+from kong_gevent.proxy.stream import SourceFailed, Stream, splice
+from kong_gevent.runtime.answers import ClientFault
+from kong_gevent.runtime.forwarding import own_lines
+from kong_gevent.runtime.tunnel import run_tunnel
+
+if TYPE_CHECKING:
+    from kong_gevent.runtime.gateway import Gateway
+
+log = logging.getLogger("kong_gevent.connection")
+READ_SIZE = 16384
+BODY_READ = 262144
+SPLICE_FROM = 65536
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 1 << 20
+NO_FIELDS = RequestFields(b"")
+_BODILESS = frozenset((204, 304))
+
+
+class Listener:
+    """What the connections of one listening address have in common; `serve` handles one request of a connection."""
+
+    __slots__ = ("__weakref__", "gateway", "port", "role", "serve", "server_ip", "tls")
+
+    def __init__(self, gateway: Gateway, role: str, server_ip: str, port: int, serve: Callable[[Connection, Any, float], None]) -> None:
+        self.gateway = gateway
+        self.role = role
+        self.server_ip = server_ip
+        self.port = gateway.port_map.get(port, port)
+        self.serve = serve
+        self.tls = False
+
+
+class Connection:
+    """One client connection and, while it serves a request, that request's exchange (see `runtime.exchange`)."""
+
+    __slots__ = (
+        "_bodiless",
+        "_chunked_answer",
+        "_data",
+        "_decoder",
+        "_left",
+        "_limit",
+        "_linger",
+        "_minor",
+        "_pushed",
+        "_unbounded",
+        "_wants_continue",
+        "can_tunnel",
+        "forwarded_lines",
+        "gateway",
+        "keep",
+        "length",
+        "listener",
+        "peer_bytes",
+        "peer_ip",
+        "peer_port",
+        "port",
+        "received",
+        "requests",
+        "sent",
+        "serial",
+        "server_ip",
+        "started",
+        "stream",
+        "tls",
+        "trailers",
+        "trusted",
+    )
+
+    def __init__(self, stream: Stream, listener: Listener, peer: tuple[str, int], serial: int) -> None:
+        gateway = listener.gateway
+        self.stream = stream
+        self.listener = listener
+        self.gateway = gateway
+        self.peer_ip, self.peer_port = peer
+        self.peer_bytes = self.peer_ip.encode() or b"unix:"
+        self.server_ip = listener.server_ip
+        self.port = listener.port
+        self.tls = listener.tls
+        self.trusted = gateway.forwarding.trusts(self.peer_ip)
+        self.forwarded_lines = own_lines(self.peer_bytes, self.tls, self.port)
+        self.serial = serial
+        self.requests = 0
+        self.can_tunnel = True
+        self.keep = True
+        self._data = b""
+        self._pushed = b""
+        self._linger = False
+
+    # --- the loop --------------------------------------------------------------------------------------------------
+
+    def run(self) -> bool:
+        """Serve requests while there are any; whether the connection stays open (idle) afterwards."""
+        stream = self.stream
+        try:
+            data = self._data
+            if not data:
+                try:
+                    data = stream.recv(READ_SIZE)
+                except BlockingIOError:
+                    return True
+                if not data:
+                    return False
+            while True:
+                self._data = b""
+                if not self._serve_one(data):
+                    self._end()
+                    return False
+                data = self._data
+                if data:
+                    continue
+                if stream.pending:
+                    stream.resume()
+                    try:
+                        data = stream.recv(READ_SIZE)
+                    except BlockingIOError:
+                        return True
+                    if not data:
+                        return False
+                    continue
+                return True
+        except (ConnectionClosed, DeadlineExceeded, OSError):
+            return False
+
+    def _serve_one(self, data: bytes) -> bool:
+        """Read a head (its first bytes are in `data`), serve the request; whether another may follow."""
+        gateway = self.gateway
+        began = monotonic()
+        self.started = False
+        self.sent = 0
+        try:
+            head = gateway.requests.read(data)
+            if head is None:
+                head, data = self._read_head(data, began)
+                if head is None:
+                    return False
+        except ProtocolError as error:
+            self._refuse(error, began)
+            return False
+        except DeadlineExceeded as error:
+            self.stream.fault = None
+            self._refuse(ProtocolError(408, problem.MESSAGES[408], str(error)), began)
+            return False
+        self.requests += 1
+        fields = head.fields
+        self._minor = head.minor
+        self._data = data[head.size :]
+        self.received = 0
+        self._limit = None
+        self.trailers = []
+        self._wants_continue = fields.expect and head.minor == 1
+        if fields.chunked:
+            self.length = -1
+            self._decoder = ChunkedDecoder()
+            self._left = 0
+        else:
+            self._decoder = None
+            self.length = self._left = fields.content_length if fields.content_length > 0 else 0
+        self.keep = (
+            (not fields.close if head.minor else fields.keep_alive)
+            and not gateway.draining
+            and self.requests < gateway.keepalive_requests
+        )
+        self.listener.serve(self, head, began)
+        return self.keep and self.body_done()
+
+    def _read_head(self, data: bytes, began: float) -> tuple[Any, bytes]:
+        """Read on until the head is complete, within one time limit for all of it."""
+        stream = self.stream
+        timeout = self.gateway.header_timeout
+        while True:
+            stream.read_timeout = max(0.001, began + timeout - monotonic())
+            more = stream.read(READ_SIZE)
+            if not more:
+                return None, b""
+            data += more
+            head = self.gateway.requests.read(data)
+            if head is not None:
+                return head, data
+
+    def _refuse(self, error: ProtocolError, began: float) -> None:
+        """Answer a request whose head cannot be used; nothing more is read from this connection."""
+        self.keep = False
+        self._minor = 1
+        self.length = self._left = 0
+        self._decoder = None
+        self.received = 0
+        self._linger = True
+        gateway = self.gateway
+        log.info("client %s: %d %s", self.peer_ip, error.status, error.reason)
+        ctx = Context(gateway, self, self, b"GET", b"/", 1, NO_FIELDS, began, gateway.new_id())
+        ctx.target = b"-"
+        gateway.pipeline.refuse(ctx, error)
+
+    def _end(self) -> None:
+        """Say goodbye so that the client can still read the answer: half-close, then read what it goes on sending."""
+        if not self._linger and self.body_done():
+            return
+        stream = self.stream
+        if stream.closed:
+            return
+        stream.shutdown_write()
+        until = monotonic() + LINGER_SECONDS
+        left = LINGER_BYTES
+        while left > 0:
+            stream.read_timeout = max(0.001, until - monotonic())
+            data = stream.read()
+            if not data:
+                return
+            left -= len(data)
+
+    # --- the request's body ----------------------------------------------------------------------------------------
+
+    def body_done(self) -> bool:
+        """See `Exchange.body_done`."""
+        if self._left or self._pushed:
+            return False
+        return self._decoder is None or self._decoder.done
+
+    def _receive(self, watched: Stream | None) -> bytes | None:
+        """More bytes of the body from the socket; None when `watched` became readable first."""
+        stream = self.stream
+        if self._wants_continue:
+            self._wants_continue = False
+            stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        stream.read_timeout = self.gateway.body_timeout
+        try:
+            while True:
+                if watched is not None and watched.pending:
+                    return None
+                try:
+                    data = stream.recv(BODY_READ)
+                except BlockingIOError:
+                    if watched is None:
+                        stream.wait_readable()
+                    elif stream.wait_either(watched):
+                        return None
+                    continue
+                break
+        except DeadlineExceeded:
+            stream.fault = None
+            self.keep = False
+            raise HttpError(408, problem.MESSAGES[408], "the body did not come in time") from None
+        if not data:
+            raise ConnectionClosed("the client left within its request's body")
+        return data
+
+    def read_body(self, watched: Stream | None = None) -> bytes | None:
+        """See `Exchange.read_body`."""
+        if self._pushed:
+            pushed, self._pushed = self._pushed, b""
+            self._count(len(pushed))
+            return pushed
+        if self._decoder is not None:
+            return self._read_chunked(watched)
+        if not self._left:
+            return b""
+        data: bytes | None = self._data
+        if data:
+            self._data = data[self._left :]
+            data = data[: self._left]
+        else:
+            data = self._receive(watched)
+            if data is None:
+                return None
+            if len(data) > self._left:
+                self._data = data[self._left :]
+                data = data[: self._left]
+        self._left -= len(data)
+        self._count(len(data))
+        return data
+
+    def _read_chunked(self, watched: Stream | None) -> bytes | None:
+        decoder = self._decoder
+        assert decoder is not None
+        while not decoder.done:
+            data: bytes | None = self._data
+            self._data = b""
+            if not data:
+                data = self._receive(watched)
+                if data is None:
+                    return None
+            try:
+                body = decoder.feed(data)
+            except ValueError as error:
+                self.keep = False
+                self._linger = True
+                raise ProtocolError(400, problem.MESSAGES[400], str(error)) from None
+            if decoder.done:
+                self._data = decoder.rest
+                self.trailers = decoder.trailers
+            if body:
+                self._count(len(body))
+                return body
+        return b""
+
+    def _count(self, size: int) -> None:
+        """Count body bytes against the limits."""
+        self.received += size
+        limit = self._limit
+        if limit is not None and self.received > limit[0]:
+            self.keep = False
+            self._linger = True
+            raise HttpError(limit[1], limit[2], "the body is larger than allowed")
+
+    def limit_body(self, limit: int, status: int, message: str) -> None:
+        """See `Exchange.limit_body`."""
+        if self._limit is None or limit < self._limit[0]:
+            self._limit = (limit, status, message)
+
+    def buffered_body(self, limit: int) -> bytes | None:
+        """See `Exchange.buffered_body`."""
+        if self._pushed:
+            return self.read_body() if not self._left and self._decoder is None else None
+        if self._decoder is None and len(self._data) >= self._left:
+            return self.read_body()
+        if self._left > limit or not limit:
+            return None
+        return self._gather(limit)
+
+    def _gather(self, limit: int) -> bytes | None:
+        """Read the body up to `limit` bytes; when there is more, what was read counts as unread again."""
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            part = self.read_body()
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                self._pushed = b"".join(parts)
+                self.received -= size
+                return None
+
+    def read_whole_body(self, limit: int) -> bytes:
+        """See `Exchange.read_whole_body`."""
+        body = None if self._left > limit else self._gather(limit)
+        if body is None:
+            self._linger = True
+            raise HttpError(413, problem.MESSAGES[413], "the body is larger than a plugin may read")
+        self._decoder = None
+        self._pushed = body
+        self.length = len(body)
+        self.received -= len(body)
+        return body
+
+    def splice_body(self, sink: Stream) -> bool | None:
+        """See `Exchange.splice_body`."""
+        if self._decoder is not None or self._pushed or self._left - len(self._data) < SPLICE_FROM or not self.stream.plain:
+            return None
+        if self._wants_continue:
+            self._wants_continue = False
+            self.stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._data:
+            data, self._data = self._data, b""
+            self._left -= len(data)
+            self._count(len(data))
+            sink.write(data)
+        if self._limit is not None and self.received + self._left > self._limit[0]:
+            return None
+        self.stream.read_timeout = self.gateway.body_timeout
+        try:
+            moved = splice(self.stream, sink, self._left, sink)
+        except SourceFailed as failure:
+            self.keep = False
+            cause: Exception = failure.cause
+            if isinstance(cause, DeadlineExceeded):
+                self.stream.fault = None
+                cause = HttpError(408, problem.MESSAGES[408], "the body did not come in time")
+            raise ClientFault(cause) from failure
+        self.received += moved
+        self._left -= moved
+        return not self._left
+
+    # --- the answer ------------------------------------------------------------------------------------------------
+
+    def start(self, ctx: Context, status: int, reason: bytes, lines: bytes, length: int | None, body: bytes) -> None:
+        """See `Exchange.start`."""
+        self.started = True
+        keep = self.keep
+        bodiless = status in _BODILESS or ctx.method == b"HEAD"
+        self._bodiless = bodiless
+        self._chunked_answer = self._unbounded = False
+        if keep and not self.body_done() and (self._decoder is not None or len(self._data) < self._left):
+            keep = self.keep = False
+            self._linger = True
+        if length is not None:
+            framing = b"" if status == 204 else b"Content-Length: %d\r\n" % length
+        elif bodiless:
+            framing = b""
+        elif self._minor:
+            framing = b"Transfer-Encoding: chunked\r\n"
+            self._chunked_answer = True
+        else:
+            framing = b""
+            self._unbounded = True
+            keep = self.keep = False
+        if status == 426:
+            connection = b"" if keep else b"Connection: close\r\n"
+        else:
+            connection = b"Connection: keep-alive\r\n" if keep else b"Connection: close\r\n"
+        head = b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (status, reason, lines, framing, connection)
+        stream = self.stream
+        stream.write_timeout = self.gateway.send_timeout
+        if body and not bodiless:
+            head += encode_chunk(body) if self._chunked_answer else body
+        self.sent += len(head)
+        stream.write(head)
+
+    def write(self, data: bytes) -> None:
+        """See `Exchange.write`."""
+        if data and not self._bodiless:
+            framed = encode_chunk(data) if self._chunked_answer else data
+            self.sent += len(framed)
+            self.stream.write(framed)
+
+    def splice_answer(self, source: Stream, count: int) -> bool:
+        """See `Exchange.splice_answer`."""
+        if self._chunked_answer or self._bodiless or not self.stream.plain:
+            return False
+        try:
+            splice(source, self.stream, count)
+        except SourceFailed as failure:
+            self.abort()
+            raise ConnectionClosed(f"the upstream failed within its answer: {failure}") from failure
+        self.sent += count
+        return True
+
+    def finish(self, trailers: list[tuple[bytes, bytes]] | None = None) -> None:
+        """See `Exchange.finish`."""
+        if self._chunked_answer:
+            end = last_chunk(trailers)
+            self.sent += len(end)
+            self.stream.write(end)
+        if self.keep and not self.body_done():
+            self._skip_body()
+
+    def _skip_body(self) -> None:
+        """Drop the rest of a request body that is here already and that nobody wanted."""
+        if self._decoder is None and len(self._data) >= self._left:
+            self._data = self._data[self._left :]
+            self._pushed = b""
+            self._left = 0
+        else:
+            self.keep = False
+            self._linger = True
+
+    def abort(self) -> None:
+        """See `Exchange.abort`."""
+        self.keep = False
+        self._linger = False
+        self.stream.reset()
+
+    def interim(self, status: int, reason: bytes, lines: bytes) -> None:
+        """See `Exchange.interim`."""
+        if self._minor:
+            self.stream.write(b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, lines))
+
+    def tunnel(self, ctx: Context, lines: bytes, upstream: Stream, first: bytes) -> None:
+        """See `Exchange.tunnel`."""
+        self.started = True
+        self.keep = False
+        stream = self.stream
+        head = b"HTTP/1.1 101 Switching Protocols\r\n%bConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % lines
+        stream.write(head + first)
+        self.sent += len(head) + len(first)
+        early, self._data = self._data, b""
+        if early:
+            upstream.write(early)
+        self.received, answered = run_tunnel(self.gateway, stream, upstream)
+        self.sent += answered

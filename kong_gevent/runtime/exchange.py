@@ -1,0 +1,85 @@
+"""The client's side of one request, as the pipeline sees it. Two kinds exist: `connection` and `wsgi`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from kong_gevent.pdk import Context
+    from kong_gevent.proxy.stream import Stream
+
+
+class Exchange(Protocol):
+    """What the pipeline needs of a client.
+
+    Bodies are decoded here: `read_body` gives data without framing, `write` takes data and frames it.
+    """
+
+    started: bool
+    """Whether the head of the answer has been sent."""
+    length: int
+    """Length of the request's body in bytes; -1 when it is only known at its end (chunked), 0 without a body."""
+    received: int
+    """Bytes of the request's body that have been read (decoded)."""
+    sent: int
+    """Bytes of the answer, head included, that have been handed to the transport."""
+    trailers: list[tuple[bytes, bytes]]
+    """The request's trailer fields, once its body has been read."""
+
+    def body_done(self) -> bool:
+        """Whether the whole request body has been read."""
+        ...
+
+    def read_body(self, watched: Stream | None = None) -> bytes | None:
+        """The next part of the body, empty at its end; None when `watched` became readable first.
+
+        Raises `HttpError` (400, 408, 413) for a body that breaks the rules, `ConnectionClosed` when the client left.
+        """
+        ...
+
+    def buffered_body(self, limit: int) -> bytes | None:
+        """The whole body when it is here already or has at most `limit` bytes, else None; 0 never waits for any."""
+        ...
+
+    def read_whole_body(self, limit: int) -> bytes:
+        """The whole body, which still counts as unread for `read_body`. Raises `HttpError` (413) beyond `limit` bytes."""
+        ...
+
+    def limit_body(self, limit: int, status: int, message: str) -> None:
+        """Refuse the request with this answer as soon as more than `limit` bytes of body have come."""
+        ...
+
+    def splice_body(self, sink: Stream) -> bool | None:
+        """Move the body to `sink` inside the kernel: True when done, False when `sink` answered, None if impossible."""
+        ...
+
+    def start(self, ctx: Context, status: int, reason: bytes, lines: bytes, length: int | None, body: bytes) -> None:
+        """Send the answer's head and the first part of its body; `length` None means: known at the end."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send more of the answer's body; waits while the client does not take it."""
+        ...
+
+    def splice_answer(self, source: Stream, count: int) -> bool:
+        """Move `count` bytes of the answer from `source` inside the kernel; False when that is impossible here."""
+        ...
+
+    def finish(self, trailers: list[tuple[bytes, bytes]] | None = None) -> None:
+        """The answer is complete."""
+        ...
+
+    def abort(self) -> None:
+        """The answer cannot be completed: make the client see that it is cut."""
+        ...
+
+    def interim(self, status: int, reason: bytes, lines: bytes) -> None:
+        """Send an interim (1xx) answer, where the transport and the client know them."""
+        ...
+
+    def tunnel(self, ctx: Context, lines: bytes, upstream: Stream, first: bytes) -> None:
+        """Answer 101 with these fields, then pass bytes both ways until both sides are done."""
+        ...
+
+    can_tunnel: bool
+    """Whether `tunnel` works."""

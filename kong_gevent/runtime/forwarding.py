@@ -1,0 +1,153 @@
+"""Forwarding header fields: whom to believe, and what to tell the upstream (Kong 3.9's rules)."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from kong_gevent.pdk import Context
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_MAX_DECISIONS = 10000
+
+
+class Forwarding:
+    """`trusted`: networks whose peers are believed; `header`, `recursive`: `real_ip_header`, `real_ip_recursive`."""
+
+    def __init__(self, trusted: list[Network], trusts_unix: bool, header: str, recursive: bool, via: bool, product: bytes) -> None:
+        self._networks = trusted
+        self._trusts_unix = trusts_unix
+        self._header = header.lower()
+        self._recursive = recursive
+        self._decisions: dict[str, bool] = {}
+        self._via = {1: b"1.1 " + product, 0: b"1.0 " + product}
+        self._sends_via = via
+
+    def trusts(self, ip: str) -> bool:
+        """Whether this peer's forwarding fields are believed; the empty text stands for a unix socket."""
+        if not self._networks:
+            return self._trusts_unix and not ip
+        known = self._decisions.get(ip)
+        if known is None:
+            if len(self._decisions) >= _MAX_DECISIONS:
+                self._decisions.clear()
+            known = self._decisions[ip] = self._decide(ip)
+        return known
+
+    def _decide(self, ip: str) -> bool:
+        if not ip:
+            return self._trusts_unix
+        try:
+            address = ipaddress.ip_address(ip)
+        except ValueError:
+            return False
+        mapped = getattr(address, "ipv4_mapped", None)
+        return any(address in network or (mapped is not None and mapped in network) for network in self._networks)
+
+    def client_address(self, ctx: Context) -> str:
+        """The client's address: the peer's, or what a trusted peer says it is."""
+        connection = ctx.connection
+        peer: str = connection.peer_ip
+        if not connection.trusted:
+            return peer
+        if self._header == "x-forwarded-for":
+            listed = ctx.fields.forwarding.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
+        else:
+            values = ctx.fields.index.get(self._header.replace("_", "-"))
+            listed = [values[-1]] if values else []
+        hops = [hop.strip() for hop in listed if hop.strip()]
+        for position in range(len(hops) - 1, -1, -1):
+            address = _clean_address(hops[position])
+            if address is None:
+                return peer
+            if not self._recursive or position == 0 or not self.trusts(address):
+                return address
+        return peer
+
+    def _trusted_value(self, ctx: Context, name: bytes) -> str | None:
+        if not ctx.connection.trusted:
+            return None
+        value = ctx.fields.forwarding.get(name)
+        return value.decode("latin-1") if value else None
+
+    def scheme(self, ctx: Context) -> str:
+        """The scheme that the first trusted hop saw."""
+        told = self._trusted_value(ctx, b"x-forwarded-proto")
+        return (told or ("https" if ctx.connection.tls else "http")).partition(",")[0].strip().lower()
+
+    def host(self, ctx: Context) -> str:
+        """The host name, without port, that the first trusted hop saw."""
+        told = self._trusted_value(ctx, b"x-forwarded-host")
+        if told:
+            return told.partition(",")[0].strip()
+        name: str = ctx.host[0]
+        return name
+
+    def port(self, ctx: Context) -> int:
+        """The port that the first trusted hop saw."""
+        told = self._trusted_value(ctx, b"x-forwarded-port")
+        if told and told.isdigit() and int(told) <= 65535:
+            return int(told)
+        own: int = ctx.connection.port
+        return own
+
+    def lines(self, ctx: Context, prefix: str) -> bytes:
+        """The forwarding fields of the upstream request; `prefix` is the part of the path that was stripped."""
+        connection = ctx.connection
+        sent = ctx.fields.forwarding
+        if connection.trusted:
+            return self._trusted_lines(ctx, prefix)
+        listed = sent.get(b"x-forwarded-for") if sent else None
+        name: bytes = ctx.host[2]
+        peer: bytes = connection.peer_bytes
+        head: bytes = connection.forwarded_lines
+        lines = b"%bX-Forwarded-For: %b\r\nX-Forwarded-Host: %b\r\nX-Forwarded-Path: %b\r\n" % (
+            head,
+            b"%b, %b" % (listed, peer) if listed else peer,
+            name,
+            ctx.raw_path,
+        )
+        if len(prefix) > 1:
+            lines += b"X-Forwarded-Prefix: %b\r\n" % prefix.encode("latin-1")
+        return lines + self._via_line(ctx) if self._sends_via else lines
+
+    def _via_line(self, ctx: Context) -> bytes:
+        via = ctx.fields.forwarding.get(b"via") if ctx.fields.forwarding else None
+        own = self._via[ctx.minor]
+        return b"Via: %b, %b\r\n" % (via, own) if via else b"Via: %b\r\n" % own
+
+    def _trusted_lines(self, ctx: Context, prefix: str) -> bytes:
+        """What a trusted peer told is passed on; the rest is our own."""
+        sent = ctx.fields.forwarding
+        connection = ctx.connection
+        listed = sent.get(b"x-forwarded-for")
+        peer: bytes = connection.peer_bytes
+        client = self.client_address(ctx).encode("latin-1")
+        fields: list[tuple[bytes, Any]] = [
+            (b"X-Real-IP", client),
+            (b"X-Forwarded-For", b"%b, %b" % (listed, peer) if listed else client),
+            (b"X-Forwarded-Proto", sent.get(b"x-forwarded-proto") or (b"https" if connection.tls else b"http")),
+            (b"X-Forwarded-Host", sent.get(b"x-forwarded-host") or ctx.host[2]),
+            (b"X-Forwarded-Port", sent.get(b"x-forwarded-port") or b"%d" % connection.port),
+            (b"X-Forwarded-Path", sent.get(b"x-forwarded-path") or ctx.raw_path),
+            (b"X-Forwarded-Prefix", sent.get(b"x-forwarded-prefix") or (prefix.encode("latin-1") if len(prefix) > 1 else None)),
+        ]
+        lines = b"".join([b"%b: %b\r\n" % field for field in fields if field[1]])
+        return lines + self._via_line(ctx) if self._sends_via else lines
+
+
+def own_lines(peer: bytes, tls: bool, port: int) -> bytes:
+    """The fields that are the same for all requests of a connection from an untrusted peer."""
+    return b"X-Real-IP: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %d\r\n" % (peer, b"https" if tls else b"http", port)
+
+
+def _clean_address(text: str) -> str | None:
+    """A hop of a forwarding field as a plain address: brackets and ports dropped; None when it is no address."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None

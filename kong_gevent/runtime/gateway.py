@@ -1,0 +1,168 @@
+"""One worker's gateway: the plan and everything that requests need at hand, built from the settings."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from time import monotonic, time
+from typing import TYPE_CHECKING
+from wsgiref.handlers import format_date_time
+
+from kong_gevent.http.fields import AnswerFields
+from kong_gevent.http.heads import AnswerReader, RequestReader
+from kong_gevent.offload import offload
+from kong_gevent.pdk import Context, Plugin
+from kong_gevent.proxy.pool import Pool
+from kong_gevent.proxy.resolver import Resolver
+from kong_gevent.proxy.stream import Streams
+from kong_gevent.runtime.forwarding import Forwarding
+from kong_gevent.runtime.pipeline import Pipeline
+from kong_gevent.runtime.plan import Plan
+from kong_gevent.runtime.reasons import REASONS
+from kong_gevent.runtime.tls import Contexts
+
+if TYPE_CHECKING:
+    from kong_gevent.conf import Settings
+    from kong_gevent.observe.accesslog import AccessLog
+
+log = logging.getLogger("kong_gevent")
+PRODUCT = "kong/3.9.1"
+ID_BATCH = 4096
+
+
+class Gateway:
+    """Settings made ready for requests, the plan, the pools and readers; one per worker process."""
+
+    def __init__(self, settings: Settings, plugins: Mapping[str, Plugin]) -> None:
+        self.settings = settings
+        self.streams = Streams()
+        self.contexts = Contexts(settings)
+        self.plan = Plan(plugins, self.contexts)
+        self.resolver = Resolver(
+            offload,
+            hosts_file=settings.dns_hostsfile,
+            stale=settings.get("dns_stale_ttl", 3600),
+            not_found=settings.get("dns_not_found_ttl", 30),
+            error=settings.get("dns_error_ttl", 1),
+        )
+        self.pool = Pool(
+            self.streams,
+            settings.upstream_keepalive_pool_size,
+            settings.upstream_keepalive_max_requests,
+            settings.upstream_keepalive_idle_timeout,
+        )
+        enabled = settings.enabled_headers
+        self._enabled = enabled
+        self.forwarding = Forwarding(
+            settings.trusted_networks, settings.trusts_unix, settings.real_ip_header, settings.real_ip_recursive, True, PRODUCT.encode()
+        )
+        charset = settings.nginx_http_charset
+        replaced = {name.encode() for name in enabled if name not in ("server", "via")}
+        self.requests = RequestReader(settings.request_line_limit, settings.client_header_limit)
+        self.answers = AnswerReader(b"" if charset == "off" else charset.encode(), frozenset(replaced))
+        self.hosts: dict[bytes | None, tuple[str, int | None, bytes]] = {}
+        self.port_map = settings.port_map
+        self.header_timeout: float = settings.client_header_timeout
+        self.body_timeout: float = settings.client_body_timeout
+        self.send_timeout: float = settings.client_body_timeout
+        self.keepalive_timeout: float = settings.keepalive_timeout
+        self.keepalive_requests: int = settings.keepalive_requests
+        self.body_buffer: int = settings.client_body_buffer_size
+        self.body_limit: int = settings.client_max_body_size
+        self.error_default_type: str = settings.error_default_type
+        self.debug_header: bool = settings.allow_debug_header
+        self.sends_id_upstream = "x-kong-request-id" in settings.enabled_headers_upstream
+        self._prepare_lines(enabled)
+        self.access_log: AccessLog | None = None
+        self.draining = False
+        self.tunnels = 0
+        self.stale: Callable[[], None] | None = None
+        self.pipeline = Pipeline(self)
+        self._ids = b""
+        self._ids_left = 0
+        self._date = b""
+        self._date_second = 0
+
+    def _prepare_lines(self, enabled: frozenset[str]) -> None:
+        """The field lines that answers get, as formats with only the changing values left open."""
+        self._server_line = f"Server: {PRODUCT}\r\n".encode() if "server" in enabled else b""
+        self._via = PRODUCT.encode() if "via" in enabled else b""
+        self._sends_id = "x-kong-request-id" in enabled
+        self.sends_response_latency = "x-kong-response-latency" in enabled
+        self._upstream_latency = "x-kong-upstream-latency" in enabled
+        self._proxy_latency = "x-kong-proxy-latency" in enabled
+        self._both_latencies = self._upstream_latency and self._proxy_latency
+        self._upstream_status = "x-kong-upstream-status" in enabled
+
+    def new_id(self) -> bytes:
+        """A request id: 32 hexadecimal digits, random."""
+        left = self._ids_left
+        if not left:
+            self._ids = os.urandom(ID_BATCH)
+            left = ID_BATCH
+        self._ids_left = left - 16
+        return self._ids[left - 16 : left].hex().encode()
+
+    def date_line(self) -> bytes:
+        """The `Date` field of this second."""
+        now = int(time())
+        if now != self._date_second:
+            self._date_second = now
+            self._date = f"Date: {format_date_time(now)}\r\n".encode()
+        return self._date
+
+    def reason(self, status: int) -> bytes:
+        """The reason phrase of a status that a plugin chose."""
+        return REASONS.get(status, b"Unknown")
+
+    def latency_lines(self, ctx: Context) -> bytes:
+        """How long the upstream and the gateway took, in ms, as far as the settings want it told."""
+        first = ctx.first_byte_at or monotonic()
+        upstream, own = (first - ctx.proxied_at) * 1000, (ctx.proxied_at - ctx.started) * 1000
+        if self._both_latencies:
+            return b"X-Kong-Upstream-Latency: %d\r\nX-Kong-Proxy-Latency: %d\r\n" % (upstream, own)
+        lines = b"X-Kong-Upstream-Latency: %d\r\n" % upstream if self._upstream_latency else b""
+        return lines + b"X-Kong-Proxy-Latency: %d\r\n" % own if self._proxy_latency else lines
+
+    def own_lines(self, ctx: Context) -> bytes:
+        """`Server` and the request id on answers made here."""
+        lines = self._server_line
+        if ctx.down is not None and ctx.down.touches("server"):
+            lines = b""
+        if self._sends_id:
+            lines += b"X-Kong-Request-Id: %b\r\n" % ctx.request_id
+        return lines
+
+    def proxied_lines(self, ctx: Context, fields: AnswerFields, minor: int) -> bytes:
+        """`Via`, `Server` when the upstream sent none, and the request id on answers that are passed on."""
+        lines = b""
+        if self._via:
+            own = b"1.1 " if minor else b"1.0 "
+            lines = b"Via: %b, %b%b\r\n" % (fields.via, own, self._via) if fields.via else b"Via: %b%b\r\n" % (own, self._via)
+        elif fields.via:
+            lines = b"Via: %b\r\n" % fields.via
+        if not fields.server:
+            lines += self._server_line
+        if not fields.date:
+            lines += self.date_line()
+        if self._upstream_status:
+            lines += b"X-Kong-Upstream-Status: %d\r\n" % ctx.status
+        if self._sends_id:
+            lines += b"X-Kong-Request-Id: %b\r\n" % ctx.request_id
+        if self.debug_header and ctx.fields.index.get("kong-debug"):
+            lines += self._debug_lines(ctx)
+        return lines
+
+    @staticmethod
+    def _debug_lines(ctx: Context) -> bytes:
+        """Which route and service answered, for `Kong-Debug`."""
+        lines = b""
+        for kind, entry in (("Route", ctx.route), ("Service", ctx.service)):
+            if entry is not None:
+                name = entry.entity.get("name")
+                lines += f"Kong-{kind}-Id: {entry.id}\r\n".encode()
+                lines += f"Kong-{kind}-Name: {name}\r\n".encode() if name else b""
+        return lines
+
+

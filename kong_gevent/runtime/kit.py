@@ -1,0 +1,93 @@
+"""The kit that plugins of this worker get (see `kong_gevent.pdk.kit.Kit` for what each method promises)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import gevent
+
+from kong_gevent.errors import GatewayError
+from kong_gevent.offload import offload
+from kong_gevent.pdk.kit import LookupFailed
+from kong_gevent.runtime.caches import LookupCache
+from kong_gevent.runtime.queues import BatchQueue
+from kong_gevent.runtime.shared import SharedCounters
+
+
+class WorkerKit:
+    """One worker's kit."""
+
+    def __init__(self, node_id: str, store: Any, cache: LookupCache, counters: SharedCounters) -> None:
+        self.node_id = node_id
+        self.hostname = socket.gethostname()
+        self.worker_pid = os.getpid()
+        self.worker_uuid = str(uuid4())
+        self.log = logging.getLogger("kong_gevent.plugins")
+        self.counters = counters
+        self._store = store
+        self._cache = cache
+        self._queues: dict[str, BatchQueue] = {}
+        self.timers = 0
+
+    def cached(self, key: str, load: Callable[[], Any], ttl: float | None = None, negative_ttl: float | None = None) -> Any:
+        """See `Kit.cached`."""
+        try:
+            return self._cache.get(key, load, ttl, negative_ttl)
+        except GatewayError as error:
+            raise LookupFailed(str(error)) from error
+
+    def select_by(self, entity: str, field: str, value: str) -> dict[str, Any] | None:
+        """See `Kit.select_by`."""
+        key = f"{entity}:{field}:{value}"
+        found, kept = self._cache.peek(key)
+        if found:
+            return kept  # type: ignore[no-any-return]
+        return self.cached(key, lambda: self._store.dao(entity).select_by(field, value))  # type: ignore[no-any-return]
+
+    def load_consumer(self, id_or_username: str, by_username: bool = False) -> dict[str, Any] | None:
+        """See `Kit.load_consumer`."""
+        dao = self._store.dao("consumers")
+        found: dict[str, Any] | None = self.cached(f"consumers:id:{id_or_username}", lambda: _select(dao, id_or_username))
+        if found is None and by_username:
+            found = self.select_by("consumers", "username", id_or_username)
+        return found
+
+    def every(self, seconds: float, function: Callable[[], None]) -> None:
+        """See `Kit.every`."""
+        self.timers += 1
+        gevent.spawn(self._repeat, seconds, function)
+
+    def _repeat(self, seconds: float, function: Callable[[], None]) -> None:
+        while True:
+            gevent.sleep(seconds)
+            try:
+                function()
+            except Exception:
+                self.log.exception("a plugin's timer failed")
+
+    def queue(self, name: str, send: Callable[[list[Any]], None], **parameters: Any) -> BatchQueue:
+        """See `Kit.queue`."""
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = BatchQueue(name, send, **parameters)
+        queue.send = send
+        return queue
+
+    def flush(self, seconds: float) -> None:
+        """Let the queues send what they hold, for at most so many seconds; called when the worker leaves."""
+        with gevent.Timeout(seconds, False):
+            gevent.joinall([gevent.spawn(queue.flush) for queue in self._queues.values()])
+
+    def offload(self, function: Callable[..., Any], *args: Any) -> Any:
+        """See `Kit.offload`."""
+        return offload(function, *args)
+
+
+def _select(dao: Any, key: str) -> Any:
+    """An entity by id; None for what cannot be an id."""
+    return dao.select(key) if len(key) == 36 and key.count("-") == 4 else None

@@ -1,0 +1,103 @@
+"""The master process: gunicorn's settings from ours, and what is made before workers are forked."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+from typing import Any
+
+from kong_gevent import conf
+from kong_gevent.conf import Settings
+from kong_gevent.errors import ConfigurationError
+from kong_gevent.runtime.shared import Lane, SharedState
+
+HEARTBEAT_TIMEOUT = 60
+_GUNICORN_LEVELS = {"notice": "info", "warn": "warning", "crit": "critical", "alert": "critical", "emerg": "critical"}
+
+
+class Master:
+    """What lives as long as the master does: shared memory and the settings in force."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.shared = SharedState()
+        self.kept: Lane = self.shared.take_lane()
+        """Totals of workers that have ended."""
+
+    def pre_fork(self, server: Any, worker: Any) -> None:
+        """Give the next worker a lane."""
+        worker.lane = self.shared.take_lane()
+
+    def child_exit(self, server: Any, worker: Any) -> None:
+        """Take the lane of an ended worker back."""
+        lane = getattr(worker, "lane", None)
+        if lane is not None:
+            self.shared.free_lane(lane, self.kept)
+
+
+class _Holder:
+    """The one master of this process."""
+
+    master: Master | None = None
+
+
+def master() -> Master:
+    """The master of this process. Raises RuntimeError outside the gateway's own server."""
+    if _Holder.master is None:
+        raise RuntimeError("this worker class needs the gateway's gunicorn.conf.py")
+    return _Holder.master
+
+
+def gunicorn_settings() -> dict[str, Any]:
+    """gunicorn's settings for ours; at a reload with bad settings the old ones stay in force.
+
+    At the first call bad settings end the process with the reason on stderr.
+    """
+    try:
+        settings = conf.load()
+    except ConfigurationError as error:
+        if _Holder.master is None:
+            for line in error.messages:
+                sys.stderr.write(f"Error: {line}\n")
+            sys.exit(1)
+        for line in error.messages:
+            logging.getLogger("gunicorn.error").error("reload refused, the old settings stay in force: %s", line)
+        settings = _Holder.master.settings
+    if _Holder.master is None:
+        _raise_file_limit(settings)
+        _Holder.master = Master(settings)
+    _Holder.master.settings = settings
+    return _translate(settings, _Holder.master)
+
+
+def _translate(settings: Settings, holder: Master) -> dict[str, Any]:
+    listeners = [*settings.proxy_listeners, *settings.admin_listeners, *settings.status_listeners]
+    return {
+        "bind": list(dict.fromkeys(listener.address for listener in listeners)),
+        "backlog": max([listener.backlog for listener in listeners], default=2048),
+        "worker_class": "kong_gevent.runtime.worker.GatewayWorker",
+        "workers": settings.workers,
+        "pidfile": str(settings.pid_file),
+        "errorlog": settings.error_log("proxy"),
+        "loglevel": _GUNICORN_LEVELS.get(settings.log_level, settings.log_level),
+        "accesslog": None,
+        "timeout": HEARTBEAT_TIMEOUT,
+        "graceful_timeout": int(settings.drain_timeout + 2 * settings.drain_grace + 5),
+        "proc_name": "kong-gevent",
+        "control_socket_disable": True,
+        "pre_fork": holder.pre_fork,
+        "child_exit": holder.child_exit,
+    }
+
+
+def _raise_file_limit(settings: Settings) -> None:
+    """Allow as many open files as the system lets us, or as the settings say."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.nginx_main_worker_rlimit_nofile
+    target = hard if wanted == "auto" else int(wanted)
+    if target != soft:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, max(hard, target)))
+        except (ValueError, OSError) as error:
+            sys.stderr.write(f"Warning: the limit of open files stays at {soft}: {error}\n")

@@ -1,0 +1,225 @@
+"""One worker's view of its node: what the Admin API asks for, and how a write reaches all workers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import gevent
+
+from kong_gevent.observe.errorlog import LEVELS, level_name
+from kong_gevent.runtime.shared import (
+    ACCEPTED,
+    ACTIVE,
+    PID,
+    READING,
+    REQUESTS,
+    SERVING,
+    WAITING,
+    WRITING,
+    Lane,
+    SharedState,
+)
+
+if TYPE_CHECKING:
+    from kong_gevent.pdk.plugin import Plugin
+    from kong_gevent.runtime.caches import LookupCache
+    from kong_gevent.runtime.gateway import Gateway
+    from kong_gevent.runtime.kit import WorkerKit
+    from kong_gevent.runtime.sync import Synchronizer
+
+log = logging.getLogger("kong_gevent.node")
+FLUSH_SECONDS = 2.0
+
+
+class PluginFacts:
+    """What the Admin API tells about a plugin, and what the store validates its configurations with."""
+
+    __slots__ = ("priority", "schema", "version")
+
+    def __init__(self, plugin: type[Plugin]) -> None:
+        self.version = plugin.version
+        self.priority = plugin.priority
+        self.schema = plugin
+
+
+class Node:
+    """This worker and its siblings; implements the facade that the Admin API is given."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        store: Any,
+        cache: LookupCache,
+        kit: WorkerKit,
+        sync: Synchronizer,
+        shared: SharedState,
+        lane: Lane,
+        plugins: Mapping[str, type[Plugin]],
+        node_id: str,
+    ) -> None:
+        self.gateway = gateway
+        self.settings = gateway.settings
+        self.store = store
+        self.cache = cache
+        self.kit = kit
+        self.sync = sync
+        self.shared = shared
+        self.lane = lane
+        self.node_id = node_id
+        self.hostname = socket.gethostname()
+        self.plugins = {name: PluginFacts(plugin) for name, plugin in plugins.items()}
+        self.writers: list[Any] = []
+        self.access_logs: dict[str, Any] = {}
+        self.cache_epoch = 0
+        self._level_timer: Any = None
+
+    # --- for the Admin API -------------------------------------------------------------------------------------------
+
+    @property
+    def master_pid(self) -> int:
+        """Process id of the arbiter."""
+        return self.shared.master_pid
+
+    @property
+    def log_level(self) -> str:
+        """The level in force."""
+        return level_name(self.shared.log_level) if self.shared.log_level else str(self.settings.log_level)
+
+    def set_log_level(self, level: str, timeout: float) -> None:
+        """Change the level in all workers; back to the configured one after `timeout` s (0: never)."""
+        self.shared.log_level = LEVELS[level]
+        self.shared.ring()
+        if self._level_timer is not None:
+            self._level_timer.kill(block=False)
+            self._level_timer = None
+        if timeout > 0:
+            self._level_timer = gevent.spawn_later(timeout, self._reset_log_level)
+
+    def _reset_log_level(self) -> None:
+        self.shared.log_level = 0
+        self.shared.ring()
+
+    def apply_log_level(self) -> None:
+        """Use the level that the node has agreed on."""
+        logging.getLogger("kong_gevent").setLevel(self.shared.log_level or LEVELS[self.settings.log_level])
+
+    def published(self) -> None:
+        """A write has been committed: no worker of this node answers with the configuration before it any more."""
+        self.shared.published()
+        self.sync.catch_up()
+
+    def statistics(self) -> Mapping[str, int]:
+        """Counters over all workers, as `/status` shows them."""
+        total = self.shared.total
+        return {
+            "connections_active": total(ACTIVE),
+            "connections_reading": total(READING),
+            "connections_writing": total(WRITING),
+            "connections_waiting": total(WAITING),
+            "connections_accepted": total(ACCEPTED),
+            "connections_handled": total(ACCEPTED),
+            "total_requests": total(REQUESTS),
+        }
+
+    def workers(self) -> Sequence[tuple[int, int]]:
+        """Process id and resident memory (bytes) of each worker, sorted by id."""
+        return [(pid, resident_memory(pid)) for pid in self.shared.workers()]
+
+    def shared_memory(self) -> Mapping[str, tuple[int, int]]:
+        """Shared segments by name: capacity and use in bytes."""
+        return {"kong_gevent": self.shared.memory()}
+
+    def timers(self) -> Mapping[str, int]:
+        """Background greenlets of this worker."""
+        return {"running": 0, "pending": self.kit.timers}
+
+    @property
+    def loaded(self) -> bool:
+        """Whether there is a configuration to serve."""
+        return self.sync.loaded
+
+    def ready(self) -> tuple[bool, str | None]:
+        """Whether a load balancer should send requests here, else why not."""
+        if self.gateway.draining or self.shared.draining:
+            return False, "draining"
+        if not self.sync.loaded:
+            return False, f"no configuration available: {self.sync.failure or 'loading it from the datastore'}"
+        if not self.shared.total(SERVING):
+            return False, "no worker accepts requests yet"
+        if self.sync.failure is not None:
+            return False, f"failed to connect to database: {self.sync.failure}"
+        return True, None
+
+    def set_draining(self) -> None:
+        """Fail `/status/ready` from now on, on all workers."""
+        self.shared.draining = True
+
+    def cache_get(self, key: str) -> tuple[bool, Any]:
+        """Whether this worker remembers a look-up under Kong's cache key, and what it said."""
+        return self.cache.peek(_own_key(key))
+
+    def cache_delete(self, key: str | None) -> None:
+        """Forget one key, or all, in every worker."""
+        self.shared.forget_caches()
+        self.cache.clear()
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    def others_serve(self) -> bool:
+        """Whether another worker accepts requests, so that this one may stop listening at once."""
+        return any(lane[SERVING] and lane[PID] > 0 and lane.index != self.lane.index for lane in self.shared.lanes())
+
+    def reopen_logs(self) -> None:
+        """Use fresh log files after the old ones were moved away."""
+        for writer in self.writers:
+            writer.reopen()
+
+    def shut_down(self) -> None:
+        """Send what plugins still hold, write the logs, release the store."""
+        self.kit.flush(FLUSH_SECONDS)
+        for writer in self.writers:
+            writer.flush()
+        self.gateway.pool.close()
+        self.store.close()
+
+
+def _own_key(key: str) -> str:
+    """Our key for Kong's form `<entity>:<value>:::::<workspace>`."""
+    parts = key.split(":")
+    if len(parts) > 2 and parts[2] == "":
+        field = {"keyauth_credentials": "key", "consumers": "id"}.get(parts[0], "id")
+        return f"{parts[0]}:{field}:{parts[1]}"
+    return key
+
+
+def resident_memory(pid: int) -> int:
+    """Resident set of a process in bytes; 0 when it is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def node_id(setting: str | None, prefix: str) -> str:
+    """The node's UUID: the setting, else the one kept in the prefix, made at the first start."""
+    if setting:
+        return setting
+    file = Path(prefix, "kong.id")
+    try:
+        return str(UUID(file.read_text().strip()))
+    except (OSError, ValueError):
+        made = str(uuid4())
+        try:
+            with file.open("x") as output:
+                output.write(made + "\n")
+        except FileExistsError:
+            return str(UUID(file.read_text().strip()))
+        except OSError as error:
+            log.warning("the node's id cannot be kept in %s: %s", file, error)
+        return made

@@ -1,0 +1,247 @@
+"""Which plugin configuration runs for a request, compiled to flat chains.
+
+For each plugin at most one configuration runs, the most specific one (Kong 3.9): with a consumer those of consumer,
+route and service together come first. Only plugins that have configurations for consumers are decided per request; all
+others are decided when the chain is compiled.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kong_gevent.pdk import Conf, Context, Plugin
+
+log = logging.getLogger("kong_gevent.plugins")
+HTTP_PROTOCOLS = frozenset(("http", "https", "grpc", "grpcs"))
+Scope = tuple[str | None, str | None, str | None]
+"""Ids of route, service and consumer; None where a configuration is not bound to one."""
+Function = Callable[..., Any]
+_MAX_DECISIONS = 4096
+
+
+def scopes_in_order(route: str | None, service: str | None, consumer: str | None) -> list[Scope]:
+    """The scopes that may apply, most specific first."""
+    order: list[Scope] = []
+    if consumer is not None:
+        order += [(route, service, consumer), (route, None, consumer), (None, service, consumer)]
+    order.append((route, service, None))
+    if consumer is not None:
+        order.append((None, None, consumer))
+    order += [(route, None, None), (None, service, None), (None, None, None)]
+    return [
+        scope
+        for position, scope in enumerate(order)
+        if scope not in order[:position] and (scope == (None, None, None) or any(scope))
+    ]
+
+
+class Configured:
+    """One plugin configuration in the plan."""
+
+    __slots__ = ("conf", "id", "plugin", "scope")
+
+    def __init__(self, entity: Mapping[str, Any], plugin: Plugin) -> None:
+        def reference(name: str) -> str | None:
+            value = entity.get(name)
+            return value["id"] if value else None
+
+        self.id: str = entity["id"]
+        self.plugin = plugin
+        self.scope: Scope = (reference("route"), reference("service"), reference("consumer"))
+        conf = Conf(entity["config"])
+        conf.plugin_id = self.id
+        conf.route_id, conf.service_id, conf.consumer_id = self.scope
+        conf.instance_name = entity.get("instance_name")
+        plugin.configure(conf)
+        self.conf = conf
+
+
+class Step:
+    """One plugin's place in a chain: a configuration that is known, or the choice by consumer."""
+
+    __slots__ = ("_decisions", "_scoped", "fixed", "lazy", "route", "service")
+
+    def __init__(self, scoped: dict[Scope, Configured], route: str | None, service: str | None) -> None:
+        self._scoped = scoped
+        self._decisions: dict[str, Configured | None] = {}
+        self.route, self.service = route, service
+        self.lazy = any(scope[2] is not None for scope in scoped)
+        self.fixed = self._resolve(None)
+
+    def _resolve(self, consumer: str | None) -> Configured | None:
+        for scope in scopes_in_order(self.route, self.service, consumer):
+            found = self._scoped.get(scope)
+            if found is not None:
+                return found
+        return None
+
+    def choose(self, consumer: Mapping[str, Any] | None) -> Configured | None:
+        """The configuration for this consumer, if any applies."""
+        if consumer is None or not self.lazy:
+            return self.fixed
+        key = consumer["id"]
+        try:
+            return self._decisions[key]
+        except KeyError:
+            if len(self._decisions) >= _MAX_DECISIONS:
+                self._decisions.clear()
+            found = self._decisions[key] = self._resolve(key)
+            return found
+
+
+class Phases:
+    """The later phases for one choice of configurations: flat lists of (function, configuration)."""
+
+    __slots__ = ("body_filter", "chosen", "header_filter", "log", "response")
+
+    def __init__(self, chosen: list[tuple[Plugin, Conf]]) -> None:
+        self.chosen = chosen
+        self.response = self._of("response")
+        self.header_filter = self._of("header_filter")
+        self.body_filter = self._of("body_filter")
+        self.log = self._of("log")
+
+    def _of(self, phase: str) -> list[tuple[Function, Conf]]:
+        return [(getattr(plugin, phase), conf) for plugin, conf in self.chosen if hasattr(plugin, phase)]
+
+
+class Chain:
+    """All plugins of one route. `fixed` holds the phases when no choice depends on the consumer."""
+
+    __slots__ = ("access", "fixed", "steps")
+
+    def __init__(self, steps: list[Step]) -> None:
+        self.steps = steps
+        self.fixed: Phases | None = None
+        self.access: list[tuple[Function, Conf]] = []
+        if not any(step.lazy for step in steps):
+            self.fixed = self.phases_without_access()
+            self.access = [(plugin.access, conf) for plugin, conf in self.fixed.chosen if hasattr(plugin, "access")]
+
+    def run_choosing(self, ctx: Context) -> tuple[Any, Phases]:
+        """Run `access` of all plugins until one answers, choosing each configuration when its turn comes.
+
+        Returns the answer (None, an `Exit`, or the exception that was raised) and the phases that follow. After an
+        answer the other plugins are still chosen, since their later phases run.
+        """
+        chosen: list[tuple[Plugin, Conf]] = []
+        result = None
+        for step in self.steps:
+            configured = step.choose(ctx.consumer)
+            if configured is None:
+                continue
+            chosen.append((configured.plugin, configured.conf))
+            access = getattr(configured.plugin, "access", None)
+            if result is None and access is not None:
+                try:
+                    result = access(ctx, configured.conf)
+                except Exception as error:  # handled by the pipeline, once everything has been chosen
+                    result = error
+        return result, Phases(chosen)
+
+    def phases_without_access(self) -> Phases:
+        """The phases when `access` never ran: choices without a consumer."""
+        if self.fixed is not None:
+            return self.fixed
+        fixed = [step.fixed for step in self.steps if step.fixed is not None]
+        return Phases([(configured.plugin, configured.conf) for configured in fixed])
+
+
+class PluginTable:
+    """All plugin configurations by name and scope; `version` changes whenever compiled chains become stale."""
+
+    def __init__(self, plugins: Mapping[str, Plugin]) -> None:
+        self._plugins = plugins
+        self._order = sorted(plugins.values(), key=lambda plugin: (plugin.priority, plugin.name), reverse=True)
+        self._scoped: dict[str, dict[Scope, Configured]] = {}
+        self._by_id: dict[str, Configured] = {}
+        self._global: Chain | None = None
+        self.version = 0
+        self.rewrite: list[tuple[Function, Conf]] = []
+
+    def put(self, entity: Mapping[str, Any]) -> None:
+        """Add or replace a configuration; one that is disabled or for other protocols is as if absent."""
+        self._forget(entity["id"])
+        plugin = self._plugins.get(entity["name"])
+        if plugin is None:
+            log.error("plugin %s (%s) is configured but not enabled on this node", entity["name"], entity["id"])
+        elif entity["enabled"] and HTTP_PROTOCOLS & set(entity["protocols"]):
+            try:
+                configured = Configured(entity, plugin)
+            except Exception:
+                log.exception("plugin %s (%s) could not be configured; requests for it are refused", entity["name"], entity["id"])
+                configured = self._broken(entity, plugin)
+            self._by_id[configured.id] = configured
+            self._scoped[plugin.name] = {**self._scoped.get(plugin.name, {}), configured.scope: configured}
+        self._changed()
+
+    @staticmethod
+    def _broken(entity: Mapping[str, Any], plugin: Plugin) -> Configured:
+        """A stand-in that fails closed, for a configuration that the plugin itself could not prepare."""
+        return Configured({**entity, "config": {}}, _Broken(plugin))
+
+    def ids(self) -> list[str]:
+        """Ids of all configurations that are in force."""
+        return list(self._by_id)
+
+    def remove(self, key: str) -> None:
+        """Forget a configuration."""
+        if self._forget(key):
+            self._changed()
+
+    def _forget(self, key: str) -> bool:
+        old = self._by_id.pop(key, None)
+        if old is None:
+            return False
+        scoped = dict(self._scoped.get(old.plugin.name, {}))
+        if scoped.get(old.scope) is old:
+            del scoped[old.scope]
+        self._scoped[old.plugin.name] = scoped
+        try:
+            old.plugin.retire(old.conf)
+        except Exception:
+            log.exception("plugin %s failed to retire a configuration", old.plugin.name)
+        return True
+
+    def _changed(self) -> None:
+        self.version += 1
+        self._global = None
+        self.rewrite = [
+            (getattr(configured.plugin, "rewrite"), configured.conf)
+            for plugin in self._order
+            for scope, configured in self._scoped.get(plugin.name, {}).items()
+            if scope == (None, None, None) and hasattr(configured.plugin, "rewrite")
+        ]
+
+    def compile(self, route: str | None, service: str | None) -> Chain:
+        """The chain of a route that belongs to a service; either may be None."""
+        steps = []
+        for plugin in self._order:
+            scoped = self._scoped.get(plugin.name)
+            if not scoped:
+                continue
+            step = Step(scoped, route, service)
+            if step.lazy or step.fixed is not None:
+                steps.append(step)
+        return Chain(steps)
+
+    def global_chain(self) -> Chain:
+        """The chain of requests without a route."""
+        if self._global is None:
+            self._global = self.compile(None, None)
+        return self._global
+
+
+class _Broken(Plugin):
+    """Takes the place of a plugin whose configuration cannot be used: every request is refused."""
+
+    def __init__(self, plugin: Plugin) -> None:
+        super().__init__(plugin.kit)
+        self.name = plugin.name  # type: ignore[misc]
+        self.priority = plugin.priority  # type: ignore[misc]
+
+    def access(self, ctx: Context, conf: Conf) -> Any:
+        """Fail closed."""
+        return ctx.error(500)

@@ -1,0 +1,207 @@
+"""The plan: everything a worker needs to proxy, compiled from validated entities.
+
+Entries are immutable; a change replaces entries and the places that point to them, between two greenlet switches, so a
+request that is under way keeps what it started with. Compiled chains are made when a route is first used after a change.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from kong_gevent.pdk import Conf, Plugin
+from kong_gevent.router import Match, Router
+from kong_gevent.runtime.phases import Chain, PluginTable
+
+log = logging.getLogger("kong_gevent.plan")
+Entity = dict[str, Any]
+DEFAULT_PORTS = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
+
+
+class TlsContexts(Protocol):
+    """Where services get the parameters of their TLS connections from."""
+
+    def for_service(self, service: Entity) -> ssl.SSLContext | None:
+        """The context for an `https` service, None for clear text."""
+        ...
+
+
+class ServiceEntry:
+    """A service, ready for calling: timeouts in s, `host_header` in bytes."""
+
+    __slots__ = (
+        "connect_timeout",
+        "context",
+        "entity",
+        "host",
+        "host_header",
+        "id",
+        "path",
+        "port",
+        "protocol",
+        "read_timeout",
+        "retries",
+        "write_timeout",
+    )
+
+    def __init__(self, entity: Entity, context: ssl.SSLContext | None) -> None:
+        self.entity = entity
+        self.id: str = entity["id"]
+        self.protocol: str = entity["protocol"]
+        self.host: str = entity["host"]
+        self.port: int = entity["port"]
+        self.path: str = entity["path"] or "/"
+        self.retries: int = entity["retries"] or 0
+        self.connect_timeout = entity["connect_timeout"] / 1000
+        self.write_timeout = entity["write_timeout"] / 1000
+        self.read_timeout = entity["read_timeout"] / 1000
+        self.context = context
+        self.host_header = host_header(self.host, self.port, self.protocol)
+
+
+def host_header(host: str, port: int, protocol: str) -> bytes:
+    """The `Host` of requests to an upstream: the port is left out when it is the protocol's own."""
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    name = host.encode("idna") if not host.isascii() else host.encode()
+    return name if DEFAULT_PORTS.get(protocol) == port else b"%b:%d" % (name, port)
+
+
+class RouteEntry:
+    """A route with its service, ready for requests."""
+
+    __slots__ = (
+        "chain",
+        "chain_version",
+        "entity",
+        "grpc",
+        "https_only",
+        "id",
+        "preserve_host",
+        "redirect_status",
+        "request_buffering",
+        "response_buffering",
+        "service",
+        "strip_path",
+    )
+
+    def __init__(self, entity: Entity, service: ServiceEntry | None) -> None:
+        self.entity = entity
+        self.id: str = entity["id"]
+        self.service = service
+        protocols = entity["protocols"]
+        self.https_only = "https" in protocols and "http" not in protocols
+        self.grpc = "grpc" in protocols or "grpcs" in protocols
+        self.redirect_status: int = entity["https_redirect_status_code"]
+        self.strip_path: bool = entity["strip_path"]
+        self.preserve_host: bool = entity["preserve_host"]
+        self.request_buffering: bool = entity["request_buffering"]
+        self.response_buffering: bool = entity["response_buffering"]
+        self.chain: Chain | None = None
+        self.chain_version = -1
+
+
+class Plan:
+    """All routes, services and plugin configurations of a worker."""
+
+    def __init__(self, plugins: Mapping[str, Plugin], contexts: TlsContexts) -> None:
+        self.router: Router = Router()
+        self.table = PluginTable(plugins)
+        self.services: dict[str, ServiceEntry] = {}
+        self.routes: dict[str, RouteEntry] = {}
+        self._by_service: dict[str | None, set[str]] = {}
+        self._contexts = contexts
+
+    # --- loading and changing ------------------------------------------------------------------------------------
+
+    def load(self, services: Iterable[Entity], routes: Iterable[Entity], plugins: Iterable[Entity]) -> None:
+        """Fill an empty plan."""
+        for service in services:
+            self._put_service(service)
+        entries = []
+        for route in routes:
+            entry = self._make_route(route)
+            if entry is not None:
+                entries.append((route, entry.service.entity if entry.service else None, entry))
+        self.router.load(entries)
+        for plugin in plugins:
+            self.table.put(plugin)
+
+    def apply(self, kind: str, key: str, entity: Entity | None) -> None:
+        """Take over one changed entity (None: it is gone). Kinds that the plan does not hold are ignored."""
+        handler: Callable[[str, Entity | None], None] | None = {
+            "services": self._apply_service,
+            "routes": self._apply_route,
+            "plugins": self._apply_plugin,
+        }.get(kind)
+        if handler is not None:
+            handler(key, entity)
+
+    def _put_service(self, entity: Entity) -> ServiceEntry:
+        entry = self.services[entity["id"]] = ServiceEntry(entity, self._contexts.for_service(entity))
+        return entry
+
+    def _apply_service(self, key: str, entity: Entity | None) -> None:
+        if entity is None:
+            self.services.pop(key, None)
+            return
+        self._put_service(entity)
+        for route_id in list(self._by_service.get(key, ())):
+            self._apply_route(route_id, self.routes[route_id].entity)
+
+    def _make_route(self, entity: Entity) -> RouteEntry | None:
+        """The entry of a route, registered; None when it refers to a service that is not there (yet)."""
+        reference = entity["service"]
+        service = None
+        if reference is not None:
+            service = self.services.get(reference["id"])
+            if service is None:
+                log.warning("route %s refers to the unknown service %s; it is not served", entity["id"], reference["id"])
+                return None
+        entry = self.routes[entity["id"]] = RouteEntry(entity, service)
+        self._by_service.setdefault(service.id if service else None, set()).add(entry.id)
+        return entry
+
+    def _apply_route(self, key: str, entity: Entity | None) -> None:
+        old = self.routes.get(key)
+        if old is not None:
+            self._by_service.get(old.service.id if old.service else None, set()).discard(key)
+        if entity is None:
+            self.routes.pop(key, None)
+            self.router.remove(key)
+            return
+        entry = self._make_route(entity)
+        if entry is None:
+            self.routes.pop(key, None)
+            self.router.remove(key)
+            return
+        try:
+            self.router.add(entity, entry.service.entity if entry.service else None, entry)
+        except ValueError as error:
+            log.error("route %s is not served: %s", key, error)
+            self.router.remove(key)
+
+    def _apply_plugin(self, key: str, entity: Entity | None) -> None:
+        if entity is None:
+            self.table.remove(key)
+        else:
+            self.table.put(entity)
+
+    # --- use -----------------------------------------------------------------------------------------------------
+
+    def chain_of(self, route: RouteEntry) -> Chain:
+        """The compiled plugins of a route."""
+        if route.chain_version != self.table.version or route.chain is None:
+            route.chain = self.table.compile(route.id, route.service.id if route.service else None)
+            route.chain_version = self.table.version
+        return route.chain
+
+    @property
+    def global_chain(self) -> Chain:
+        """The plugins of global scope, for requests that match no route."""
+        return self.table.global_chain()
+
+
+__all__ = ["Conf", "Entity", "Match", "Plan", "RouteEntry", "ServiceEntry", "TlsContexts", "host_header"]

@@ -1,0 +1,329 @@
+"""What the workers of a node share: memory mapped before they are forked, a lock, and a wake-up line for each.
+
+Strategy: plain 64-bit words in one anonymous mapping. Each worker writes statistics in a lane of its own, so they need
+no lock. Counters that must be exact (rate limits) and the configuration's generation number change under one lock,
+which a waiting worker can take over from a process that died while holding it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from time import monotonic, time
+from typing import Any
+
+WORD = 8
+LANES = 128
+LANE_WORDS = 8
+PID, ACCEPTED, ACTIVE, WAITING, REQUESTS, READING, WRITING, SERVING = range(LANE_WORDS)
+"""Words of a lane. ACTIVE, WAITING, READING and WRITING are connections; SERVING is 1 once the worker takes requests."""
+_GENERATION, _HOLDER, _DRAINING, _LEVEL, _EPOCH, _FIRST_LANE = 0, 1, 2, 3, 4, 8
+COUNTER_SLOTS = 1 << 16
+PROBES = 64
+_SLOT_WORDS = 3
+PATIENCE = 0.05
+"""Seconds to wait for the lock before looking whether its holder is still alive."""
+HOLDER_UNKNOWN = 1.0
+"""Seconds after which a lock that is taken, but by nobody known, counts as abandoned."""
+
+
+class SharedLock:
+    """A lock between processes that survives the death of its holder; held for microseconds, never across a wait."""
+
+    def __init__(self, words: memoryview, holder: int) -> None:
+        semaphore = multiprocessing.get_context("fork").Semaphore(1)
+        self._take: Callable[..., bool] = semaphore.acquire
+        self._free = semaphore.release
+        self._semaphore = semaphore
+        self._words = words
+        self._holder = holder
+        self._pid = 0
+        self._takeover = os.memfd_create("kong-gevent-lock")
+
+    def acquire(self) -> None:
+        """Take the lock, if need be from a dead process."""
+        if not self._take(False):
+            self._wait()
+        self._words[self._holder] = self._pid or self._learn_pid()
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._words[self._holder] = 0
+        self._free()
+
+    def _learn_pid(self) -> int:
+        self._pid = os.getpid()
+        return self._pid
+
+    def forked(self) -> None:
+        """Forget the parent's process id; call it in a new worker."""
+        self._pid = 0
+
+    def _wait(self) -> None:
+        began = monotonic()
+        while not self._take(True, PATIENCE):
+            holder = self._words[self._holder]
+            abandoned = not _alive(holder) if holder else monotonic() - began > HOLDER_UNKNOWN
+            if abandoned and self._take_over(holder):
+                return
+
+    def _take_over(self, holder: int) -> bool:
+        """Become the holder in place of a dead one; only one waiter may do so."""
+        fcntl.lockf(self._takeover, fcntl.LOCK_EX)
+        try:
+            if self._words[self._holder] != holder:
+                return False
+            self._words[self._holder] = self._pid or self._learn_pid()
+            return True
+        finally:
+            fcntl.lockf(self._takeover, fcntl.LOCK_UN)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class SharedCounters:
+    """Counters by key in a fixed open-addressed table; every change is made under the lock, so sums are exact.
+
+    Keys are hashed with the interpreter's keyed hash, which all workers inherit from their parent. When all slots that
+    a key may use hold live counters, the one that expires first makes room.
+    """
+
+    def __init__(self, words: memoryview, lock: SharedLock, slots: int) -> None:
+        self._words = words
+        self._lock = lock
+        self._mask = slots - 1
+        self._places: dict[int, int] = {}
+
+    def consume(self, wanted: Sequence[tuple[Any, float, float]]) -> tuple[bool, list[int]]:
+        """See `kong_gevent.pdk.kit.Counters.consume`."""
+        words = self._words
+        now = int(time())
+        lock = self._lock
+        lock.acquire()
+        try:
+            places = []
+            values = []
+            below = True
+            for key, limit, expires in wanted:
+                place = self._place(hash(key) or 1, now, expires)
+                value = words[place + 1]
+                places.append(place)
+                values.append(value)
+                if value >= limit:
+                    below = False
+            if below:
+                for place in places:
+                    words[place + 1] += 1
+        finally:
+            lock.release()
+        return below, values
+
+    def add(self, key: Any, amount: int, expires: float) -> int:
+        """See `kong_gevent.pdk.kit.Counters.add`."""
+        lock = self._lock
+        lock.acquire()
+        try:
+            place = self._place(hash(key) or 1, int(time()), expires)
+            self._words[place + 1] += amount
+            return self._words[place + 1]
+        finally:
+            lock.release()
+
+    def value(self, key: Any) -> int:
+        """See `kong_gevent.pdk.kit.Counters.value`."""
+        lock = self._lock
+        lock.acquire()
+        try:
+            now = int(time())
+            place = self._find(hash(key) or 1)
+            return self._words[place + 1] if place >= 0 and self._words[place + 2] > now else 0
+        finally:
+            lock.release()
+
+    def used(self) -> int:
+        """Slots that have ever been taken."""
+        return sum(1 for code in self._words[::_SLOT_WORDS] if code)
+
+    def _find(self, code: int) -> int:
+        words = self._words
+        start = code & self._mask
+        for step in range(PROBES):
+            place = ((start + step) & self._mask) * _SLOT_WORDS
+            held = words[place]
+            if held == code:
+                return place
+            if not held:
+                return -1
+        return -1
+
+    def _place(self, code: int, now: int, expires: float) -> int:
+        """The first word of the key's slot, made or renewed when need be."""
+        words = self._words
+        place = self._places.get(code, -1)
+        if place < 0 or words[place] != code:
+            place = self._search(code, now)
+            if len(self._places) > 4096:
+                self._places.clear()
+            self._places[code] = place
+        if words[place] != code or words[place + 2] <= now:
+            words[place] = code
+            words[place + 1] = 0
+            words[place + 2] = int(expires) + 1
+        return place
+
+    def _search(self, code: int, now: int) -> int:
+        words = self._words
+        start = code & self._mask
+        spare, soonest = -1, -1
+        for step in range(PROBES):
+            place = ((start + step) & self._mask) * _SLOT_WORDS
+            held = words[place]
+            if held == code:
+                return place
+            if not held:
+                return place if spare < 0 else spare
+            if spare < 0 and words[place + 2] <= now:
+                spare = place
+            if soonest < 0 or words[place + 2] < words[soonest + 2]:
+                soonest = place
+        return spare if spare >= 0 else soonest
+
+
+class Lane:
+    """The words of one worker; only that worker writes them."""
+
+    __slots__ = ("_base", "_words", "index")
+
+    def __init__(self, words: memoryview, index: int) -> None:
+        self._words = words
+        self._base = _FIRST_LANE + index * LANE_WORDS
+        self.index = index
+
+    def __getitem__(self, word: int) -> int:
+        return self._words[self._base + word]
+
+    def __setitem__(self, word: int, value: int) -> None:
+        self._words[self._base + word] = value
+
+    def words(self) -> memoryview:
+        """The lane as a slice, for the hot path."""
+        return self._words[self._base : self._base + LANE_WORDS]
+
+
+class SharedState:
+    """One mapping for a node; made in the master before the first fork, or in a single process of its own."""
+
+    def __init__(self, counter_slots: int = COUNTER_SLOTS) -> None:
+        size = (_FIRST_LANE + LANES * LANE_WORDS + counter_slots * _SLOT_WORDS) * WORD
+        self._map = mmap.mmap(-1, size)
+        self._words = memoryview(self._map).cast("q")
+        self.lock = SharedLock(self._words, _HOLDER)
+        table = self._words[_FIRST_LANE + LANES * LANE_WORDS :]
+        self.counters = SharedCounters(table, self.lock, counter_slots)
+        self.generation_word = self._words[_GENERATION : _GENERATION + 1]
+        self.master_pid = os.getpid()
+        self._bells: list[int] = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(LANES)]
+
+    @property
+    def generation(self) -> int:
+        """The number of the node's configuration: it grows with each write made on this node."""
+        return self._words[_GENERATION]
+
+    @property
+    def draining(self) -> bool:
+        """Whether an operator has asked for `/status/ready` to fail."""
+        return bool(self._words[_DRAINING])
+
+    @draining.setter
+    def draining(self, value: bool) -> None:
+        self._words[_DRAINING] = int(value)
+
+    @property
+    def log_level(self) -> int:
+        """The level of the error log (as in `logging`) that was set at run time, 0 when none was."""
+        return self._words[_LEVEL]
+
+    @log_level.setter
+    def log_level(self, value: int) -> None:
+        self._words[_LEVEL] = value
+
+    @property
+    def cache_epoch(self) -> int:
+        """Grows when all workers have to forget their look-ups."""
+        return self._words[_EPOCH]
+
+    def forget_caches(self) -> None:
+        """Have all workers forget their look-ups."""
+        self.lock.acquire()
+        try:
+            self._words[_EPOCH] += 1
+        finally:
+            self.lock.release()
+        self.ring()
+
+    def memory(self) -> tuple[int, int]:
+        """Size of the mapping and the part in use by counters and lanes, in bytes."""
+        used = self.counters.used() * _SLOT_WORDS * WORD + (_FIRST_LANE + LANES * LANE_WORDS) * WORD
+        return len(self._map), used
+
+    def published(self) -> None:
+        """A write has been committed: from now on no worker may answer with the configuration before it."""
+        self.lock.acquire()
+        try:
+            self._words[_GENERATION] += 1
+        finally:
+            self.lock.release()
+        self.ring()
+
+    def ring(self) -> None:
+        """Wake all workers."""
+        for lane in self.lanes():
+            if lane[PID]:
+                try:
+                    os.eventfd_write(self._bells[lane.index], 1)
+                except BlockingIOError:
+                    continue  # a full bell rings already
+
+    def bell(self, lane: Lane) -> int:
+        """The descriptor that becomes readable when the worker of this lane is woken."""
+        return self._bells[lane.index]
+
+    def lanes(self) -> list[Lane]:
+        """All lanes, used or not."""
+        return [Lane(self._words, index) for index in range(LANES)]
+
+    def take_lane(self) -> Lane:
+        """A free lane; called in the master before it forks. Raises RuntimeError when there are too many workers."""
+        for lane in self.lanes():
+            if not lane[PID]:
+                for word in range(LANE_WORDS):
+                    lane[word] = 0
+                lane[PID] = -1
+                return lane
+        raise RuntimeError(f"more than {LANES} workers at a time")
+
+    def free_lane(self, lane: Lane, kept: Lane) -> None:
+        """The worker of a lane has ended: its totals go to `kept`, so that no number is lost."""
+        kept[ACCEPTED] += lane[ACCEPTED]
+        kept[REQUESTS] += lane[REQUESTS]
+        for word in range(LANE_WORDS):
+            lane[word] = 0
+
+    def workers(self) -> list[int]:
+        """Process ids of the workers that serve, sorted."""
+        return sorted(lane[PID] for lane in self.lanes() if lane[PID] > 0 and lane[SERVING])
+
+    def total(self, word: int) -> int:
+        """The sum of one word over all lanes."""
+        return sum(lane[word] for lane in self.lanes())

@@ -1,0 +1,243 @@
+"""The gunicorn worker: gunicorn's arbiter, signals and heartbeat around our own accept and connection loop."""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import logging
+import signal
+import socket
+from time import monotonic
+from typing import Any
+
+import gevent
+from gevent import get_hub, getcurrent
+from greenlet import greenlet
+from gunicorn.workers.ggevent import GeventWorker
+
+from kong_gevent.proxy.stream import Stream
+from kong_gevent.runtime.connection import Connection, Listener
+from kong_gevent.runtime.shared import ACCEPTED, ACTIVE, READING, SERVING, WAITING, WRITING
+
+log = logging.getLogger("kong_gevent.worker")
+HEARTBEAT = 0.1
+MAX_FREE = 1000
+ACCEPT_BATCH = 64
+FULL_PAUSE = 0.05
+"""Seconds without accepting when the process has run out of file descriptors."""
+
+
+class GatewayWorker(GeventWorker):
+    """Serves all listeners of a node; which application a connection meets depends on the address it came to."""
+
+    gateway: Any
+    node: Any
+
+    def init_signals(self) -> None:
+        """As gunicorn, but SIGTERM wakes the loop at once."""
+        super().init_signals()
+
+    def run(self) -> None:
+        """Build the gateway, serve until told to stop, then leave without losing a request."""
+        from kong_gevent.runtime.boot import boot_worker
+
+        self._hub = get_hub()
+        self._free: list[greenlet] = []
+        self._connections: set[Connection] = set()
+        self._serial = 0
+        self._watchers: list[Any] = []
+        self._single = self.cfg.workers == 1
+        self._leaving_at: float | None = None
+        self.node = boot_worker(self)
+        self.gateway = self.node.gateway
+        self.lane = self.node.lane
+        self._counts = self.lane.words()
+        listeners = [(sock, self.node.listener_of(sock)) for sock in self.sockets]
+        for sock, listener in listeners:
+            if listener.role != "proxy":
+                self._listen(sock, listener)
+        while self.alive and not self.node.loaded:
+            self._beat()
+        for sock, listener in listeners:
+            if listener.role == "proxy":
+                self._listen(sock, listener)
+        self.lane[SERVING] = 1
+        while self.alive:
+            self._beat()
+        self._leave()
+
+    def _beat(self) -> None:
+        """Tell the arbiter that this worker lives, and the node what it does."""
+        self.notify()
+        counts = self._counts
+        idle = sum(1 for connection in self._connections if connection.stream.idle is not None)
+        counts[ACTIVE] = len(self._connections)
+        counts[WAITING] = idle
+        counts[WRITING] = len(self._connections) - idle
+        counts[READING] = 0
+        gevent.sleep(HEARTBEAT)
+
+    # --- accepting -------------------------------------------------------------------------------------------------
+
+    def _listen(self, sock: Any, listener: Listener) -> None:
+        raw = sock._sock if hasattr(sock, "_sock") else sock
+        raw.setblocking(False)
+        watcher = self._hub.loop.io(raw.fileno(), 1)
+        watcher.start(self._accept, raw, listener, watcher)
+        self._watchers.append((watcher, raw, listener))
+
+    def _accept(self, raw: Any, listener: Listener, watcher: Any) -> None:
+        """Take new connections: many at a time when alone, one at a time when other workers want some too."""
+        for _ in range(ACCEPT_BATCH if self._single or not self.alive else 1):
+            try:
+                fd, address = raw._accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    log.error("cannot accept connections: %s; raise the limit of open files", error.strerror)
+                    watcher.stop()
+                    pause = self._hub.loop.timer(FULL_PAUSE)
+                    pause.start(self._resume_accepting, watcher, raw, listener, pause)
+                    return
+                continue  # the client is gone already
+            self._adopt(fd, address, raw, listener)
+
+    def _resume_accepting(self, watcher: Any, raw: Any, listener: Listener, pause: Any) -> None:
+        pause.close()
+        if watcher.fd >= 0 and any(watcher is known for known, _, _ in self._watchers):
+            watcher.start(self._accept, raw, listener, watcher)
+
+    def _adopt(self, fd: int, address: Any, raw: Any, listener: Listener) -> None:
+        sock = _socket.socket(raw.family, raw.type, raw.proto, fd)
+        sock.setblocking(False)
+        if raw.family == socket.AF_UNIX:
+            peer = ("", 0)
+        else:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            peer = (address[0], address[1])
+        stream = Stream(sock, self.gateway.streams)
+        self._serial += 1
+        connection = Connection(stream, listener, peer, self._serial)
+        self._connections.add(connection)
+        stream.owner = connection
+        stream.deadline = monotonic() + self.gateway.header_timeout
+        stream.idle = self._wake
+        self._counts[ACCEPTED] += 1
+
+    # --- serving ---------------------------------------------------------------------------------------------------
+
+    def _wake(self, stream: Stream) -> None:
+        """An idle connection has something to say: lend it a greenlet. Called in the hub."""
+        connection = stream.owner
+        if stream.fault is not None:
+            self._forget(connection)
+            return
+        free = self._free
+        (free.pop() if free else greenlet(self._serve_connections, self._hub)).switch(connection)
+
+    def _serve_connections(self, connection: Connection) -> None:
+        """The body of a pooled greenlet: serve one connection until it is idle, then wait for the next."""
+        current = getcurrent()
+        free = self._free
+        hub_switch = self._hub.switch
+        while True:
+            try:
+                stays = connection.run()
+            except Exception:
+                log.exception("a connection failed")
+                stays = False
+            except BaseException:
+                self._forget(connection)
+                raise
+            stream = connection.stream
+            if stays and not stream.closed and self._may_idle(stream):
+                stream.deadline = monotonic() + self.gateway.keepalive_timeout
+                stream.idle = self._wake
+                if stream.pending:
+                    stream.resume()
+            else:
+                self._forget(connection)
+            del stream, connection
+            if len(free) >= MAX_FREE:
+                return
+            free.append(current)
+            connection = hub_switch()
+
+    def _may_idle(self, stream: Stream) -> bool:
+        """While leaving, a connection may wait for one more request until the grace period is over."""
+        return self._leaving_at is None or monotonic() < self._leaving_at
+
+    def _forget(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        connection.stream.owner = None
+        connection.stream.close()
+
+    # --- leaving ---------------------------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        """Drain: answer on, but close each connection after its answer; then stop listening; then wait for the rest."""
+        settings = self.gateway.settings
+        began = monotonic()
+        self.lane[SERVING] = 0
+        self.gateway.draining = True
+        self._leaving_at = began + settings.drain_grace
+        log.info("worker leaves: %d connections", len(self._connections))
+        handed_over = self.node.others_serve
+        while monotonic() < self._leaving_at:
+            self._beat()
+            if handed_over():
+                break
+        for watcher, raw, listener in self._watchers:
+            watcher.stop()
+            watcher.close()
+        watchers, self._watchers = self._watchers, []
+        for _, raw, listener in watchers:
+            self._take_queued(raw, listener)
+        for sock in self.sockets:
+            sock.close()
+        last_chance = monotonic() + settings.drain_grace
+        until = began + settings.drain_timeout
+        while self._connections and monotonic() < until:
+            if monotonic() > min(last_chance, until):
+                self._close_idle()
+            self._beat()
+        if self._connections:
+            log.warning("worker leaves with %d connections still busy after %s s", len(self._connections), settings.drain_timeout)
+        self.node.shut_down()
+
+    def _take_queued(self, raw: Any, listener: Listener) -> None:
+        """Serve what is in the accept queue; other workers may still listen there, which does no harm."""
+        while True:
+            try:
+                fd, address = raw._accept()
+            except OSError:
+                return
+            self._adopt(fd, address, raw, listener)
+
+    def _close_idle(self) -> None:
+        for connection in list(self._connections):
+            if connection.stream.idle is not None:
+                self._forget(connection)
+
+    # --- signals ---------------------------------------------------------------------------------------------------
+
+    def handle_usr1(self, sig: int, frame: Any) -> None:
+        """Reopen the logs."""
+        gevent.spawn(self._reopen_logs)
+
+    def _reopen_logs(self) -> None:
+        self.log.reopen_files()
+        self.node.reopen_logs()
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """Leave at once."""
+        self.alive = False
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        gevent.spawn_later(0, self._exit_now)
+
+    def _exit_now(self) -> None:
+        import os
+
+        self.node.shut_down()
+        os._exit(0)
