@@ -1,0 +1,198 @@
+"""The Flask application: which paths there are, what every request goes through, and what errors look like."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Flask, Request, Response, request
+from flask.sessions import NullSession, SessionInterface
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import MapAdapter
+
+from kong_gevent import KONG_VERSION, errors
+from kong_gevent.admin import bodies, debug, forms, generate, info, routing, schemas, status, tags, unavailable
+from kong_gevent.admin.node import NodeFacade
+from kong_gevent.admin.render import answer, empty, message
+from kong_gevent.admin.request import AdminRequest
+
+UNEXPECTED = "An unexpected error occurred"
+_YAML_PATHS = frozenset({"/config"})
+_LOG = logging.getLogger("kong_gevent.admin")
+
+
+class _NoSessions(SessionInterface):
+    """The API is stateless; Flask's sessions cost time on each request."""
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:
+        return NullSession()
+
+    def save_session(self, app: Flask, session: Any, response: Response) -> None:
+        """Nothing to keep."""
+
+
+class AdminApp(Flask):
+    """A Flask app with Kong's transport rules. Paths come from blueprints; see `routing.add_path`.
+
+    Answers carry Server, X-Kong-Admin-Latency (both as the `headers` setting says) and the CORS fields.
+    """
+
+    request_class = AdminRequest
+    session_interface = _NoSessions()
+
+    def __init__(self, node: NodeFacade, name: str = "kong_gevent.admin") -> None:
+        super().__init__(name, static_folder=None, root_path="/", instance_path="/")
+        self.node = node
+        settings = node.settings
+        self.body_limit: int = settings.admin_client_max_body_size
+        self.enabled_headers: frozenset[str] = settings.enabled_headers
+        self.gui_origins = origins(settings.get("admin_gui_url") or [])
+        self._tree: routing.PathTree | None = None
+        self.before_request(self._admit)
+        self.after_request(self._complete)
+        self.register_error_handler(Exception, failure)
+
+    # -- routing
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Look paths up segment by segment; see `routing`."""
+        if request is None:
+            return None
+        if self._tree is None:
+            self._tree = routing.PathTree(self.url_map.iter_rules())
+        return routing.SegmentAdapter(self.url_map, self._tree, request.environ)
+
+    def paths(self) -> list[str]:
+        """All paths in the order of `GET /endpoints`."""
+        return routing.listing(self.url_map.iter_rules())
+
+    # -- every request
+
+    def _admit(self) -> Response | None:
+        """The order that Kong's clients see: unknown path, OPTIONS, content type, method, then the body."""
+        current: AdminRequest = request._get_current_object()  # type: ignore[attr-defined]
+        refused = current.routing_exception
+        if refused is not None and not isinstance(refused, MethodNotAllowed):
+            raise refused
+        if current.method == "OPTIONS":
+            return _options(current, refused)
+        bodies.check_length(current, self.body_limit)
+        if current.environ.get("QUERY_STRING", "").count("&") >= forms.MAX_ARGUMENTS:
+            raise errors.HttpError(400, forms.TOO_MANY)
+        if current.method in bodies.WITH_BODY:
+            current.kind = bodies.kind_of(current)
+            if current.kind == "unsupported" or (current.kind == "yaml" and not _takes_yaml(current)):
+                return empty(415)
+        if refused is not None:
+            raise refused
+        if current.method in bodies.WITH_BODY:
+            self._read(current)
+        return None
+
+    def _read(self, current: AdminRequest) -> None:
+        raw = bodies.read(current, self.body_limit)
+        match current.kind:
+            case "json":
+                current.sent = bodies.parse_object(raw)
+            case "form":
+                current.sent = bodies.parse_form(raw)
+            case "multipart":
+                current.sent = bodies.parse_multipart(raw, current.environ["CONTENT_TYPE"])
+            case _:
+                current.text = raw
+
+    def _complete(self, response: Response) -> Response:
+        """Header fields of every answer."""
+        headers = response.headers
+        if "server" in self.enabled_headers:
+            headers["Server"] = f"kong/{KONG_VERSION}"
+        if "x-kong-admin-latency" in self.enabled_headers:
+            started = request.started  # type: ignore[attr-defined]
+            headers["X-Kong-Admin-Latency"] = str(int((time.monotonic() - started) * 1000))
+        headers["Access-Control-Allow-Origin"] = self._allowed_origin(request.environ.get("HTTP_ORIGIN"))
+        headers["Access-Control-Allow-Credentials"] = "true"
+        return response
+
+    def _allowed_origin(self, origin: str | None) -> str:
+        if not self.gui_origins:
+            return origin or "*"
+        return origin if origin in self.gui_origins else self.gui_origins[0]
+
+
+def origins(urls: str | Iterable[str]) -> list[str]:
+    """Origins (`scheme://host[:port]`) of the web manager's addresses."""
+    found = []
+    for url in [urls] if isinstance(urls, str) else urls:
+        parts = urlsplit(url.strip())
+        found.append(f"{parts.scheme}://{parts.netloc}")
+    return found
+
+
+def _takes_yaml(current: AdminRequest) -> bool:
+    rule = current.url_rule
+    return rule is not None and rule.rule in _YAML_PATHS
+
+
+def _options(current: AdminRequest, refused: MethodNotAllowed | None) -> Response:
+    known: Iterable[str] = (
+        (refused.valid_methods if refused else None) or (current.url_rule.methods if current.url_rule else None) or ()
+    )
+    made = empty(204)
+    allowed = routing.allowed_methods(known)
+    made.headers["Allow"] = allowed
+    made.headers["Access-Control-Allow-Methods"] = allowed
+    wanted = current.environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")
+    made.headers["Access-Control-Allow-Headers"] = wanted or "Content-Type"
+    return made
+
+
+def failure(error: Exception) -> Response:
+    """The answer for anything that a view raised. What nobody foresaw is logged and hidden behind a plain 500."""
+    if isinstance(error, HTTPException):
+        return _http_failure(error)
+    if isinstance(error, errors.HttpError):
+        return empty(415) if error.status == 415 else message(error.status, error.message)
+    if isinstance(error, errors.DaoError) and error.status < 500:
+        return answer(error.to_dict(), error.status)
+    if isinstance(error, errors.StoreUnavailable):
+        _LOG.error("%s %s: %s", request.method, request.path, error.message)
+        return message(503, error.message or "The datastore cannot be used now")
+    if isinstance(error, errors.Overloaded):
+        return message(503, "The gateway is busy, try again later")
+    _LOG.error("%s %s failed", request.method, request.path, exc_info=error)
+    return message(500, UNEXPECTED)
+
+
+def _http_failure(error: HTTPException) -> Response:
+    texts: Mapping[int, str] = {404: "Not found", 405: "Method not allowed", 413: "Payload too large"}
+    status = error.code or 500
+    return message(status, texts.get(status) or (error.description or "") if status < 500 else UNEXPECTED)
+
+
+def create_app(node: NodeFacade, extra: Iterable[Blueprint] = ()) -> AdminApp:
+    """The Admin API of a node, generated from its store's catalogue. `extra`: endpoints that plugins bring."""
+    app = AdminApp(node)
+    app.register_blueprint(info.blueprint(node, app.paths))
+    app.register_blueprint(status.blueprint(node))
+    app.register_blueprint(schemas.blueprint(node))
+    app.register_blueprint(debug.blueprint(node))
+    app.register_blueprint(unavailable.blueprint(node))
+    app.register_blueprint(tags.blueprint(node))
+    for made in generate.blueprints(node):
+        app.register_blueprint(made)
+    for made in extra:
+        app.register_blueprint(made)
+    return app
+
+
+def create_status_app(node: NodeFacade, extra: Iterable[Blueprint] = ()) -> AdminApp:
+    """The status listener: `/status`, `/status/ready`, `/status/dns` and what plugins add (`extra`)."""
+    app = AdminApp(node, "kong_gevent.admin.status")
+    app.register_blueprint(status.blueprint(node))
+    app.register_blueprint(status.readiness(node))
+    for made in extra:
+        app.register_blueprint(made)
+    return app

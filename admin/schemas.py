@@ -1,0 +1,82 @@
+"""Schemas as documents, from which clients compute defaults, and validation without storing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response
+
+from kong_gevent.admin.node import NodeFacade
+from kong_gevent.admin.render import answer, message
+from kong_gevent.admin.request import current
+from kong_gevent.admin.routing import Handler, add_path
+from kong_gevent.schema import document, infer
+
+
+class Schemas:
+    """Documents and validation for the entities of the catalogue and for plugins."""
+
+    def __init__(self, node: NodeFacade) -> None:
+        self._node = node
+        self._catalogue = node.store.catalogue
+
+    def entity(self, name: str) -> Response:
+        """`GET /schemas/{name}`."""
+        entity = self._catalogue.get(name)
+        if entity is None:
+            return message(404, f"No entity named '{name}'")
+        return answer(document(entity.schema))
+
+    def plugin(self, name: str) -> Response:
+        """`GET /schemas/plugins/{name}`: what the plugin itself declares."""
+        shown = self._plugin(name)
+        return message(404, f"No plugin named '{name}'") if shown is None else answer(shown)
+
+    def plugin_config(self, name: str) -> Response:
+        """`GET /plugins/schema/{name}`: the settings only, as old clients want it."""
+        shown = self._plugin(name)
+        if shown is None:
+            return message(404, f"No plugin named '{name}'")
+        config: dict[str, Any] = next(field["config"] for field in shown["fields"] if "config" in field)
+        return answer({key: value for key, value in config.items() if key not in ("type", "required", "description")})
+
+    def _plugin(self, name: str) -> dict[str, Any] | None:
+        shown: dict[str, Any] | None = self._catalogue["plugins"].schema.own_fields(name)
+        return shown
+
+    def validate(self, db_entity_name: str) -> Response:
+        """`POST /schemas/{name}/validate`: as a POST would, but without asking the store."""
+        entity = self._catalogue.get(db_entity_name)
+        if entity is None:
+            return message(404, f"No entity named '{db_entity_name}'")
+        client = current()
+        values = infer(entity.schema, client.sent) if client.is_form else client.sent
+        self._node.store.dao(db_entity_name).validate_insert(values)
+        return message(200, "schema validation successful")
+
+    def validator(self, name: str) -> Handler:
+        """`validate` for a fixed entity, for paths where a literal stands before it."""
+        return lambda: self.validate(name)
+
+
+def _no_vault(name: str) -> Response:
+    return message(404, f"No vault named '{name}'")
+
+
+def _no_filter(name: str) -> Response:
+    return message(404, f"Filter '{name}' not found")
+
+
+def blueprint(node: NodeFacade) -> Blueprint:
+    """`/schemas/…` and `/plugins/schema/{name}`."""
+    made = Blueprint("schemas", __name__)
+    views = Schemas(node)
+    add_path(made, "/schemas/<name>", {"GET": views.entity})
+    add_path(made, "/schemas/<db_entity_name>/validate", {"POST": views.validate})
+    add_path(made, "/schemas/plugins/<name>", {"GET": views.plugin})
+    add_path(made, "/schemas/plugins/validate", {"POST": views.validator("plugins")})
+    add_path(made, "/schemas/vaults/<name>", {"GET": _no_vault})
+    add_path(made, "/schemas/vaults/validate", {"POST": views.validator("vaults")})
+    add_path(made, "/schemas/filters/<name>", {"GET": _no_filter})
+    add_path(made, "/plugins/schema/<name>", {"GET": views.plugin_config})
+    return made
