@@ -1,0 +1,112 @@
+"""key-auth: clients show a key in a header, in the query or in the body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kong_gevent.pdk import Conf, Config, Context, Exit, HeaderTemplate, fields
+from kong_gevent.pdk.auth import AuthenticationPlugin, Refusal, challenge
+
+
+class KeyAuthConfig(Config):
+    """Settings of key-auth."""
+
+    key_names = fields.Array(
+        fields.HeaderName(),
+        required=True,
+        load_default=["apikey"],
+        metadata={"description": "Names under which a key is looked for, in this order."},
+    )
+    hide_credentials = fields.Boolean(
+        required=True,
+        load_default=False,
+        metadata={"description": "Whether the key is taken out of the request before the upstream gets it."},
+    )
+    anonymous = fields.String(
+        metadata={"description": "Consumer (id or username) as which requests without a valid key go on."}
+    )
+    key_in_header = fields.Boolean(
+        required=True, load_default=True, metadata={"description": "Whether keys are looked for in the headers."}
+    )
+    key_in_query = fields.Boolean(
+        required=True, load_default=True, metadata={"description": "Whether keys are looked for in the query."}
+    )
+    key_in_body = fields.Boolean(
+        required=True,
+        load_default=False,
+        metadata={"description": "Whether keys are looked for in the body: form, multipart form or JSON."},
+    )
+    run_on_preflight = fields.Boolean(
+        required=True,
+        load_default=True,
+        metadata={"description": "Whether OPTIONS requests need a key; when false they pass untouched."},
+    )
+    realm = fields.String(metadata={"description": "The realm named in `WWW-Authenticate`, if any."})
+
+
+class KeyAuth(AuthenticationPlugin):
+    """Recognises consumers by their key."""
+
+    name = "key-auth"
+    priority = 1250
+    config = KeyAuthConfig
+
+    def configure(self, conf: Conf) -> None:
+        """Prepare the refusals and what hiding a key changes."""
+        headers = challenge("Key", conf.realm)
+        conf.no_key = Refusal(401, "No API key found in request", headers)
+        conf.duplicate = Refusal(401, "Duplicate API key found", headers)
+        conf.unknown = Refusal(401, "Unauthorized", headers)
+        conf.hidden = {name: HeaderTemplate(cleared=(name,)) for name in conf.key_names}
+
+    def access(self, ctx: Context, conf: Conf) -> Exit | None:
+        """The shared flow; preflight requests may be left alone."""
+        if not conf.run_on_preflight and ctx.request.method == "OPTIONS":
+            return None
+        return super().access(ctx, conf)
+
+    def authenticate(self, ctx: Context, conf: Conf) -> Refusal | None:
+        """Find the key, its credential and its consumer."""
+        key = self._find(ctx, conf)
+        if isinstance(key, list):
+            return conf.duplicate  # type: ignore[no-any-return]
+        if not key:
+            return conf.no_key  # type: ignore[no-any-return]
+        credential = self.kit.select_by("keyauth_credentials", "key", key)
+        if credential is None:
+            return conf.unknown  # type: ignore[no-any-return]
+        consumer = self.kit.load_consumer(credential["consumer"]["id"])
+        if consumer is None:
+            raise LookupError(f"the consumer of credential {credential['id']} does not exist")
+        ctx.authenticate(consumer, credential, credential["id"])
+        return None
+
+    def _find(self, ctx: Context, conf: Conf) -> str | list[Any] | None:
+        """The key; a list when it came more than once; empty or None when there is none."""
+        request = ctx.request
+        body: Any = None
+        for name in conf.key_names:
+            value: Any = None
+            if conf.key_in_header:
+                values = request.header_values(name)
+                value = values[0] if len(values) == 1 else values or None
+            if value is None and conf.key_in_query:
+                value = request.query_arg(name)
+            if value is None and conf.key_in_body:
+                if body is None:
+                    body = request.body() or {}
+                value = body.get(name) if isinstance(body, dict) else None
+            if isinstance(value, str):
+                if conf.hide_credentials:
+                    self._hide(ctx, conf, name)
+                return value
+            if isinstance(value, (list, dict)):
+                return list(value)
+        return None
+
+    def _hide(self, ctx: Context, conf: Conf, name: str) -> None:
+        upstream = ctx.upstream
+        upstream.set_all(conf.hidden[name])
+        upstream.clear_query_arg(name)
+        if conf.key_in_body:
+            upstream.clear_body_field(name)

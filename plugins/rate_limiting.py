@@ -1,0 +1,263 @@
+"""rate-limiting: how many requests per second, minute, hour, day, month and year."""
+
+from __future__ import annotations
+
+import time
+from calendar import timegm
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any, NamedTuple
+
+from kong_gevent.pdk import Conf, Config, Context, Exit, GatewayError, HeaderTemplate, Kit, Plugin, checks, fields
+
+PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "month": 2_592_000, "year": 31_536_000}
+"""Names and nominal lengths in s, as the reset headers count them; longer ones last."""
+NO_ID = "00000000-0000-0000-0000-000000000000"
+MESSAGE = "API rate limit exceeded"
+AVAILABLE = ("local",)
+"""Policies that this build can carry out."""
+
+
+def _limit(period: str) -> fields.Number:
+    return fields.Number(gt=0, metadata={"description": f"Requests that may be made per {period}."})
+
+
+class RateLimitingConfig(Config):
+    """Settings of rate-limiting."""
+
+    second = _limit("second")
+    minute = _limit("minute")
+    hour = _limit("hour")
+    day = _limit("day")
+    month = _limit("month")
+    year = _limit("year")
+    limit_by = fields.Choice(
+        "consumer",
+        "credential",
+        "ip",
+        "service",
+        "header",
+        "path",
+        load_default="consumer",
+        metadata={"description": "Whose requests are counted together; the client's address where that is unknown."},
+    )
+    header_name = fields.HeaderName(metadata={"description": "The header whose values are told apart (by `header`)."})
+    path = fields.Path(metadata={"description": "The path whose requests are counted together (by `path`)."})
+    policy = fields.String(
+        one_of=["local", "cluster", "redis"],
+        len_min=0,
+        load_default="local",
+        metadata={"description": "Where the counters are: in the node, in the datastore or in Redis."},
+    )
+    fault_tolerant = fields.Boolean(
+        required=True,
+        load_default=True,
+        metadata={"description": "Whether requests pass while the counters cannot be reached; else they end with 500."},
+    )
+    redis = fields.Record(
+        {
+            "host": fields.Host(metadata={"description": "Name or address of the Redis server."}),
+            "port": fields.Port(load_default=6379, metadata={"description": "Port of the Redis server."}),
+            "timeout": fields.Timeout(
+                load_default=2000, metadata={"description": "Milliseconds for connecting, sending and receiving."}
+            ),
+            "username": fields.String(
+                referenceable=True, metadata={"description": "User for the ACLs of Redis 6 and later."}
+            ),
+            "password": fields.String(
+                referenceable=True,
+                encrypted=True,
+                len_min=0,
+                metadata={"description": "Password; empty for a server that asks for none."},
+            ),
+            "database": fields.Integer(load_default=0, metadata={"description": "Number of the Redis database."}),
+            "ssl": fields.Boolean(
+                required=False, load_default=False, metadata={"description": "Whether to connect with TLS."}
+            ),
+            "ssl_verify": fields.Boolean(
+                required=False, load_default=False, metadata={"description": "Whether the certificate is checked."}
+            ),
+            "server_name": fields.Sni(required=False, metadata={"description": "Server name sent for TLS."}),
+        },
+        metadata={"description": "The Redis server of policy `redis`."},
+    )
+    hide_client_headers = fields.Boolean(
+        required=True, load_default=False, metadata={"description": "Whether clients are not told their limits."}
+    )
+    error_code = fields.Number(gt=0, load_default=429, metadata={"description": "Status of the refusal."})
+    error_message = fields.String(load_default=MESSAGE, metadata={"description": "Text of the refusal."})
+    sync_rate = fields.Number(
+        required=True,
+        load_default=-1,
+        metadata={"description": "Seconds between synchronisations with Redis; -1 counts there at once."},
+    )
+
+    shorthand_fields = {
+        "redis_host": fields.Deprecated(fields.String(), "redis.host"),
+        "redis_port": fields.Deprecated(fields.Integer(), "redis.port"),
+        "redis_password": fields.Deprecated(fields.String(len_min=0), "redis.password"),
+        "redis_username": fields.Deprecated(fields.String(), "redis.username"),
+        "redis_ssl": fields.Deprecated(fields.Boolean(), "redis.ssl"),
+        "redis_ssl_verify": fields.Deprecated(fields.Boolean(), "redis.ssl_verify"),
+        "redis_server_name": fields.Deprecated(fields.String(), "redis.server_name"),
+        "redis_timeout": fields.Deprecated(fields.Integer(), "redis.timeout"),
+        "redis_database": fields.Deprecated(fields.Integer(), "redis.database"),
+    }
+    checks = (
+        checks.AtLeastOneOf(*(f"config.{period}" for period in PERIODS)),
+        checks.Conditional("config.policy", {"eq": "redis"}, "config.redis.host", {"required": True}),
+        checks.Conditional("config.policy", {"eq": "redis"}, "config.redis.port", {"required": True}),
+        checks.Conditional("config.policy", {"eq": "redis"}, "config.redis.timeout", {"required": True}),
+        checks.Conditional("config.limit_by", {"eq": "header"}, "config.header_name", {"required": True}),
+        checks.Conditional("config.limit_by", {"eq": "path"}, "config.path", {"required": True}),
+    )
+
+    @staticmethod
+    def custom_validator(config: dict[str, Any]) -> str | dict[str, str] | None:
+        """Longer periods may not allow less than shorter ones; `sync_rate` belongs to Redis."""
+        limits = [(period, config[period]) for period in PERIODS if config[period] is not None]
+        for (short, lower), (long, upper) in combinations(limits, 2):
+            if upper < lower:
+                return f"The limit for {long}({upper:.1f}) cannot be lower than the limit for {short}({lower:.1f})"
+        policy, sync_rate = config["policy"], config["sync_rate"]
+        if policy != "redis" and sync_rate != -1:
+            return "sync_rate can only be used with the redis policy"
+        if sync_rate != -1 and sync_rate < 0.02:
+            return "sync_rate must be greater than 0.02, or -1 to disable"
+        if policy is not None and policy not in AVAILABLE:
+            return {"policy": f"{policy} is not available in this build yet"}
+        return None
+
+
+class Window(NamedTuple):
+    """The current window of one period: its part of the counter's key, its end and the value of the reset header."""
+
+    key: str
+    end: int
+    reset: int
+
+
+def current_windows(now: int) -> dict[str, Window]:
+    """The windows around a time (s since 1970), aligned on the UTC calendar."""
+    year, month = time.gmtime(now)[:2]
+    starts = {period: now - now % length for period, length in PERIODS.items()}
+    starts["month"] = timegm((year, month, 1, 0, 0, 0))
+    starts["year"] = timegm((year, 1, 1, 0, 0, 0))
+    ends = {period: starts[period] + length for period, length in PERIODS.items()}
+    ends["month"] = timegm((year + month // 12, month % 12 + 1, 1, 0, 0, 0))
+    ends["year"] = timegm((year + 1, 1, 1, 0, 0, 0))
+    return {
+        period: Window(f":{start * 1000}:{period}", ends[period], max(1, PERIODS[period] - (now - start)))
+        for period, start in starts.items()
+    }
+
+
+class RateLimiting(Plugin):
+    """Counts requests in fixed windows and refuses those above a limit."""
+
+    name = "rate-limiting"
+    priority = 910
+    config = RateLimitingConfig
+
+    def __init__(self, kit: Kit) -> None:
+        super().__init__(kit)
+        self.clock: Callable[[], float] = time.time
+        self._second = 0
+        self._windows: dict[str, Window] = {}
+
+    def configure(self, conf: Conf) -> None:
+        """Prepare limits, keys and headers."""
+        conf.periods = tuple((period, getattr(conf, period)) for period in PERIODS if getattr(conf, period) is not None)
+        conf.prepared = 0
+        conf.windows = ()
+        conf.key = f"ratelimit:{conf.route_id or NO_ID}:{conf.service_id or NO_ID}:"
+        conf.identify = identifier(conf)
+        lines: list[tuple[str, str | bytes]] = []
+        for period, limit in conf.periods:
+            lines.append((f"X-RateLimit-Limit-{period.title()}", HeaderTemplate.constant(limit)))
+            lines.append((f"X-RateLimit-Remaining-{period.title()}", "%a"))
+        lines += [("RateLimit-Limit", "%a"), ("RateLimit-Remaining", "%a"), ("RateLimit-Reset", "%d")]
+        conf.headers = HeaderTemplate(lines)
+        conf.refused_headers = HeaderTemplate([*lines, ("Retry-After", "%d")])
+        code = conf.error_code or 429
+        # Kong fails where this is no status of an error, and so answers 500.
+        conf.status, conf.text = (int(code), conf.error_message) if 400 <= code <= 599 else (500, None)
+
+    def access(self, ctx: Context, conf: Conf) -> Exit | None:
+        """Count the request, or refuse it."""
+        now = int(self.clock())
+        if now != conf.prepared:
+            self._prepare(conf, now)
+        key = conf.key + conf.identify(ctx)
+        windows = conf.windows
+        try:
+            passes, used = self.kit.counters.consume([(key + part, limit, end) for part, limit, end, _ in windows])
+        except GatewayError as error:
+            self.kit.log.error("rate-limiting: the counters cannot be reached: %s", error)
+            return None if conf.fault_tolerant else ctx.error(500)
+        if not passes:
+            return self._refuse(ctx, conf, used)
+        if not conf.hide_client_headers:
+            # Longer windows come later, so that of equally tight ones the longest is told.
+            least: float = -1
+            tightest: tuple[float, float, int] = (0, 0, 0)
+            values: list[float] = []
+            for (_, limit, _, reset), count in zip(windows, used, strict=True):
+                left = limit - count - 1
+                if left < 0:
+                    left = 0  # a limit that is no whole number
+                values.append(left)
+                if left <= least or least < 0:
+                    least, tightest = left, (limit, left, reset)
+            ctx.response.set_all(conf.headers, (*values, *tightest))
+        return None
+
+    def _refuse(self, ctx: Context, conf: Conf, used: list[int]) -> Exit:
+        """The answer when a window is full; of several full ones the longest is told, so that waiting helps."""
+        if not conf.hide_client_headers:
+            windows = list(zip(conf.windows, used, strict=True))
+            full = max(at for at, ((_, limit, _, _), count) in enumerate(windows) if limit <= count)
+            values = [
+                max(0, limit - count - 1 if at == full else limit - count)
+                for at, ((_, limit, _, _), count) in enumerate(windows)
+            ]
+            _, limit, _, reset = conf.windows[full]
+            ctx.response.set_all(conf.refused_headers, (*values, limit, values[full], reset, reset))
+        return ctx.error(conf.status, conf.text)
+
+    def _prepare(self, conf: Conf, now: int) -> None:
+        """Bring the windows up to date: once per second and configuration."""
+        if now != self._second:
+            self._second, self._windows = now, current_windows(now)
+        current = self._windows
+        conf.windows = tuple(
+            (current[period].key, limit, current[period].end, current[period].reset) for period, limit in conf.periods
+        )
+        conf.prepared = now
+
+
+def identifier(conf: Conf) -> Callable[[Context], str]:
+    """What tells whose requests are counted together; the client's address where that is unknown."""
+    header_name, path = conf.header_name, conf.path
+
+    def consumer(ctx: Context) -> str:
+        client = ctx.client
+        found = client.consumer or client.credential
+        return found["id"] if found is not None else client.ip
+
+    def credential(ctx: Context) -> str:
+        client = ctx.client
+        found = client.credential
+        return found["id"] if found is not None else client.ip
+
+    def service(ctx: Context) -> str:
+        return ctx.service_id or ctx.client.ip
+
+    def header(ctx: Context) -> str:
+        return ctx.request.header(header_name) or ctx.client.ip
+
+    def by_path(ctx: Context) -> str:
+        return path if ctx.request.path == path else ctx.client.ip
+
+    chosen = {"consumer": consumer, "credential": credential, "service": service, "header": header, "path": by_path}
+    return chosen.get(conf.limit_by) or (lambda ctx: ctx.client.ip)
