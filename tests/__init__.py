@@ -1,0 +1,1 @@
+"""Tests of the gateway: units, raw HTTP fixtures, fuzzing and real processes."""

@@ -1,0 +1,58 @@
+"""Fixtures that every folder of tests shares: a running gateway, an upstream, and factories for more of both."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.gateway import Gateway
+from tests.upstream import Upstream
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Gateway]:
+    """One node with one worker and an SQLite store; shared by the tests of a module."""
+    with Gateway() as node:
+        yield node
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    """An echoing upstream; shared by the tests of a module (``upstream.clear()`` forgets what came)."""
+    with Upstream() as server:
+        yield server
+
+
+@pytest.fixture
+def make_gateway() -> Iterator[Callable[..., Gateway]]:
+    """Start more nodes: ``make_gateway(workers=4, env={…})``; they end with the test."""
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> Gateway:
+            return stack.enter_context(Gateway(**options))
+
+        yield make
+
+
+@pytest.fixture
+def make_upstream() -> Iterator[Callable[..., Upstream]]:
+    """Start more upstreams: ``make_upstream(plain(b"a"))``; they end with the test."""
+    with ExitStack() as stack:
+
+        def make(*arguments: Any, **options: Any) -> Upstream:
+            return stack.enter_context(Upstream(*arguments, **options))
+
+        yield make
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Add the end of the gateway's logs to the report of a test that failed."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if not report.failed:
+        return
+    for name, value in getattr(item, "funcargs", {}).items():
+        if isinstance(value, Gateway):
+            report.sections.append((f"logs of {name}", value.tail(40)))

@@ -1,0 +1,263 @@
+"""Several writers at once: threads, greenlets, processes; and a writer that is killed."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gevent
+import gevent.os
+import pytest
+
+from kong_gevent import errors
+from kong_gevent.db import Store
+from kong_gevent.db.strategies.base import Delete, Stale
+from tests.contract.conftest import new_store
+
+ROOT = Path(__file__).resolve().parents[2]
+PRELUDE = """
+import json, os, sys, time
+from pathlib import Path
+from kong_gevent import errors
+from tests.contract.conftest import new_store
+store = new_store("sqlite", Path(sys.argv[1]))
+"""
+
+
+@contextmanager
+def process(code: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run code that may use `store` in another process; it is killed if it is still there at the end."""
+    command = [sys.executable, "-c", PRELUDE + code, str(folder)]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+        if child.stdout:
+            child.stdout.close()
+
+
+def output(child: subprocess.Popen[str]) -> str:
+    """What the process printed until it ended."""
+    assert child.stdout is not None
+    printed = child.stdout.read()
+    assert child.wait() == 0
+    return printed
+
+
+def outcome(store: Store, name: str) -> str:
+    try:
+        store.dao("consumers").insert({"username": name})
+    except errors.UniqueViolation:
+        return "refused"
+    return "stored"
+
+
+def test_one_greenlet_wins_each_name(store: Store) -> None:
+    jobs = [gevent.spawn(outcome, store, f"n{number % 10}") for number in range(60)]
+    gevent.joinall(jobs, raise_error=True)
+    results = [job.value for job in jobs]
+    assert (results.count("stored"), results.count("refused")) == (10, 50)
+    assert store.dao("consumers").count() == 10
+    assert store.last_event_id() == 10
+
+
+def test_one_thread_wins_each_name(sqlite_store: Store) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(lambda number: outcome(sqlite_store, f"n{number % 10}"), range(60)))
+    assert (results.count("stored"), results.count("refused")) == (10, 50)
+    assert sqlite_store.dao("consumers").count() == 10
+
+
+def test_changes_of_one_entity_are_not_lost(store: Store) -> None:
+    made = store.dao("services").insert({"host": "h"})
+    names = ("retries", "port", "connect_timeout", "read_timeout", "write_timeout")
+    jobs = [gevent.spawn(store.dao("services").update, made["id"], {name: 77}) for name in names]
+    gevent.joinall(jobs, raise_error=True)
+    found = store.dao("services").select(made["id"])
+    assert found is not None
+    assert [found[name] for name in names] == [77] * len(names)
+
+
+def test_upserts_of_one_key_make_one_entity(store: Store) -> None:
+    dao = store.dao("consumers")
+    jobs = [gevent.spawn(dao.upsert_by, "username", "a", {"custom_id": str(number)}) for number in range(12)]
+    finished = gevent.joinall(jobs)
+    assert dao.count() == 1
+    assert {job.value["id"] for job in finished if job.successful()} == {dao.page()[0][0]["id"]}
+
+
+def test_one_process_wins_each_name(sqlite_store: Store, tmp_path: Path) -> None:
+    code = """
+store.connect()
+wins = 0
+for number in range(150):
+    try:
+        store.dao("consumers").insert({"username": f"n{number}"})
+        wins += 1
+    except errors.UniqueViolation:
+        pass
+print(wins)
+"""
+    with process(code, tmp_path) as one, process(code, tmp_path) as two:
+        wins = [int(output(child)) for child in (one, two)]
+    assert sum(wins) == 150
+    assert sqlite_store.dao("consumers").count() == 150
+    assert [event.id for event in sqlite_store.events_after(0)] == list(range(1, 151))
+
+
+def test_a_child_never_points_at_a_parent_that_is_gone(sqlite_store: Store, tmp_path: Path) -> None:
+    code = """
+store.connect()
+for number in range(80):
+    try:
+        store.dao("keyauth_credentials").insert({"consumer": {"username": "a"}})
+    except (errors.ForeignKeysUnresolved, errors.ForeignKeyViolation):
+        pass
+"""
+    with process(code, tmp_path) as writer:
+        while writer.poll() is None:
+            made = sqlite_store.dao("consumers").upsert_by("username", "a", {})
+            sqlite_store.dao("consumers").delete(made["id"])
+    assert writer.returncode == 0
+    sqlite_store.dao("consumers").delete_by("username", "a")
+    assert list(sqlite_store.dao("keyauth_credentials").each()) == []
+
+
+def test_a_killed_writer_leaves_whole_entities_only(sqlite_store: Store, tmp_path: Path) -> None:
+    code = """
+store.connect()
+number = 0
+while True:
+    number += 1
+    service = store.dao("services").insert({"host": "h", "name": f"{os.getpid()}-{number}", "tags": ["t"]})
+    store.dao("plugins").insert({"name": "key-auth", "service": {"id": service["id"]}})
+    print(service["id"], flush=True)
+"""
+    acknowledged: list[str] = []
+    for round_number in range(4):
+        with process(code, tmp_path) as writer:
+            assert writer.stdout is not None
+            for _ in range(5 + 3 * round_number):
+                acknowledged.append(writer.stdout.readline().strip())
+            os.kill(writer.pid, signal.SIGKILL)
+            acknowledged += [line.strip() for line in writer.stdout if line.endswith("\n")]
+    services = {row["id"]: row for row in sqlite_store.dao("services").each()}
+    assert set(acknowledged) <= set(services)
+    for row in services.values():
+        assert sqlite_store.dao("services").select_by("name", row["name"]) == row
+    assert {entry["entity_id"] for entry in sqlite_store.tags.each()} == set(services)
+    created = [event.key for event in sqlite_store.events_after(0, 10000) if event.entity == "services"]
+    assert sorted(created) == sorted(services)
+    for row in sqlite_store.dao("plugins").each():
+        assert row["service"]["id"] in services
+
+
+def test_processes_may_bootstrap_at_once(tmp_path: Path) -> None:
+    code = """
+print(json.dumps(store.migrations.bootstrap()))
+store.connect()
+store.dao("consumers").insert({"custom_id": str(os.getpid())})
+"""
+    with process(code, tmp_path) as one, process(code, tmp_path) as two, process(code, tmp_path) as three:
+        ran = [json.loads(output(child)) for child in (one, two, three)]
+    assert sorted(ran, key=len) == [[], [], ["000_base"]]
+    assert new_store("sqlite", tmp_path).dao("consumers").count() == 3
+
+
+def test_a_store_opened_before_a_fork_works_on_both_sides(sqlite_store: Store) -> None:
+    sqlite_store.dao("consumers").insert({"username": "before"})
+    pid = gevent.os.fork_gevent()
+    if pid == 0:
+        code = 1
+        try:
+            sqlite_store.dao("consumers").insert({"username": "child"})
+            code = 0
+        finally:
+            os._exit(code)
+    sqlite_store.dao("consumers").insert({"username": "parent"})
+    assert os.waitpid(pid, 0)[1] == 0
+    assert {row["username"] for row in sqlite_store.dao("consumers").each()} == {"before", "child", "parent"}
+
+
+def test_a_writer_waits_for_another_process_without_blocking_the_hub(sqlite_store: Store, tmp_path: Path) -> None:
+    code = """
+import sqlite3
+connection = sqlite3.connect(store.strategy.path, isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+time.sleep(0.5)
+connection.execute("COMMIT")
+"""
+    with process(code, tmp_path) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        job = gevent.spawn(sqlite_store.dao("consumers").insert, {"username": "a"})
+        ticks = 0
+        while not job.ready():
+            gevent.sleep(0.005)
+            ticks += 1
+    assert job.get()["username"] == "a"
+    assert ticks > 5
+
+
+def test_a_store_that_stays_locked_is_unavailable(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kong_gevent.db.strategies.sqlite_file.BUSY_LIMIT", 0.1)
+    done = threading.Event()
+    held = threading.Event()
+
+    def hold(path: str) -> None:
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        held.set()
+        done.wait(30)
+        connection.close()
+
+    path: Any = sqlite_store.strategy.path  # type: ignore[attr-defined]
+    holder = threading.Thread(target=hold, args=(path,))
+    holder.start()
+    try:
+        assert held.wait(10)
+        with pytest.raises(errors.StoreUnavailable, match="is locked by another process"):
+            sqlite_store.dao("consumers").insert({"username": "a"})
+        assert sqlite_store.dao("consumers").count() == 0
+    finally:
+        done.set()
+        holder.join()
+    assert sqlite_store.dao("consumers").insert({"username": "a"})
+
+
+def test_memory_of_reading_everything_is_bounded(sqlite_store: Store) -> None:
+    largest = 0
+    for number in range(50):
+        sqlite_store.dao("consumers").insert({"username": str(number)})
+    real = sqlite_store.strategy.page
+
+    def spy(*arguments: Any, **options: Any) -> Any:
+        nonlocal largest
+        found = real(*arguments, **options)
+        largest = max(largest, len(found))
+        return found
+
+    sqlite_store.strategy.page = spy  # type: ignore[method-assign]
+    assert len(list(sqlite_store.dao("consumers").each(size=8))) == 50
+    assert largest == 8
+
+
+def test_a_row_made_anew_is_not_taken_for_the_one_that_was_read(store: Store) -> None:
+    first = store.dao("consumers").insert({"username": "a"})
+    read = store.strategy.read("consumers", first["id"])
+    assert read is not None
+    store.dao("consumers").delete(first["id"])
+    store.dao("consumers").insert({"id": first["id"], "username": "a"})
+    with pytest.raises(Stale):
+        store.strategy.commit([Delete("consumers", first["id"], read.version)], [])

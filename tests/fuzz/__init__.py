@@ -1,0 +1,1 @@
+"""Bytes that nobody thought of: readers and the whole gateway against mutated and generated messages."""

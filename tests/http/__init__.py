@@ -1,0 +1,1 @@
+"""Raw HTTP fixtures and what must become of them."""
