@@ -77,8 +77,8 @@ class AdminApp(Flask):
         refused = current.routing_exception
         if refused is not None and not isinstance(refused, MethodNotAllowed):
             raise refused
-        if current.method == "OPTIONS":
-            return _options(current, refused)
+        if refused is not None and current.method == "OPTIONS":  # which no rule lists among its methods
+            return _options(current, refused.valid_methods or ())
         bodies.check_length(current, self.body_limit)
         if current.environ.get("QUERY_STRING", "").count("&") >= forms.MAX_ARGUMENTS:
             raise errors.HttpError(400, forms.TOO_MANY)
@@ -94,15 +94,10 @@ class AdminApp(Flask):
 
     def _read(self, current: AdminRequest) -> None:
         raw = bodies.read(current, self.body_limit)
-        match current.kind:
-            case "json":
-                current.sent = bodies.parse_object(raw)
-            case "form":
-                current.sent = bodies.parse_form(raw)
-            case "multipart":
-                current.sent = bodies.parse_multipart(raw, current.environ["CONTENT_TYPE"])
-            case _:
-                current.text = raw
+        if current.kind in ("none", "yaml"):
+            current.text = raw
+        else:
+            current.sent = bodies.decode(current.kind, raw, current.environ["CONTENT_TYPE"])
 
     def _complete(self, response: Response) -> Response:
         """Header fields of every answer."""
@@ -136,12 +131,9 @@ def _takes_yaml(current: AdminRequest) -> bool:
     return rule is not None and rule.rule in _YAML_PATHS
 
 
-def _options(current: AdminRequest, refused: MethodNotAllowed | None) -> Response:
-    known: Iterable[str] = (
-        (refused.valid_methods if refused else None) or (current.url_rule.methods if current.url_rule else None) or ()
-    )
+def _options(current: AdminRequest, methods: Iterable[str]) -> Response:
     made = empty(204)
-    allowed = routing.allowed_methods(known)
+    allowed = routing.allowed_methods(methods)
     made.headers["Allow"] = allowed
     made.headers["Access-Control-Allow-Methods"] = allowed
     wanted = current.environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS")

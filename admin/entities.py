@@ -12,6 +12,7 @@ from kong_gevent.admin.node import NodeFacade
 from kong_gevent.admin.render import answer, empty, not_found
 from kong_gevent.admin.request import current
 from kong_gevent.admin.routing import add_path
+from kong_gevent.db import DAO, Entity
 from kong_gevent.errors import InvalidPrimaryKey, key_text
 from kong_gevent.schema import infer
 from kong_gevent.schema.fields import Ttl
@@ -19,6 +20,17 @@ from kong_gevent.schema.rules import is_uuid
 
 Row = dict[str, Any]
 _TTL = Ttl()
+
+
+def typed_body(entity: Entity) -> Row:
+    """The request's body; texts of forms get the types of the entity's schema."""
+    client = current()
+    if not client.is_form:
+        return dict(client.sent)
+    typed = infer(entity.schema, client.sent)
+    if entity.ttl and "ttl" in typed:  # an option of the row rather than a field of the schema
+        typed["ttl"] = _TTL.infer(typed["ttl"])
+    return typed
 
 
 class EntityViews:
@@ -29,27 +41,20 @@ class EntityViews:
 
     def __init__(self, node: NodeFacade, name: str) -> None:
         self.node = node
-        self.entity = node.store.catalogue[name]
-        self.dao = node.store.dao(name)
+        self.entity: Entity = node.store.catalogue[name]
+        self.dao: DAO = node.store.dao(name)
         self.name = name
 
     # -- hooks
 
     def body(self, stored: Mapping[str, Any] | None = None) -> Row:
         """What the client sent, typed. `stored` is the row that a partial update will change, None otherwise."""
-        client = current()
-        if not client.is_form:
-            return dict(client.sent)
-        typed = infer(self.entity.schema, client.sent)
-        if self.entity.ttl and "ttl" in typed:  # an option of the row rather than a field of the schema
-            typed["ttl"] = _TTL.infer(typed["ttl"])
-        return typed
+        return typed_body(self.entity)
 
     def find(self, key: str) -> Row | None:
         """The row for an id or endpoint key. Raises `InvalidPrimaryKey` or `InvalidUnique` for impossible keys."""
         field, value = self.key_of(key)
-        found: Row | None = self.dao.select(value) if field == "id" else self.dao.select_by(field, value)
-        return found
+        return self.dao.select(value) if field == "id" else self.dao.select_by(field, value)
 
     def key_of(self, key: str) -> tuple[str, str]:
         """Field and value that a path's identifier stands for: a UUID is an id, all else the endpoint key."""
@@ -62,25 +67,22 @@ class EntityViews:
 
     def insert(self, fields: Row) -> Row:
         """Store a new row."""
-        made: Row = self.dao.insert(fields)
-        return made
+        return self.dao.insert(fields)
 
     def upsert(self, key: str, fields: Row) -> Row:
         """Store a row under the identifier of the path, whether or not there is one yet."""
         field, value = self.key_of(key)
-        made: Row = self.dao.upsert(value, fields) if field == "id" else self.dao.upsert_by(field, value, fields)
-        return made
+        return self.dao.upsert(value, fields) if field == "id" else self.dao.upsert_by(field, value, fields)
 
     def update(self, key: str, fields: Row) -> Row:
         """Change a stored row. Raises `EntityNotFound`."""
         field, value = self.key_of(key)
-        made: Row = self.dao.update(value, fields) if field == "id" else self.dao.update_by(field, value, fields)
-        return made
+        return self.dao.update(value, fields) if field == "id" else self.dao.update_by(field, value, fields)
 
     def remove(self, key: str) -> bool:
         """Delete a row; False if there was none."""
         field, value = self.key_of(key)
-        return bool(self.dao.delete(value) if field == "id" else self.dao.delete_by(field, value))
+        return self.dao.delete(value) if field == "id" else self.dao.delete_by(field, value)
 
     def show(self, row: Row) -> Row:
         """A row as clients see it."""

@@ -33,7 +33,10 @@ class NestedViews:
     def _mine(self, parent: Row, key: str) -> Row | None:
         """The child for a key, if it belongs to the parent."""
         row = self.child.find(key)
-        return row if row is not None and row.get(self.field) == {"id": parent["id"]} else None
+        return row if row is not None and self._belongs(row, parent) else None
+
+    def _belongs(self, row: Row, parent: Row) -> bool:
+        return bool(row[self.field] == {"id": parent["id"]})
 
     def list_all(self, **values: str) -> Response:
         """`GET /F/{f}/C`."""
@@ -67,7 +70,8 @@ class NestedViews:
         if parent is None:
             return not_found()
         key = values[self.child.name]
-        if self._mine(parent, key) is None and self.child.find(key) is not None:
+        row = self.child.find(key)
+        if row is not None and not self._belongs(row, parent):
             return not_found()
         made = self.child.upsert(key, {**self.child.body(), self.field: {"id": parent["id"]}})
         self.child.node.published()

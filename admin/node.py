@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from kong_gevent import KONG_VERSION
+from kong_gevent.conf.settings import Settings
+from kong_gevent.db import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,12 @@ class NodeFacade(Protocol):
     """One gateway node, as the Admin API sees it. Every method may be called from any worker."""
 
     @property
-    def settings(self) -> Any:
-        """The node's settings: `get(key)`, `as_dict(mask)`, `*_listeners`."""
+    def settings(self) -> Settings:
+        """The node's settings."""
 
     @property
-    def store(self) -> Any:
-        """The open store: `catalogue`, `dao(name)`, `reachable()`."""
+    def store(self) -> Store:
+        """The open store."""
 
     @property
     def node_id(self) -> str:
@@ -101,7 +103,11 @@ class LocalNode:
     """
 
     def __init__(
-        self, settings: Any, store: Any, plugins: Mapping[str, PluginInfo] | None = None, node_id: str | None = None
+        self,
+        settings: Settings,
+        store: Store,
+        plugins: Mapping[str, PluginInfo] | None = None,
+        node_id: str | None = None,
     ) -> None:
         self.settings = settings
         self.store = store

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from flask import Blueprint, Response
 
+from kong_gevent.admin.entities import typed_body
 from kong_gevent.admin.node import NodeFacade
 from kong_gevent.admin.render import answer, message
-from kong_gevent.admin.request import current
 from kong_gevent.admin.routing import Handler, add_path
-from kong_gevent.schema import document, infer
+from kong_gevent.db import Catalogue
+from kong_gevent.db.entities.plugins import Plugins
+from kong_gevent.schema import document
 
 
 class Schemas:
@@ -18,7 +20,7 @@ class Schemas:
 
     def __init__(self, node: NodeFacade) -> None:
         self._node = node
-        self._catalogue = node.store.catalogue
+        self._catalogue: Catalogue = node.store.catalogue
 
     def entity(self, name: str) -> Response:
         """`GET /schemas/{name}`."""
@@ -41,17 +43,14 @@ class Schemas:
         return answer({key: value for key, value in config.items() if key not in ("type", "required", "description")})
 
     def _plugin(self, name: str) -> dict[str, Any] | None:
-        shown: dict[str, Any] | None = self._catalogue["plugins"].schema.own_fields(name)
-        return shown
+        return cast(Plugins, self._catalogue["plugins"].schema).own_fields(name)
 
     def validate(self, db_entity_name: str) -> Response:
         """`POST /schemas/{name}/validate`: as a POST would, but without asking the store."""
         entity = self._catalogue.get(db_entity_name)
         if entity is None:
             return message(404, f"No entity named '{db_entity_name}'")
-        client = current()
-        values = infer(entity.schema, client.sent) if client.is_form else client.sent
-        self._node.store.dao(db_entity_name).validate_insert(values)
+        self._node.store.dao(db_entity_name).validate_insert(typed_body(entity))
         return message(200, "schema validation successful")
 
     def validator(self, name: str) -> Handler:

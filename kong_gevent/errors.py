@@ -32,6 +32,10 @@ class HttpError(GatewayError):
         super().__init__(f"{status} {self.reason}")
 
 
+class PluginLimit(HttpError):
+    """A limit that a plugin set was exceeded: answered like the plugin's own errors."""
+
+
 class ProtocolError(HttpError):
     """What a client sent breaks HTTP/1.1; the connection is closed after the answer."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 import orjson
 
@@ -22,7 +21,7 @@ class FileLogConfig(Config):
 
     path = fields.String(
         required=True,
-        match=re.compile(r"^[^*&%\\`]+\Z"),
+        match="^[^*&%%\\`]+$",
         err="not a valid filename",
         metadata={"description": "The file to append to; it is made when it is missing, its folder is not."},
     )

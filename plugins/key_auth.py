@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kong_gevent.pdk import Conf, Config, Context, Exit, HeaderTemplate, fields
+from kong_gevent.pdk import Conf, Config, Context, HeaderTemplate, fields
 from kong_gevent.pdk.auth import AuthenticationPlugin, Refusal, challenge
 
 
@@ -50,6 +50,7 @@ class KeyAuth(AuthenticationPlugin):
     name = "key-auth"
     priority = 1250
     config = KeyAuthConfig
+    may_skip_preflight = True
 
     def configure(self, conf: Conf) -> None:
         """Prepare the refusals and what hiding a key changes."""
@@ -58,12 +59,6 @@ class KeyAuth(AuthenticationPlugin):
         conf.duplicate = Refusal(401, "Duplicate API key found", headers)
         conf.unknown = Refusal(401, "Unauthorized", headers)
         conf.hidden = {name: HeaderTemplate(cleared=(name,)) for name in conf.key_names}
-
-    def access(self, ctx: Context, conf: Conf) -> Exit | None:
-        """The shared flow; preflight requests may be left alone."""
-        if not conf.run_on_preflight and ctx.request.method == "OPTIONS":
-            return None
-        return super().access(ctx, conf)
 
     def authenticate(self, ctx: Context, conf: Conf) -> Refusal | None:
         """Find the key, its credential and its consumer."""

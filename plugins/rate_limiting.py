@@ -172,11 +172,12 @@ class RateLimiting(Plugin):
         conf.windows = ()
         conf.key = f"ratelimit:{conf.route_id or NO_ID}:{conf.service_id or NO_ID}:"
         conf.identify = identifier(conf)
+        number = "%d" if all(isinstance(limit, int) for _, limit in conf.periods) else "%a"
         lines: list[tuple[str, str | bytes]] = []
         for period, limit in conf.periods:
             lines.append((f"X-RateLimit-Limit-{period.title()}", HeaderTemplate.constant(limit)))
-            lines.append((f"X-RateLimit-Remaining-{period.title()}", "%a"))
-        lines += [("RateLimit-Limit", "%a"), ("RateLimit-Remaining", "%a"), ("RateLimit-Reset", "%d")]
+            lines.append((f"X-RateLimit-Remaining-{period.title()}", number))
+        lines += [("RateLimit-Limit", number), ("RateLimit-Remaining", number), ("RateLimit-Reset", "%d")]
         conf.headers = HeaderTemplate(lines)
         conf.refused_headers = HeaderTemplate([*lines, ("Retry-After", "%d")])
         code = conf.error_code or 429

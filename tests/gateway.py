@@ -252,11 +252,11 @@ class Gateway:
         options.setdefault("timeout", 30)
         return self.session.request(method, self.admin_url + path, json=json, **options)
 
-    def create(self, collection: str, **fields: Any) -> dict[str, Any]:
+    def create(self, collection: str, /, **fields: Any) -> dict[str, Any]:
         """POST an entity and return it; anything but a 201 fails with the answer."""
         return self._expect(201, self.admin("POST", collection, fields))
 
-    def change(self, path: str, **fields: Any) -> dict[str, Any]:
+    def change(self, path: str, /, **fields: Any) -> dict[str, Any]:
         """PATCH an entity and return it."""
         return self._expect(200, self.admin("PATCH", path, fields))
 

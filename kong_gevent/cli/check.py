@@ -6,6 +6,7 @@ import click
 
 from kong_gevent import conf
 from kong_gevent.cli.base import CONTEXT, Options, add_options, example
+from kong_gevent.cli.startup import check_plugins
 
 
 @click.command("check", context_settings=CONTEXT, epilog=example("kong-gevent check /etc/kong/kong.conf"))
@@ -16,6 +17,7 @@ def command(options: Options, file: str | None) -> int:
     path = file or options.file
     try:
         settings = conf.load(path, options.overrides)
+        check_plugins(settings)
     except conf.ConfigurationError as error:
         for message in error.messages:
             click.echo(f"[error] {message}", err=True)

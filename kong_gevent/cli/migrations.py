@@ -12,7 +12,7 @@ import click
 
 from kong_gevent.cli.base import CONTEXT, Options, add_options, example
 from kong_gevent.cli.datastore import describe, migrations, require_lasting
-from kong_gevent.errors import LockHeld, MigrationError
+from kong_gevent.errors import MigrationError
 
 NEEDS_BOOTSTRAP, PENDING, NEW = 3, 4, 5
 """Exit codes of `list`."""
@@ -73,6 +73,8 @@ def _subcommand(name: str, *examples: str) -> Callable[[Callable[..., Any]], cli
             say = _Say(quiet)
             options.verbose(f"store: {describe(settings)}")
             with migrations(settings, lock_timeout) as found:
+                from kong_gevent.db.migrations import LockHeld
+
                 try:
                     return function(found, say, yes=yes, force=force)
                 except LockHeld as error:

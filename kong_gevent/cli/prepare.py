@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from kong_gevent.cli import datastore, process, startup
 from kong_gevent.cli.base import CONTEXT, Options, add_options, example, ignored, nginx_options
 from kong_gevent.conf import prefix
 
@@ -17,12 +18,17 @@ from kong_gevent.conf import prefix
         "kong-gevent prepare -p /var/lib/kong",
     ),
 )
+@click.option("--store", is_flag=True, help="Also make the embedded store, and refuse when a gateway runs here.")
 @nginx_options
 @add_options()
-def command(options: Options, **kong: Any) -> None:
+def command(options: Options, store: bool, **kong: Any) -> None:
     """Make the prefix and record the settings there, so that the server can be started by hand."""
     ignored(kong)
     settings = options.load()
     prefix.prepare(settings)
+    if store:
+        with process.start_lock(settings.prefix):
+            startup.refuse_running(settings)
+            datastore.make_ready(settings, False, 60, options.verbose)
     prefix.save(settings)
     options.verbose(f"prepared; `KONG_CONF={settings.running_file} gunicorn -c gunicorn.conf.py` runs it")

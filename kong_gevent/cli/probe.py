@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import http.client
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from kong_gevent.conf import Listener, Settings
+from kong_gevent.errors import ConfigurationError
+from kong_gevent.runtime.listen import open_one
 
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-
-
-def named_listeners(settings: Settings) -> Iterator[tuple[str, Listener]]:
-    """Every listener with the name of its setting."""
-    for key in ("proxy", "admin", "status"):
-        for listener in getattr(settings, f"{key}_listeners"):
-            yield f"{key}_listen", listener
 
 
 def client_address(listener: Listener) -> tuple[str, int]:
@@ -33,36 +27,13 @@ def client_url(listener: Listener) -> str:
 
 def busy(listeners: Iterable[tuple[str, Listener]]) -> list[str]:
     """Try to bind each address; one message, with what to do, for each that cannot be had."""
-    return [message for name, listener in listeners for message in _busy(name, listener)]
-
-
-def _busy(name: str, listener: Listener) -> Iterator[str]:
-    where = f"{name}: cannot listen on {listener.address}"
-    change = f"choose another with {name} or KONG_{name.upper()}"
-    try:
-        found = socket.getaddrinfo(listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        yield f"{where}: the name cannot be resolved ({error.strerror}); {change}"
-        return
-    family, kind, protocol, _, address = found[0]
-    try:
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(listener.ipv6only is not False))
-            probe.bind(address)
-    except OSError as error:
-        yield f"{where}: {_reason(error, listener.port)} {change}"
-
-
-def _reason(error: OSError, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"address already in use: stop the program that listens on port {port}, or"
-    if error.errno == errno.EADDRNOTAVAIL:
-        return "this machine has no such address;"
-    if error.errno == errno.EACCES:
-        return f"port {port} needs more rights than this user has;"
-    return f"{error.strerror or error};"
+    messages = []
+    for name, listener in listeners:
+        try:
+            open_one(name, listener, listen=False).close()
+        except ConfigurationError as error:
+            messages += error.messages
+    return messages
 
 
 def accepts(listener: Listener, timeout: float = 1) -> bool:

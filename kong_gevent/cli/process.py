@@ -12,6 +12,8 @@ from pathlib import Path
 
 import click
 
+_LISTEN = "0A"
+"""The state of a listening socket in the kernel's tables."""
 _MARKS = (b"kong_gevent", b"gunicorn")
 
 
@@ -21,11 +23,13 @@ def pid_file(prefix: str) -> Path:
 
 
 def read_pid(prefix: str) -> int | None:
-    """The process id in the pid file, None when there is none or it is no number."""
+    """The process id in the pid file, None when there is none or it cannot be one."""
     try:
-        return int(pid_file(prefix).read_text())
+        pid = int(pid_file(prefix).read_text())
     except (OSError, ValueError):
         return None
+    # 0 and negative numbers mean groups of processes to kill(2); 1 is the system's first process or a container's.
+    return pid if pid > 0 else None
 
 
 def running_pid(prefix: str) -> int | None:
@@ -77,6 +81,21 @@ def children(pid: int) -> set[int]:
             if int(parent) == pid and state != "Z":
                 found.add(int(stat.parent.name))
     return found
+
+
+def listens(pid: int) -> bool:
+    """Whether a process still holds a listening TCP socket; False where the system does not show it."""
+    listening = set()
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            rows = [line.split() for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]]
+            listening |= {f"socket:[{row[9]}]" for row in rows if row[3] == _LISTEN}
+    with contextlib.suppress(OSError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if os.readlink(descriptor) in listening:
+                    return True
+    return False
 
 
 def send(pid: int, number: signal.Signals) -> None:

@@ -10,8 +10,10 @@ import click
 from kong_gevent import conf
 from kong_gevent.cli import probe, process
 from kong_gevent.cli.base import CONTEXT, Options, add_options, example, ignored, nginx_options
+from kong_gevent.cli.startup import check_plugins
 from kong_gevent.conf import Settings
 from kong_gevent.conf import prefix as folder
+from kong_gevent.runtime.listen import wanted
 
 _SECONDS = 60.0
 
@@ -35,6 +37,7 @@ def command(options: Options, **kong: Any) -> None:
         settings = conf.load_again(prefix, options.file)
         for warning in settings.warnings:
             click.echo(f"Warning: {warning}", err=True)
+        check_plugins(settings)
         _refuse_busy(settings, conf.load_running(prefix))
         folder.prepare(settings)
         folder.save(settings)
@@ -46,24 +49,26 @@ def command(options: Options, **kong: Any) -> None:
 
 def _refuse_busy(settings: Settings, running: Settings) -> None:
     """Addresses that the running gateway does not hold yet have to be free."""
-    held = {listener.address for _, listener in probe.named_listeners(running)}
-    new = [(name, listener) for name, listener in probe.named_listeners(settings) if listener.address not in held]
+    held = {listener.address for _, listener in wanted(running)}
+    new = [(name, listener) for name, listener in wanted(settings) if listener.address not in held]
     messages = probe.busy(new)
     if messages:
         raise conf.ConfigurationError(messages)
 
 
 def _wait(pid: int, old: set[int], settings: Settings) -> None:
-    """Wait until as many new workers as wanted are there and the node is ready."""
-    problem = ["no new workers"]
+    """Wait until no old worker takes connections any more and the new ones do; old requests may still run on."""
+    problem = [""]
 
     def done() -> bool:
         if not process.alive(pid):
             return True
-        if old and len(process.children(pid) - old) < settings.workers:
+        if any(process.listens(worker) for worker in old):
+            problem[0] = "workers with the old settings still accept connections"
             return False
         problem[0] = probe.not_ready(settings) or ""
-        return not problem[0]
+        # A node that was told to drain stays not ready; that is no failure of the reload.
+        return not problem[0] or "draining" in problem[0]
 
     finished = process.wait_until(done, _SECONDS)
     log = settings.error_log("proxy")

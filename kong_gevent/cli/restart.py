@@ -28,8 +28,9 @@ from kong_gevent.cli.stopping import stop_now
 def command(options: Options, run_migrations: bool, lock_timeout: float, db_timeout: float | None, **kong: Any) -> None:
     """Stop the gateway if it runs, then start it. The settings are checked first: bad ones leave it running."""
     ignored(kong)
-    prefix = conf.load(options.file, options.overrides).prefix
-    pid = process.running_pid(prefix)
+    settings = conf.load(options.file, options.overrides)
+    startup.check_plugins(settings)
+    pid = process.running_pid(settings.prefix)
     if pid is not None:
-        stop_now(prefix, pid)
+        stop_now(settings.prefix, pid)
     startup.start(options, False, run_migrations, lock_timeout)

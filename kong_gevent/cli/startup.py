@@ -16,9 +16,11 @@ from kong_gevent.cli import probe, process
 from kong_gevent.cli.base import Options
 from kong_gevent.cli.datastore import make_ready
 from kong_gevent.conf import Settings, prefix
+from kong_gevent.runtime.listen import wanted
 
 START_SECONDS = 60.0
 _TAIL_LINES = 15
+_ORPHAN_SECONDS = 10.0
 
 
 def start(options: Options, foreground: bool = False, run_migrations: bool = False, lock_timeout: float = 60) -> None:
@@ -28,16 +30,34 @@ def start(options: Options, foreground: bool = False, run_migrations: bool = Fal
     """
     settings = options.load()
     prefix.prepare(settings)
+    check_plugins(settings)
     with process.start_lock(settings.prefix):
-        if process.running_pid(settings.prefix):
-            raise click.ClickException(f"Kong is already running in {settings.prefix}")
-        _refuse_busy(settings)
+        crashed = refuse_running(settings)
+        _refuse_busy(settings, _ORPHAN_SECONDS if crashed else 0)
         make_ready(settings, run_migrations, lock_timeout, options.verbose)
         prefix.save(settings)
         if foreground or not settings.nginx_daemon:
             _become(settings)
         _run(settings, options)
     click.echo("Kong started")
+
+
+def refuse_running(settings: Settings) -> bool:
+    """Raise ClickException when a gateway runs in the prefix; True when one that ended badly left its pid file."""
+    if process.running_pid(settings.prefix):
+        raise click.ClickException(f"Kong is already running in {settings.prefix}")
+    left = process.pid_file(settings.prefix)
+    if not left.exists():
+        return False
+    left.unlink()
+    return True
+
+
+def check_plugins(settings: Settings) -> None:
+    """Raise ConfigurationError when a plugin that the settings name cannot be loaded."""
+    from kong_gevent.pdk.loader import load_plugins
+
+    load_plugins(settings.plugins)
 
 
 def command() -> list[str]:
@@ -62,16 +82,20 @@ def next_steps(settings: Settings) -> str:
     )
 
 
-def _refuse_busy(settings: Settings) -> None:
-    messages = probe.busy(probe.named_listeners(settings))
-    if messages:
+def _refuse_busy(settings: Settings, patience: float) -> None:
+    """Workers whose master was killed leave within moments: wait `patience` seconds for their addresses."""
+    messages: list[str] = []
+
+    def free() -> bool:
+        messages[:] = probe.busy(wanted(settings))
+        return not messages
+
+    if not process.wait_until(free, patience):
         raise conf.ConfigurationError(messages)
 
 
 def _become(settings: Settings) -> NoReturn:
     """Replace this process by the gateway, so that whoever supervises it signals the gateway itself."""
-    # Written before the lock is released with this program: a second start sees a gateway from now on.
-    process.pid_file(settings.prefix).write_text(f"{os.getpid()}\n")
     sys.stdout.flush()
     sys.stderr.flush()
     line = command()
@@ -88,7 +112,6 @@ def _run(settings: Settings, options: Options) -> None:
             command(), cwd=settings.prefix, env=conf.environment(settings), stdin=subprocess.DEVNULL,
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-    process.pid_file(settings.prefix).write_text(f"{master.pid}\n")
     try:
         reason = _wait(master, settings)
     except BaseException:
@@ -102,12 +125,16 @@ def _run(settings: Settings, options: Options) -> None:
 def _wait(master: subprocess.Popen[bytes], settings: Settings) -> str | None:
     """None when the gateway serves, else why it does not."""
     end = time.monotonic() + START_SECONDS
+    workers: set[int] = set()
     while True:
         if master.poll() is not None:
             return f"the process ended with code {master.returncode}"
         reason = probe.not_ready(settings)
         if reason is None:
             return None
+        workers |= process.children(master.pid)
+        if len(workers) > 3 * settings.workers + 3:
+            return "its workers end as soon as they are started"
         if time.monotonic() >= end:
             return f"not ready after {START_SECONDS:g} s: {reason}"
         time.sleep(0.05)

@@ -170,3 +170,15 @@ def environment(settings: Settings, environ: Mapping[str, str] | None = None) ->
 def server_file() -> str:
     """The configuration file for gunicorn that makes it run these settings."""
     return str(Path(kong_gevent.__file__).with_name("runtime") / "gunicorn_conf.py")
+
+
+def is_prepared(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether the settings are those that a command recorded in a prefix, after it had prepared everything else."""
+    environ = os.environ if environ is None else environ
+    return Path(environ.get("KONG_CONF", "")).name == source.RUNNING_FILE
+
+
+def inherits_sockets(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether whoever started this process handed listening sockets over: gunicorn at a binary upgrade, or systemd."""
+    environ = os.environ if environ is None else environ
+    return "GUNICORN_FD" in environ or environ.get("LISTEN_PID") == str(os.getpid())

@@ -122,7 +122,9 @@ class DAO:
     def validate_insert(self, entity: Mapping[str, Any]) -> Values:
         """What `insert` would store, without looking at other entities. Raises `SchemaViolation`."""
         values, ttl_errors = self._take_ttl(dict(entity))[0::2]
-        return self._validated({**values, "updated_at": None}, ttl_errors)
+        if self.entity.has_updated_at:
+            values["updated_at"] = None
+        return self._validated(values, ttl_errors)
 
     def insert(self, entity: Mapping[str, Any], ttl: float | None = None) -> Values:
         """Store a new entity; the answer has defaults and generated values. `ttl`: seconds to live (ttl entities)."""
@@ -144,7 +146,12 @@ class DAO:
             # A given id cannot count: the path decides which entity is meant.
             values = {**entity, field: value}
             values.pop("id", None)
-            return self._replace(row.id if row else None, row, values, ttl)
+            try:
+                return self._replace(row.id if row else None, row, values, ttl)
+            except UniqueViolation as violated:
+                if row is None and list(violated.fields) == [field]:
+                    raise Stale(self.entity.name, str(value)) from violated  # another writer was faster: replace its
+                raise
 
         return self._retry(attempt)
 

@@ -136,7 +136,7 @@ class ChunkedDecoder:
     def _finish(self) -> None:
         self.trailers = [
             (name, value)
-            for lower, name, value, _, _ in self._trailer
+            for lower, name, value, _ in self._trailer
             if lower.replace(b"_", b"-") not in FORBIDDEN_TRAILERS
         ]
         self._state = _DONE

@@ -9,6 +9,7 @@ same section again and again on a connection, so readers keep a bounded number o
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 from kong_gevent.errors import AnswerError, ProtocolError
@@ -78,6 +79,8 @@ OWN_FIELDS = IDENTITY_FIELDS | DEBUG_FIELDS | frozenset((b"x-kong-request-id", b
 
 _PLAIN, _HOST, _LENGTH, _CODING, _CONNECTION, _HOP, _OWN, _FORWARDING, _REWRITING, _EXPECT, _SINGLE, _SERVER = range(12)
 
+_ONCE = frozenset((_HOST, _LENGTH, _CODING, _SINGLE))
+
 
 def _kind(name: bytes) -> int:
     """What is special about a field of this (lower-case) name, in a request or an answer."""
@@ -106,14 +109,14 @@ def _kind(name: bytes) -> int:
     return _SINGLE if name in SINGLE_FIELDS else _PLAIN
 
 
-class _Names(dict[bytes, tuple[bytes, int, bool]]):
-    """Field name as received → (lower-case name, kind, whether it is spelled with an underscore); bounded."""
+class _Names(dict[bytes, tuple[bytes, int, str]]):
+    """Field name as received → (lower-case name, kind, the name under which it is looked up); bounded."""
 
-    def __missing__(self, name: bytes) -> tuple[bytes, int, bool]:
+    def __missing__(self, name: bytes) -> tuple[bytes, int, str]:
         if not TOKEN.fullmatch(name):
             raise ValueError("field name is not a token" if name else "empty field name")
         lower = name.lower()
-        entry = (lower, _kind(lower), b"_" in lower)
+        entry = (lower, _kind(lower), lower.decode("ascii").replace("_", "-"))
         if len(self) < MAX_KNOWN_NAMES and len(name) <= 64:
             self[name] = entry
         return entry
@@ -122,11 +125,10 @@ class _Names(dict[bytes, tuple[bytes, int, bool]]):
 _NAMES = _Names()
 
 
-def split_fields(section: bytes) -> list[tuple[bytes, bytes, bytes, int, bool]]:
-    """Split a header section (field lines without the empty line) into (lower name, name, value, kind, underscored).
+def split_lines(section: bytes) -> list[bytes]:
+    """The field lines of a header section (without its empty line), checked for everything but names.
 
-    Raises ValueError with the reason for bare CR or LF, control characters, folded lines, white space around names,
-    names that are no tokens and lines without a colon (RFC 9112, sections 2.2 and 5).
+    Raises ValueError for bare CR or LF, control characters and too many fields (RFC 9112, sections 2.2 and 5).
     """
     if not section:
         return []
@@ -135,14 +137,23 @@ def split_fields(section: bytes) -> list[tuple[bytes, bytes, bytes, int, bool]]:
         raise ValueError("control character or bare line end in a field line")
     if len(lines) > MAX_FIELDS:
         raise ValueError("too many fields")
+    return lines
+
+
+def split_fields(section: bytes) -> list[tuple[bytes, bytes, bytes, int]]:
+    """Split a header section into (lower name, name, value, kind).
+
+    Raises ValueError with the reason for what `split_lines` refuses, folded lines, white space around names, names that
+    are no tokens and lines without a colon.
+    """
     names = _NAMES
     parts = []
-    for line in lines:
+    for line in split_lines(section):
         name, colon, value = line.partition(b":")
         if not colon:
             raise ValueError("field line without a colon")
-        lower, kind, underscored = names[name]
-        parts.append((lower, name, value.strip(b" \t"), kind, underscored))
+        lower, kind, _ = names[name]
+        parts.append((lower, name, value.strip(b" \t"), kind))
     return parts
 
 
@@ -167,124 +178,151 @@ def normalised_name(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-class FieldIndex:
-    """Look-ups by name over a list of fields; names ignore case and take `_` for `-`, values are latin-1 texts."""
+class FieldIndex(dict[str, bytes | list[bytes]]):
+    """Look-ups by normalised name (see `normalised_name`); values are given as latin-1 texts.
 
-    __slots__ = ("_values",)
+    Texts are made when asked for, since most fields of most requests never are.
+    """
 
-    def __init__(self, lines: list[tuple[bytes, bytes]]) -> None:
-        values: dict[str, list[str]] = {}
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, lines: Iterable[tuple[bytes, bytes]]) -> FieldIndex:
+        """The index of some (name, value) pairs."""
+        index = cls()
         for name, value in lines:
-            values.setdefault(normalised_name(name.decode("latin-1")), []).append(value.decode("latin-1"))
-        self._values = values
+            index.add(normalised_name(name.decode("latin-1")), value)
+        return index
 
-    def get(self, name: str) -> list[str] | None:
-        """All values of the field with this normalised name, in order; None when it is absent."""
-        return self._values.get(name)
+    def add(self, name: str, value: bytes) -> None:
+        """Add a field under its normalised name."""
+        earlier = self.setdefault(name, value)
+        if earlier is not value:
+            self[name] = [*earlier, value] if isinstance(earlier, list) else [earlier, value]
+
+    def get(self, name: str) -> list[str] | None:  # type: ignore[override]
+        """All values of the field, in order; None when it is absent."""
+        if name not in self:
+            return None
+        found = self[name]
+        if isinstance(found, list):
+            return [value.decode("latin-1") for value in found]
+        return [found.decode("latin-1")]
+
+    def items(self) -> list[tuple[str, list[str]]]:  # type: ignore[override]
+        """(name, values) pairs in the order of first appearance."""
+        return [(name, self.get(name) or []) for name in self]
 
     def lacks(self, names: AbstractSet[str]) -> bool:
         """Whether none of these normalised names occurs."""
-        return names.isdisjoint(self._values)
-
-    def items(self) -> list[tuple[str, list[str]]]:
-        """(normalised name, values) pairs in the order of first appearance."""
-        return list(self._values.items())
+        return names.isdisjoint(self)
 
 
 class RequestFields:
-    """The header section of a request, judged and sorted; immutable, shared by all requests that repeat its bytes."""
+    """The header section of a request, judged and sorted; never changed, shared by all requests that repeat its bytes.
 
-    __slots__ = (
-        "_index",
-        "_lowered",
-        "close",
-        "coding_error",
-        "content_length",
-        "chunked",
-        "expect",
-        "forward",
-        "forward_trusted",
-        "forwarding",
-        "has_connection",
-        "host",
-        "keep_alive",
-        "lines",
-        "te_trailers",
-        "upgrade",
-    )
+    `host`: the Host value; `content_length`: bytes, -1 when not told; `chunked`, `expect`, `close`, `keep_alive`,
+    `te_trailers`: what it asks for; `upgrade`: the protocols it wants to change to; `forwarding`: what it says about
+    earlier hops; `forward`: the lines that go to an upstream, `forward_trusted`: the same from a trusted peer;
+    `index`: look-ups over all of it but what only the gateway may say.
+    """
+
+    # Defaults live on the class: a section only stores what it says.
+    host: bytes | None = None
+    content_length: int = -1
+    chunked: bool = False
+    bodiless: bool = True
+    close: bool = False
+    keep_alive: bool = False
+    upgrade: bytes | None = None
+    expect: bool = False
+    te_trailers: bool = False
+    forwarding: dict[bytes, bytes] = {}
+    _lowered: FieldIndex | None = None
 
     def __init__(self, section: bytes) -> None:
         """Raises `ProtocolError` (400, 417, 501) for anything that two parsers could read in two ways."""
-        self.host: bytes | None = None
-        self.content_length = -1
-        self.chunked = False
-        self.close = self.keep_alive = False
-        self.upgrade: bytes | None = None
-        self.expect = False
-        self.te_trailers = False
-        self.forwarding: dict[bytes, bytes] = {}
-        self._index: FieldIndex | None = None
-        self._lowered: FieldIndex | None = None
         try:
-            parts = split_fields(section)
-            self._judge(parts)
+            self._read(section)
         except ValueError as error:
             raise ProtocolError(400, "Bad request", str(error)) from None
 
-    def _judge(self, parts: list[tuple[bytes, bytes, bytes, int, bool]]) -> None:
+    def _read(self, section: bytes) -> None:
+        names = _NAMES
+        index = self.index = FieldIndex()
+        passed: list[bytes] = []
+        special: list[tuple[int, bytes, bytes, bytes]] = []
+        for line in split_lines(section):
+            name, colon, value = line.partition(b":")
+            if not colon:
+                raise ValueError("field line without a colon")
+            lower, kind, normal = names[name]
+            value = value.strip(b" \t")
+            if not kind:
+                passed.append(line)
+            elif kind == _OWN:
+                continue
+            else:
+                special.append((kind, lower, value, line))
+                if kind in _ONCE and normal in index:
+                    raise ValueError(f"more than one {normal} field")
+            if normal in index:
+                index.add(normal, value)
+            else:
+                index[normal] = value
+        self._passed = passed
+        self._rewriting: list[bytes] = []
+        if special:
+            self._judge(special)
+        self.forward = CRLF.join(passed) + CRLF if passed else b""
+        self.forward_trusted = self.forward + CRLF.join(self._rewriting) + CRLF if self._rewriting else self.forward
+
+    def _judge(self, special: list[tuple[int, bytes, bytes, bytes]]) -> None:
+        """Fields that mean something to the gateway."""
         options: list[bytes] = []
         upgrade: bytes | None = None
-        hops: list[tuple[bytes, bytes]] = []
-        seen: set[bytes] = set()
-        passed: list[tuple[bytes, bytes, bytes, bool]] = []
-        for lower, name, value, kind, underscored in parts:
-            if kind == _PLAIN or kind == _SERVER:
-                passed.append((lower, name, value, False))
-            elif kind == _HOST:
-                if self.host is not None:
-                    raise ValueError("more than one Host field")
+        for kind, lower, value, line in special:
+            if kind == _HOST:
                 self.host = value
-            elif kind == _LENGTH:
-                if self.content_length >= 0:
-                    raise ValueError("more than one Content-Length field")
-                self.content_length = parse_length(value)
-            elif kind == _CODING:
-                if self.chunked:
-                    raise ValueError("more than one Transfer-Encoding field")
-                self._coding(value)
+            elif kind == _SINGLE or kind == _SERVER:
+                self._passed.append(line)
             elif kind == _CONNECTION:
                 options += connection_options(value)
+            elif kind == _LENGTH:
+                self.content_length = parse_length(value)
+            elif kind == _CODING:
+                self._coding(value)
             elif kind == _HOP:
-                hops.append((lower, value))
+                if lower == b"upgrade":
+                    upgrade = value
+                elif lower == b"te" and b"trailers" in value.lower():
+                    self.te_trailers = True
             elif kind == _FORWARDING:
-                self._forwarding(lower, value, underscored)
+                self._forwarding(lower, value)
             elif kind == _REWRITING:
-                passed.append((lower, name, value, True))
+                self._rewriting.append(line)
             elif kind == _EXPECT:
                 self._expectation(value)
-            elif kind == _SINGLE:
-                if lower in seen:
-                    raise ValueError(f"more than one {name.decode('latin-1')} field")
-                seen.add(lower)
-                passed.append((lower, name, value, False))
         if self.chunked and self.content_length >= 0:
             raise ValueError("both Content-Length and Transfer-Encoding")
-        for lower, value in hops:
-            if lower == b"upgrade":
-                upgrade = value
-            elif lower == b"te" and b"trailers" in value.lower():
-                self.te_trailers = True
-        self.close = b"close" in options
-        self.keep_alive = b"keep-alive" in options
-        self.has_connection = bool(options)
-        if upgrade and b"upgrade" in options:
-            self.upgrade = upgrade
+        self.bodiless = not self.chunked and self.content_length <= 0 and not self.expect
+        if options:
+            self.close = b"close" in options
+            self.keep_alive = b"keep-alive" in options
+            if upgrade and b"upgrade" in options:
+                self.upgrade = upgrade
+            self._drop_named(options)
+
+    def _drop_named(self, options: list[bytes]) -> None:
+        """Remove the fields that `Connection` names, unless they matter beyond this connection."""
         dropped = frozenset(option for option in options if option not in PROTECTED_FIELDS)
-        kept = [part for part in passed if part[0] not in dropped] if dropped else passed
-        self.lines = [(name, value) for _, name, value, rewriting in kept if not rewriting]
-        self.forward = b"".join([b"%b: %b\r\n" % line for line in self.lines])
-        trusted = [(name, value) for _, name, value, _ in kept]
-        self.forward_trusted = self.forward if len(trusted) == len(self.lines) else b"".join([b"%b: %b\r\n" % x for x in trusted])
+        for lines in (self._passed, self._rewriting):
+            lines[:] = [line for line in lines if line.partition(b":")[0].lower() not in dropped]
+
+    @property
+    def lines(self) -> list[tuple[bytes, bytes]]:
+        """The (name, value) pairs that go to an upstream."""
+        return [(name, value.strip(b" \t")) for name, _, value in [line.partition(b":") for line in self._passed]]
 
     def _coding(self, value: bytes) -> None:
         """Only one `chunked` is understood (RFC 9112, section 6.1); other well-formed codings are 501."""
@@ -303,10 +341,12 @@ class RequestFields:
             raise ProtocolError(417, "Expectation failed", "unknown expectation")
         self.expect = True
 
-    def _forwarding(self, name: bytes, value: bytes, underscored: bool) -> None:
-        """Keep what trusted peers may tell: lists are joined, of single values the first one counts."""
-        if underscored:
+    def _forwarding(self, name: bytes, value: bytes) -> None:
+        """Keep what earlier hops may tell: lists are joined, of single values the first one counts."""
+        if b"_" in name:
             return
+        if not self.forwarding:
+            self.forwarding = {}
         earlier = self.forwarding.get(name)
         if earlier is None:
             self.forwarding[name] = value
@@ -314,32 +354,14 @@ class RequestFields:
             self.forwarding[name] = b"%b, %b" % (earlier, value)
 
     @property
-    def index(self) -> FieldIndex:
-        """Look-ups for plugins: the fields that go to the upstream, plus Host and the forwarding fields as sent."""
-        index = self._index
-        if index is None:
-            lines = list(self.lines)
-            if self.host is not None:
-                lines.insert(0, (b"Host", self.host))
-            lines += self.forwarding.items()
-            if self.content_length >= 0:
-                lines.append((b"Content-Length", b"%d" % self.content_length))
-            if self.chunked:
-                lines.append((b"Transfer-Encoding", b"chunked"))
-            if self.upgrade:
-                lines += [(b"Connection", b"Upgrade"), (b"Upgrade", self.upgrade)]
-            if self.expect:
-                lines.append((b"Expect", b"100-continue"))
-            index = self._index = FieldIndex(lines)
-        return index
-
-    @property
     def lowered(self) -> FieldIndex:
-        """The same with lower-case values, as routes compare header values without regard to case."""
+        """The index with lower-case values, as routes compare header values without regard to case."""
         lowered = self._lowered
         if lowered is None:
-            lines = [(name.encode("latin-1"), value.lower().encode("latin-1")) for name, values in self.index.items() for value in values]
-            lowered = self._lowered = FieldIndex(lines)
+            lowered = self._lowered = FieldIndex()
+            for name, values in self.index.items():
+                for value in values:
+                    lowered.add(name, value.lower().encode("latin-1"))
         return lowered
 
     def get(self, name: str) -> list[str] | None:
@@ -353,13 +375,41 @@ CHARSET_TYPES = frozenset(
 """Media types whose answers get a charset when they name none, as Kong 3.9's server layer does."""
 
 
+class AnswerStyle:
+    """What the gateway does to every proxied answer's header section.
+
+    `charset`: added to text answers without one (empty: never); `replaced`: lower-case names the gateway sets itself;
+    `product`: named in `Via` (empty: not added) and, as `server` says, in `Server` when the upstream named none.
+    """
+
+    __slots__ = ("charset", "product", "replaced", "server")
+
+    def __init__(self, charset: bytes = b"", replaced: frozenset[bytes] = frozenset(), product: bytes = b"", server: bytes = b"") -> None:
+        self.charset = charset
+        self.replaced = replaced
+        self.product = product
+        self.server = server
+
+    def own_lines(self, fields: AnswerFields, minor: int) -> bytes:
+        """`Via`, appended to the upstream's own, and `Server` when there is none."""
+        lines = b""
+        if self.product:
+            own = b"1.%d %b" % (minor, self.product)
+            lines = b"Via: %b, %b\r\n" % (fields.via, own) if fields.via else b"Via: %b\r\n" % own
+        elif fields.via:
+            lines = b"Via: %b\r\n" % fields.via
+        if self.server and not fields.server:
+            lines += b"Server: %b\r\n" % self.server
+        return lines
+
+
 class AnswerFields:
     """The header section of an upstream's answer, judged and sorted; immutable and shared like `RequestFields`."""
 
-    __slots__ = ("_index", "chunked", "close", "content_length", "date", "forward", "keep_alive", "lines", "server", "trailer", "upgrade", "via")
+    __slots__ = ("_index", "chunked", "close", "content_length", "date", "own", "ready", "forward", "keep_alive", "lines", "server", "trailer", "upgrade", "via")
 
-    def __init__(self, section: bytes, charset: bytes, replaced: frozenset[bytes]) -> None:
-        """`charset`: added to text answers without one (empty: never); `replaced`: names the gateway sets itself.
+    def __init__(self, section: bytes, minor: int, style: AnswerStyle) -> None:
+        """`minor`: the HTTP/1 version of the answer. `ready` are all lines that are the same whenever it is repeated.
 
         Raises `AnswerError` for what an upstream must not send (RFC 9112, sections 5 and 6).
         """
@@ -372,7 +422,7 @@ class AnswerFields:
         options: list[bytes] = []
         passed = []
         try:
-            for lower, name, value, kind, _ in split_fields(section):
+            for lower, name, value, kind in split_fields(section):
                 if kind == _LENGTH:
                     length = parse_length(value)
                     if self.content_length not in (-1, length):
@@ -391,13 +441,13 @@ class AnswerFields:
                         self.trailer = value
                 elif lower == b"via":
                     self.via = b"%b, %b" % (self.via, value) if self.via else value
-                elif lower not in replaced:
+                elif lower not in style.replaced:
                     if kind == _SERVER:
                         self.server = True
                     elif lower == b"date":
                         self.date = True
-                    elif charset and lower == b"content-type":
-                        value = with_charset(value, charset)
+                    elif style.charset and lower == b"content-type":
+                        value = with_charset(value, style.charset)
                     passed.append((lower, name, value))
         except ValueError as error:
             raise AnswerError(str(error)) from None
@@ -408,6 +458,8 @@ class AnswerFields:
         dropped = frozenset(option for option in options if option not in PROTECTED_FIELDS)
         self.lines = [(name, value) for lower, name, value in passed if lower not in dropped]
         self.forward = b"".join([b"%b: %b\r\n" % line for line in self.lines])
+        self.own = style.own_lines(self, minor)
+        self.ready = self.forward + self.own
 
     @property
     def index(self) -> FieldIndex:
@@ -417,7 +469,7 @@ class AnswerFields:
             lines = list(self.lines)
             if self.content_length >= 0:
                 lines.append((b"Content-Length", b"%d" % self.content_length))
-            index = self._index = FieldIndex(lines)
+            index = self._index = FieldIndex.of(lines)
         return index
 
 

@@ -7,7 +7,7 @@ is refused before the end of the head arrives, so that no peer can stall the gat
 from __future__ import annotations
 
 from kong_gevent.errors import AnswerError, ProtocolError
-from kong_gevent.http.fields import TOKEN, AnswerFields, RequestFields
+from kong_gevent.http.fields import TOKEN, AnswerFields, AnswerStyle, RequestFields
 
 END = b"\r\n\r\n"
 TARGET_BYTES = bytes(code for code in range(0x21, 0x7F) if code != 0x23)
@@ -146,15 +146,14 @@ class AnswerHead:
 
 
 class AnswerReader:
-    """Reads answer heads of upstreams; `charset` and `replaced` as in `AnswerFields`, `head_limit` in bytes."""
+    """Reads answer heads of upstreams; `head_limit` in bytes."""
 
-    __slots__ = ("_charset", "_known", "_lines", "_replaced", "head_limit")
+    __slots__ = ("_known", "_lines", "_style", "head_limit")
 
-    def __init__(self, charset: bytes = b"", replaced: frozenset[bytes] = frozenset(), head_limit: int = 65536) -> None:
-        self._charset = charset
-        self._replaced = replaced
+    def __init__(self, style: AnswerStyle | None = None, head_limit: int = 65536) -> None:
+        self._style = style or AnswerStyle()
         self.head_limit = head_limit
-        self._known: dict[bytes, AnswerFields] = {}
+        self._known: tuple[dict[bytes, AnswerFields], dict[bytes, AnswerFields]] = ({}, {})
         self._lines: dict[bytes, tuple[int, bytes, int]] = {}
 
     def read(self, data: bytes) -> AnswerHead | None:
@@ -173,17 +172,18 @@ class AnswerReader:
         known = self._lines.get(line)
         status, reason, minor = known if known is not None else self._read_line(line)
         section = data[line_end + 2 : end]
-        fields = self._known.get(section) or self._read_fields(section)
-        if fields.chunked and minor == 0:
-            raise AnswerError("Transfer-Encoding in HTTP/1.0")
+        fields = self._known[minor].get(section) or self._read_fields(section, minor)
         return AnswerHead(status, reason, minor, fields, end + 4)
 
-    def _read_fields(self, section: bytes) -> AnswerFields:
-        fields = AnswerFields(section, self._charset, self._replaced)
+    def _read_fields(self, section: bytes, minor: int) -> AnswerFields:
+        fields = AnswerFields(section, minor, self._style)
+        if fields.chunked and not minor:
+            raise AnswerError("Transfer-Encoding in HTTP/1.0")
         if len(section) <= CACHED_SECTION_BYTES:
-            if len(self._known) >= CACHED_SECTIONS:
-                self._known.clear()
-            self._known[section] = fields
+            known = self._known[minor]
+            if len(known) >= CACHED_SECTIONS:
+                known.clear()
+            known[section] = fields
         return fields
 
     def _read_line(self, line: bytes) -> tuple[int, bytes, int]:

@@ -53,6 +53,12 @@ MESSAGES: dict[int, str] = {
 JSON, HTML, XML, PLAIN = "application/json", "text/html", "application/xml", "text/plain"
 _KNOWN = {JSON: JSON, HTML: HTML, XML: XML, PLAIN: PLAIN, "application/*": JSON, "text/*": PLAIN, "*/*": JSON}
 GRPC_STATUS = {200: 0, 400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 429: 8, 499: 1, 500: 13, 501: 12, 503: 14, 504: 4}
+GRPC_NAMES = (
+    *("OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists"),
+    *("PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented"),
+    *("Internal", "Unavailable", "DataLoss", "Unauthenticated"),
+)
+"""Names of the gRPC status numbers, from 0."""
 TEMPLATES: dict[str, str] = {
     JSON: '{\n  "message":"%s",\n  "request_id":"%s"\n}',
     HTML: (

@@ -20,9 +20,9 @@ _ODD = re.compile(rf"[^{_URI_CHARS}%]")
 _BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 _SLASHES = re.compile("//+")
-_DISGUISED_DOTS = re.compile(r"(?:/|%2F|%5C)\.\.?(?:;|%00|%2F|%5C|/|\Z)")
+_DISGUISED_DOTS = re.compile(r"(?:/|%2F|%5C)\.\.?(?:;|%2F|%5C|/|\Z)")
 """After normalising no segment is `.` or `..`; this finds what becomes one where escapes or parameters are undone."""
-_LEADING_DOTS = re.compile(r"(?:\.\.?(?:/|\Z|%2F|%5C|(?:;|%00)[^/]*/?))+")
+_LEADING_DOTS = re.compile(r"(?:\.\.?(?:/|\Z|%2F|%5C|;[^/]*/?))+")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _HEX = "0123456789ABCDEFabcdef"
 _ESCAPES = {

@@ -7,7 +7,7 @@ earlier plugin has authenticated passes untouched, and one that fails goes on as
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kong_gevent.pdk.plugin import Plugin
 
@@ -49,10 +49,12 @@ class Refusal:
 class AuthenticationPlugin(Plugin):
     """Base of plugins that find out who asks. A subclass writes `authenticate`, and not `access`.
 
-    Uses the settings `anonymous` (id or username of a consumer) and `run_on_preflight`, where the plugin has them.
+    Its `Config` has the setting `anonymous` (id or username of a consumer), and `run_on_preflight` where
+    `may_skip_preflight` is set.
     """
 
     forbidden_scopes = ("consumer",)
+    may_skip_preflight: ClassVar[bool] = False
 
     def authenticate(self, ctx: Context, conf: Conf) -> Refusal | None:
         """Recognise the client and call `ctx.authenticate`, or return why not.
@@ -67,6 +69,8 @@ class AuthenticationPlugin(Plugin):
 
     def access(self, ctx: Context, conf: Conf) -> Exit | None:
         """Kong's flow around `authenticate`."""
+        if self.may_skip_preflight and not conf.run_on_preflight and ctx.method == b"OPTIONS":
+            return None
         anonymous = conf.anonymous
         if anonymous is not None and ctx.credential is not None:
             self.skipped(ctx, conf)

@@ -40,49 +40,49 @@ class Exit:
 class Context:
     """The state of one request. Plugins use the documented properties and methods; the rest belongs to the gateway."""
 
-    __slots__ = (
-        "_client",
-        "_own",
-        "_request",
-        "_response",
-        "_shared",
-        "_upstream",
-        "answer",
-        "bytes_in",
-        "bytes_out",
-        "chosen",
-        "connection",
-        "consumer",
-        "credential",
-        "down",
-        "exchange",
-        "fields",
-        "first_byte_at",
-        "gateway",
-        "host",
-        "log_fields",
-        "match",
-        "method",
-        "minor",
-        "override",
-        "path",
-        "proxied_at",
-        "query",
-        "raw_path",
-        "request_bytes",
-        "request_id",
-        "route",
-        "service",
-        "source",
-        "started",
-        "status",
-        "target",
-        "tries",
-        "up",
-        "upstream_target",
-    )
+    # Defaults live on the class: a request only stores what differs, which makes contexts cheap to create.
+    host: Any = None
+    path: str = ""
+    raw_path: bytes = b""
+    query: bytes | None = None
+    match: Any = None
+    route: Any = None
+    service: Any = None
+    consumer: dict[str, Any] | None = None
+    credential: dict[str, Any] | None = None
+    up: FieldEdits | None = None
+    down: FieldEdits | None = None
+    override: Override | None = None
+    answer: AnswerFields | None = None
+    status: int = 0
+    source: str = "service"
+    proxied_at: float = 0.0
+    first_byte_at: float = 0.0
+    lease: Any = None
+    failed_tries: list[Any] | None = None
+    chosen: Any = None
+    log_fields: dict[str, Any] | None = None
+    request_bytes: bytes | None = None
+    upstream_target: bytes = b""
+    _request: RequestView | None = None
+    _upstream: UpstreamView | None = None
+    _response: ResponseView | None = None
+    _client: ClientView | None = None
+    _own: dict[Any, SimpleNamespace] | None = None
+    _shared: dict[str, Any] | None = None
 
-    def __init__(self, gateway: Any, exchange: Any, connection: Any, method: bytes, target: bytes, minor: int, fields: RequestFields, started: float, request_id: bytes) -> None:
+    def __init__(
+        self,
+        gateway: Any,
+        exchange: Any,
+        connection: Any,
+        method: bytes,
+        target: bytes,
+        minor: int,
+        fields: RequestFields,
+        head_size: int,
+        started: float,
+    ) -> None:
         self.gateway = gateway
         self.exchange = exchange
         self.connection = connection
@@ -90,36 +90,9 @@ class Context:
         self.target = target
         self.minor = minor
         self.fields = fields
+        self.head_size = head_size
         self.started = started
-        self.request_id = request_id
-        self.host: Any = None
-        self.path: str = ""
-        self.raw_path = b""
-        self.query: bytes | None = None
-        self.match: Any = None
-        self.route: Any = None
-        self.service: Any = None
-        self.consumer: dict[str, Any] | None = None
-        self.credential: dict[str, Any] | None = None
-        self.up: FieldEdits | None = None
-        self.down: FieldEdits | None = None
-        self.override: Override | None = None
-        self.answer: AnswerFields | None = None
-        self.status = 0
-        self.source = "service"
-        self.proxied_at = self.first_byte_at = 0.0
-        self.tries: list[Any] | None = None
-        self.chosen: Any = None
-        self.log_fields: dict[str, Any] | None = None
-        self.request_bytes: bytes | None = None
-        self.bytes_in = self.bytes_out = 0
-        self.upstream_target = b""
-        self._request: RequestView | None = None
-        self._upstream: UpstreamView | None = None
-        self._response: ResponseView | None = None
-        self._client: ClientView | None = None
-        self._own: dict[Any, SimpleNamespace] | None = None
-        self._shared: dict[str, Any] | None = None
+        self.request_id: bytes = gateway.new_id()
 
     @property
     def request(self) -> RequestView:
@@ -176,7 +149,15 @@ class Context:
     @property
     def request_size(self) -> int:
         """Bytes received for this request so far: head and body."""
-        return self.bytes_in + self.exchange.received  # type: ignore[no-any-return]
+        return self.head_size + self.exchange.received  # type: ignore[no-any-return]
+
+    @property
+    def tries(self) -> list[Any]:
+        """The attempts to reach the upstream, the last one included once it has been made; see `runtime.upstream.Try`."""
+        tries = list(self.failed_tries or ())
+        if self.lease is not None:
+            tries.append(self.lease.as_try(self))
+        return tries
 
     @property
     def shared(self) -> dict[str, Any]:
@@ -234,6 +215,9 @@ class Context:
         for name, value in (headers or {}).items():
             if name.lower() not in ("content-length", "transfer-encoding"):
                 edits.set(name, value)
+        kind = self.fields.index.get("content-type")
+        if kind and kind[0].startswith("application/grpc") and not edits.touches("grpc-status"):
+            data = _grpc(edits, status, body, data)
         return Exit(status, data, edits, "exit")
 
     def error(self, status: int, message: str | None = None, headers: Mapping[str, Any] | None = None) -> Exit:
@@ -260,6 +244,19 @@ class Context:
         from kong_gevent.pdk.record import serialize
 
         return serialize(self)
+
+
+def _grpc(edits: FieldEdits, status: int, body: Any, data: bytes) -> bytes:
+    """Say a plugin's answer in gRPC's way; the body that is left. One that names a gRPC type itself is sent as it is."""
+    own = edits.values("content-type")
+    if own and own[0].startswith("application/grpc"):
+        return data
+    number = problem.grpc_status(status)
+    message = body.get("message") if isinstance(body, dict) else data.decode("utf-8", "replace")
+    edits.set("Content-Type", "application/grpc")
+    edits.set("grpc-status", number)
+    edits.set("grpc-message", str(message or problem.GRPC_NAMES[number]).replace("\r", " ").replace("\n", " "))
+    return b""
 
 
 class Override:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from kong_gevent.http.fields import TOKEN, FieldIndex, normalised_name
 
 _MAX_KNOWN = 4096
+_NOTHING: AbstractSet[str] = frozenset()
 _known: dict[str, tuple[str, bytes]] = {}
 
 
@@ -89,8 +90,8 @@ class FieldEdits:
 
     def __init__(self) -> None:
         self._lines: dict[Any, bytes] = {}  # by name, (name, serial number) of an added line, or template
-        self._touched: set[str] = set()
-        self._added: set[str] = set()
+        self._touched: AbstractSet[str] = _NOTHING
+        self._added: AbstractSet[str] = _NOTHING
         self._serial = 0
 
     def set(self, name: str, value: str | int | float | bytes | Sequence[str]) -> None:
@@ -101,31 +102,34 @@ class FieldEdits:
             self._lines[key] = b"".join([_line(encoded, item) for item in value])
         else:
             self._lines[key] = _line(encoded, value)  # type: ignore[arg-type]
-        self._touched.add(key)
+        self._touched |= {key}
 
     def set_all(self, template: HeaderTemplate, values: tuple[Any, ...] = ()) -> None:
         """Set the fields of a template at once; earlier values of them go."""
-        names, added = template.names, template.added
-        if self._lines and not (self._touched.isdisjoint(names) and self._added.isdisjoint(names)):
-            self._drop(names)
+        names = template.names
+        if not self._lines:
+            self._touched = self._touched | names if self._touched else names
+        else:
+            if not (self._touched.isdisjoint(names) and self._added.isdisjoint(names)):
+                self._drop(names)
+            self._touched |= names
         self._lines[template] = template.pattern % values
-        self._touched |= names
-        if added:
-            self._added |= added
+        if template.added:
+            self._added |= template.added
 
     def add(self, name: str, value: str | int | float | bytes) -> None:
         """Add one more line of the field and keep the others."""
         key, encoded = _name(name)
         self._serial += 1
         self._lines[(key, self._serial)] = _line(encoded, value)
-        self._added.add(key)
+        self._added |= {key}
 
     def clear(self, name: str) -> None:
         """Remove the field in every spelling."""
         key, _ = _name(name)
         self._make_way(key)
         self._lines.pop(key, None)
-        self._touched.add(key)
+        self._touched |= {key}
 
     def _make_way(self, key: str) -> None:
         """Drop added lines of this name, and its lines among those of a template."""

@@ -9,10 +9,16 @@ from kong_gevent.pdk.edits import HeaderTemplate
 
 MAX_PREPARED = 4096
 """Identities kept ready per worker; one costs about 1 KiB."""
-NAMES = ("X-Consumer-ID", "X-Consumer-Custom-ID", "X-Consumer-Username", "X-Credential-Identifier", "X-Anonymous-Consumer")
+NAMES = (
+    "X-Consumer-ID",
+    "X-Consumer-Custom-ID",
+    "X-Consumer-Username",
+    "X-Credential-Identifier",
+    "X-Anonymous-Consumer",
+)
 
 _Entity = Mapping[str, Any] | None
-_prepared: dict[tuple[Any, Any, str | None], tuple[_Entity, _Entity, HeaderTemplate]] = {}
+_prepared: dict[Any, tuple[_Entity, _Entity, str | None, HeaderTemplate]] = {}
 
 
 def identity_fields(consumer: _Entity, credential: _Entity, identifier: str | None) -> HeaderTemplate:
@@ -20,14 +26,15 @@ def identity_fields(consumer: _Entity, credential: _Entity, identifier: str | No
 
     What is kept holds only for the very objects it was made from: a changed consumer or credential is a new object.
     """
-    key = (consumer and consumer["id"], credential and credential.get("id"), identifier)
+    entity = credential or consumer
+    key = entity.get("id") if entity else None
     found = _prepared.get(key)
-    if found is not None and found[0] is consumer and found[1] is credential:
-        return found[2]
+    if found is not None and found[0] is consumer and found[1] is credential and found[2] == identifier:
+        return found[3]
     template = _prepare(consumer, credential, identifier)
     if len(_prepared) >= MAX_PREPARED:
         _prepared.clear()
-    _prepared[key] = (consumer, credential, template)
+    _prepared[key] = (consumer, credential, identifier, template)
     return template
 
 

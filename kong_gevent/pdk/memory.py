@@ -99,14 +99,17 @@ class Received(Message):
         return f"<Received {self.line}>"
 
 
-def read_message(data: bytes) -> tuple[str, Fields, bytes] | None:
-    """First line, fields and decoded body; None while bytes are missing. A body without framing ends with the data."""
+def read_message(data: bytes, bodiless: bool = False) -> tuple[str, Fields, bytes] | None:
+    """First line, fields and decoded body; None while bytes are missing. A body without framing ends with the data.
+
+    `bodiless`: there is no body whatever the fields say, as in answers to HEAD.
+    """
     head, mark, rest = data.partition(END)
     if not mark:
         return None
     line, *lines = head.decode("latin-1").split("\r\n")
     fields = [(name, value.strip()) for name, _, value in (text.partition(":") for text in lines)]
-    framing = {name.lower(): value for name, value in fields}
+    framing = {} if bodiless else {name.lower(): value for name, value in fields}
     if framing.get("transfer-encoding", "").lower() == "chunked":
         decoder = ChunkedDecoder()
         body = decoder.feed(rest)
@@ -165,7 +168,9 @@ class MemoryStream:
 Responder = Callable[[Received], bytes]
 
 
-def respond(status: int = 200, body: bytes | str | Mapping[str, Any] = b"", headers: Mapping[str, str] | None = None) -> Responder:
+def respond(
+    status: int = 200, body: bytes | str | Mapping[str, Any] = b"", headers: Mapping[str, str] | None = None
+) -> Responder:
     """An upstream that always gives this answer; a mapping becomes JSON."""
     fields = dict(headers or {})
     if isinstance(body, Mapping):
@@ -197,6 +202,9 @@ class UpstreamStream(MemoryStream):
 class MemoryUpstream:
     """Stands for every upstream: takes the place of the connection pool and of the resolver."""
 
+    ip = "127.0.0.1"
+    port = 80
+
     def __init__(self) -> None:
         self.respond: Responder = respond(200, b"ok")
         self.requests: list[Received] = []
@@ -216,16 +224,12 @@ class MemoryUpstream:
 
     def take(self, _timeout: float, _fresh: bool = False) -> Any:
         """A connection."""
-        return _Lease(UpstreamStream(self), self)
+        from kong_gevent.proxy.pool import Lease
+
+        stream: Any = UpstreamStream(self)
+        origin: Any = self
+        return Lease(stream, origin)
 
     def give(self, lease: Any) -> None:
         """Connections are not kept."""
         lease.stream.close()
-
-
-class _Lease:
-    reused = False
-
-    def __init__(self, stream: UpstreamStream, origin: MemoryUpstream) -> None:
-        self.stream = stream
-        self.origin = origin

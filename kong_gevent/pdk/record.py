@@ -25,7 +25,7 @@ def serialize(ctx: Context) -> dict[str, Any]:
         "upstream_status": _upstream_status(ctx),
         "response": {"status": ctx.status, "headers": _response_headers(ctx), "size": ctx.exchange.sent},
         "latencies": _latencies(ctx, now),
-        "tries": [_attempt(attempt) for attempt in ctx.tries or ()],
+        "tries": [_attempt(attempt) for attempt in ctx.tries],
         "client_ip": ctx.client.ip,
         "started_at": int((time() - now + ctx.started) * 1000),
         "source": "upstream" if ctx.source == "service" else "kong",
@@ -71,7 +71,7 @@ def _response_headers(ctx: Context) -> dict[str, Any]:
     if ctx.answer is None:
         lines = gateway.date_line() + gateway.own_lines(ctx)
     else:
-        lines = gateway.latency_lines(ctx) + gateway.proxied_lines(ctx, ctx.answer, 1)
+        lines = ctx.answer.own + gateway.latency_lines(ctx) + gateway.proxied_lines(ctx, ctx.answer)
     for line in lines.split(b"\r\n"):
         name, _, value = line.partition(b": ")
         if name:
@@ -91,7 +91,7 @@ def _latencies(ctx: Context, now: float) -> dict[str, int]:
 
 
 def _upstream_status(ctx: Context) -> str:
-    statuses = [str(attempt.code or ctx.status) for attempt in ctx.tries or () if attempt.code or ctx.first_byte_at]
+    statuses = [str(attempt.code or ctx.status) for attempt in ctx.tries if attempt.code or ctx.first_byte_at]
     return ", ".join(statuses)
 
 

@@ -9,8 +9,9 @@ from urllib.parse import quote, unquote_plus
 
 import orjson
 
+from kong_gevent.errors import PluginLimit
 from kong_gevent.http import problem
-from kong_gevent.http.fields import normalised_name
+from kong_gevent.http.fields import MAX_KNOWN_NAMES, normalised_name
 from kong_gevent.pdk.bodies import is_parsable, parse_body, without_field
 from kong_gevent.pdk.edits import FieldEdits, HeaderTemplate
 
@@ -20,6 +21,19 @@ if TYPE_CHECKING:
 QueryValue = str | bool
 DEFAULT_BODY_LIMIT = 1 << 20
 """Bytes of a request body that a plugin may look at unless it asks for more."""
+
+
+class _Names(dict[str, str]):
+    """Field name as plugins spell it → the spelling for look-ups; bounded."""
+
+    def __missing__(self, name: str) -> str:
+        normalised = normalised_name(name)
+        if len(self) < MAX_KNOWN_NAMES and len(name) <= 64:
+            self[name] = normalised
+        return normalised
+
+
+_NAMES = _Names()
 
 
 def parse_query(raw: str, limit: int = 100) -> dict[str, QueryValue | list[QueryValue]]:
@@ -127,12 +141,13 @@ class RequestView(_View):
 
     def header(self, name: str) -> str | None:
         """The first value of a field; names ignore case and take `_` for `-`."""
-        values = self._ctx.fields.index.get(normalised_name(name))
+        values = self._ctx.fields.index.get(_NAMES[name])
         return values[0] if values else None
 
     def header_values(self, name: str) -> list[str]:
         """All values of a field, in order."""
-        return list(self._ctx.fields.index.get(normalised_name(name)) or ())
+        values = self._ctx.fields.index.get(_NAMES[name])
+        return list(values) if values else []
 
     def headers(self) -> dict[str, str | list[str]]:
         """Lower-case names → value, or list of values when repeated."""
@@ -165,7 +180,8 @@ class RequestView(_View):
 
         For bodies whose size was not announced; nothing is held back, nothing is read ahead.
         """
-        self._ctx.exchange.limit_body(limit, status, problem.default_message(status) if message is None else message)
+        text = problem.default_message(status) if message is None else message
+        self._ctx.exchange.limit_body(limit, status, text, PluginLimit)
 
     def raw_body(self, limit: int = DEFAULT_BODY_LIMIT) -> bytes:
         """The whole body; raises `errors.HttpError` (413) when it has more than `limit` bytes. It is still proxied."""

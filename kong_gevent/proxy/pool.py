@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from kong_gevent.proxy.stream import Stream, Streams, connect
@@ -20,6 +20,24 @@ class Lease:
         self.origin = origin
         self.requests = 0
         self.reused = False
+
+    def as_try(self, ctx: Any) -> Try:
+        """This exchange as an attempt of a request, for its log record."""
+        return Try(self.origin.ip, self.origin.port, self.reused, time() - monotonic() + ctx.proxied_at, None)
+
+
+class Try:
+    """One attempt to reach an upstream: when it began (epoch s), how long choosing took (s), how it failed (status)."""
+
+    __slots__ = ("began", "code", "ip", "port", "reused", "took")
+
+    def __init__(self, ip: str, port: int, reused: bool, began: float, code: int | None) -> None:
+        self.ip = ip
+        self.port = port
+        self.reused = reused
+        self.began = began
+        self.took = 0.0
+        self.code = code
 
 
 class Origin:

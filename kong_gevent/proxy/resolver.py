@@ -27,13 +27,12 @@ class NameNotResolved(GatewayError):
 
 
 class _Entry:
-    __slots__ = ("addresses", "error", "expires", "loading", "turn")
+    __slots__ = ("addresses", "error", "expires", "loading")
 
     def __init__(self) -> None:
         self.addresses: list[Address] = []
         self.error: NameNotResolved | None = None
         self.expires = 0.0
-        self.turn = 0
         self.loading: AsyncResult | None = None
 
 
@@ -59,16 +58,11 @@ class Resolver:
         self._hosts_stamp: tuple[float, int] | None = None
 
     def resolve(self, host: str) -> list[Address]:
-        """All addresses of `host`, starting with the one whose turn it is. Raises `NameNotResolved`."""
+        """All addresses of `host`: the same list as long as nothing was looked up anew. Raises `NameNotResolved`."""
         entry = self._entries.get(host)
-        now = monotonic()
-        if entry is None or entry.expires <= now:
-            entry = self._refresh(host, entry, now)
-        addresses = entry.addresses
-        if len(addresses) < 2:
-            return addresses
-        entry.turn = (entry.turn + 1) % len(addresses)
-        return addresses[entry.turn :] + addresses[: entry.turn]
+        if entry is None or entry.expires <= (now := monotonic()):
+            entry = self._refresh(host, entry, monotonic() if entry is None else now)
+        return entry.addresses
 
     def _refresh(self, host: str, entry: _Entry | None, now: float) -> _Entry:
         literal = numeric_address(host)

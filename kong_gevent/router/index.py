@@ -126,7 +126,7 @@ class PrefixIndex:
                 break
             if below.parent is node:
                 below.parent = node.parent
-        outer = nodes[0].parent if node.parent is nodes[0] and block else node.parent
+        outer = _ancestor(node.parent, key)
         for later in range(block + 1, len(self.starts)):
             if not self.starts[later].startswith(key):
                 break
@@ -140,10 +140,7 @@ class PrefixIndex:
         keys, nodes = self.keys[block], self.nodes[block]
         half = len(keys) // 2
         start = keys[half]
-        outer = nodes[half].parent
-        if outer is nodes[0] and block:
-            outer = outer.parent
-        gate = Node("", outer)
+        gate = Node("", _ancestor(nodes[half].parent, start))
         right = nodes[half:]
         for node in right:
             if node.parent is nodes[0] or (node.parent is not None and node.parent.key < start):
@@ -152,3 +149,10 @@ class PrefixIndex:
         self.keys.insert(block + 1, [start, *keys[half:]])
         self.nodes.insert(block + 1, [gate, *right])
         del keys[half:], nodes[half:]
+
+
+def _ancestor(node: Node | None, text: str) -> Node | None:
+    """The first node from `node` upwards that is no gate and whose key `text` begins with."""
+    while node is not None and node.parent is not None and (not node.key or not text.startswith(node.key)):
+        node = node.parent
+    return node

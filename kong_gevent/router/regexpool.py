@@ -107,8 +107,8 @@ class RegexPool:
     def __iter__(self) -> Iterator[RegexLeaf]:
         return iter(self._leaves.values())
 
-    def add(self, entry: Entry, regex: PathRegex, chunk_size: int = CHUNK) -> None:
-        """Take an entry in; call `prepare` before the next look-up."""
+    def add(self, entry: Entry, regex: PathRegex, chunk_size: int) -> None:
+        """Take an entry in, a new regex into a chunk of at most `chunk_size`; `prepare` before the next look-up."""
         leaf = self._leaves.get(regex.pattern)
         if leaf is None:
             chunk = next((chunk for chunk in reversed(self._chunks) if len(chunk.leaves) < chunk_size), None)

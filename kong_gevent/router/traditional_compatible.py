@@ -53,7 +53,7 @@ class Bucket:
         self.ceiling = NOTHING
         self.flat = True
 
-    def add(self, entry: Entry, chunk_size: int = CHUNK) -> None:
+    def add(self, entry: Entry, chunk_size: int) -> None:
         """Take an entry in; `chunk_size` as in `RegexPool`."""
         node = self.index.insert(entry.prefix)
         if entry.regex is None:
@@ -181,7 +181,7 @@ class Router:
         placements = place(route, payload) if is_served(route, service) else None
         self.remove(route["id"])
         if placements is not None:
-            self._put(route["id"], placements)
+            self._put(route["id"], placements, CHUNK)
             self._prepare(placements)
 
     def load(
@@ -222,7 +222,7 @@ class Router:
         for _, entry in self._routes[route_id]:
             entry.payload = payload
 
-    def _put(self, route_id: str, placements: list[Placement], chunk_size: int = CHUNK) -> None:
+    def _put(self, route_id: str, placements: list[Placement], chunk_size: int) -> None:
         self._routes[route_id] = placements
         for pattern, entry in placements:
             self._bucket(pattern).add(entry, chunk_size)

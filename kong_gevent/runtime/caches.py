@@ -26,6 +26,8 @@ class LookupCache:
         self._entries: OrderedDict[str, tuple[Any, float]] = OrderedDict()
         self._loading: dict[str, AsyncResult] = {}
         self._epoch = 0
+        self.kept = self._entries.get
+        """Key → (value, monotonic time at which it is too old), or None: for the hot path."""
 
     def get(self, key: str, load: Callable[[], Any], ttl: float | None = None, negative_ttl: float | None = None) -> Any:
         """The value of `key`; calls `load` when it is unknown or too old. Raises what `load` raises."""

@@ -18,7 +18,6 @@ from kong_gevent.http.fields import RequestFields
 from kong_gevent.pdk import Context
 from kong_gevent.proxy.stream import SourceFailed, Stream, splice
 from kong_gevent.runtime.answers import ClientFault
-from kong_gevent.runtime.forwarding import own_lines
 from kong_gevent.runtime.tunnel import run_tunnel
 
 if TYPE_CHECKING:
@@ -55,6 +54,7 @@ class Connection:
         "_bodiless",
         "_chunked_answer",
         "_data",
+        "_had_body",
         "_decoder",
         "_left",
         "_limit",
@@ -64,6 +64,7 @@ class Connection:
         "_unbounded",
         "_wants_continue",
         "can_tunnel",
+        "forwarded_for",
         "forwarded_lines",
         "gateway",
         "keep",
@@ -96,14 +97,15 @@ class Connection:
         self.port = listener.port
         self.tls = listener.tls
         self.trusted = gateway.forwarding.trusts(self.peer_ip)
-        self.forwarded_lines = own_lines(self.peer_bytes, self.tls, self.port)
+        self.forwarded_lines = b""
+        self.forwarded_for: Any = None
         self.serial = serial
         self.requests = 0
         self.can_tunnel = True
         self.keep = True
         self._data = b""
-        self._pushed = b""
         self._linger = False
+        self._expect_body(1, NO_FIELDS)
 
     # --- the loop --------------------------------------------------------------------------------------------------
 
@@ -162,25 +164,36 @@ class Connection:
         self.requests += 1
         fields = head.fields
         self._minor = head.minor
-        self._data = data[head.size :]
+        self._data = data[head.size :] if len(data) > head.size else b""
+        if fields.bodiless:
+            if self._had_body:
+                self._expect_body(head.minor, fields)
+        else:
+            self._expect_body(head.minor, fields)
+        self.keep = (
+            not fields.close
+            and (head.minor == 1 or fields.keep_alive)
+            and not gateway.draining
+            and self.requests < gateway.keepalive_requests
+        )
+        self.listener.serve(self, head, began)
+        return self.keep and self.body_done()
+
+    def _expect_body(self, minor: int, fields: RequestFields) -> None:
+        """Get ready to read a request's body, or to have none after a request that had one."""
+        self._had_body = not fields.bodiless
         self.received = 0
         self._limit = None
+        self._pushed = b""
         self.trailers = []
-        self._wants_continue = fields.expect and head.minor == 1
+        self._wants_continue = fields.expect and minor == 1
         if fields.chunked:
             self.length = -1
             self._decoder = ChunkedDecoder()
             self._left = 0
         else:
             self._decoder = None
-            self.length = self._left = fields.content_length if fields.content_length > 0 else 0
-        self.keep = (
-            (not fields.close if head.minor else fields.keep_alive)
-            and not gateway.draining
-            and self.requests < gateway.keepalive_requests
-        )
-        self.listener.serve(self, head, began)
-        return self.keep and self.body_done()
+            self.length = self._left = max(fields.content_length, 0)
 
     def _read_head(self, data: bytes, began: float) -> tuple[Any, bytes]:
         """Read on until the head is complete, within one time limit for all of it."""
@@ -200,14 +213,11 @@ class Connection:
         """Answer a request whose head cannot be used; nothing more is read from this connection."""
         self.keep = False
         self._minor = 1
-        self.length = self._left = 0
-        self._decoder = None
-        self.received = 0
+        self._expect_body(1, NO_FIELDS)
         self._linger = True
         gateway = self.gateway
         log.info("client %s: %d %s", self.peer_ip, error.status, error.reason)
-        ctx = Context(gateway, self, self, b"GET", b"/", 1, NO_FIELDS, began, gateway.new_id())
-        ctx.target = b"-"
+        ctx = Context(gateway, self, self, b"-", b"-", 1, NO_FIELDS, 0, began)
         gateway.pipeline.refuse(ctx, error)
 
     def _end(self) -> None:
@@ -319,12 +329,12 @@ class Connection:
         if limit is not None and self.received > limit[0]:
             self.keep = False
             self._linger = True
-            raise HttpError(limit[1], limit[2], "the body is larger than allowed")
+            raise limit[3](limit[1], limit[2], "the body is larger than allowed")
 
-    def limit_body(self, limit: int, status: int, message: str) -> None:
+    def limit_body(self, limit: int, status: int, message: str, kind: type[HttpError] = HttpError) -> None:
         """See `Exchange.limit_body`."""
         if self._limit is None or limit < self._limit[0]:
-            self._limit = (limit, status, message)
+            self._limit = (limit, status, message, kind)
 
     def buffered_body(self, limit: int) -> bytes | None:
         """See `Exchange.buffered_body`."""

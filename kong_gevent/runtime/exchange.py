@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from kong_gevent.errors import HttpError
+
 if TYPE_CHECKING:
     from kong_gevent.pdk import Context
     from kong_gevent.proxy.stream import Stream
@@ -17,6 +19,8 @@ class Exchange(Protocol):
 
     started: bool
     """Whether the head of the answer has been sent."""
+    keep: bool
+    """Whether the client may send another request on its connection."""
     length: int
     """Length of the request's body in bytes; -1 when it is only known at its end (chunked), 0 without a body."""
     received: int
@@ -45,8 +49,8 @@ class Exchange(Protocol):
         """The whole body, which still counts as unread for `read_body`. Raises `HttpError` (413) beyond `limit` bytes."""
         ...
 
-    def limit_body(self, limit: int, status: int, message: str) -> None:
-        """Refuse the request with this answer as soon as more than `limit` bytes of body have come."""
+    def limit_body(self, limit: int, status: int, message: str, kind: type[HttpError] = HttpError) -> None:
+        """Refuse the request as soon as more than `limit` bytes of body have come, by raising `kind` with the rest."""
         ...
 
     def splice_body(self, sink: Stream) -> bool | None:

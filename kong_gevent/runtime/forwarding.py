@@ -94,21 +94,31 @@ class Forwarding:
     def lines(self, ctx: Context, prefix: str) -> bytes:
         """The forwarding fields of the upstream request; `prefix` is the part of the path that was stripped."""
         connection = ctx.connection
-        sent = ctx.fields.forwarding
         if connection.trusted:
             return self._trusted_lines(ctx, prefix)
-        listed = sent.get(b"x-forwarded-for") if sent else None
-        name: bytes = ctx.host[2]
-        peer: bytes = connection.peer_bytes
-        head: bytes = connection.forwarded_lines
-        lines = b"%bX-Forwarded-For: %b\r\nX-Forwarded-Host: %b\r\nX-Forwarded-Path: %b\r\n" % (
-            head,
-            b"%b, %b" % (listed, peer) if listed else peer,
-            name,
-            ctx.raw_path,
-        )
+        sent = ctx.fields.forwarding
+        if sent:
+            lines = self._untrusted_lines(ctx, sent.get(b"x-forwarded-for"))
+        elif connection.forwarded_for is ctx.host:
+            lines = connection.forwarded_lines
+        else:
+            lines = connection.forwarded_lines = self._untrusted_lines(ctx, None)
+            connection.forwarded_for = ctx.host
         if len(prefix) > 1:
-            lines += b"X-Forwarded-Prefix: %b\r\n" % prefix.encode("latin-1")
+            return b"%bX-Forwarded-Path: %b\r\nX-Forwarded-Prefix: %b\r\n" % (lines, ctx.raw_path, prefix.encode("latin-1"))
+        return b"%bX-Forwarded-Path: %b\r\n" % (lines, ctx.raw_path)
+
+    def _untrusted_lines(self, ctx: Context, listed: bytes | None) -> bytes:
+        """The fields that only depend on the connection, the host asked for and what a client claims to forward."""
+        connection = ctx.connection
+        peer: bytes = connection.peer_bytes
+        lines = b"X-Real-IP: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %d\r\nX-Forwarded-For: %b\r\nX-Forwarded-Host: %b\r\n" % (
+            peer,
+            b"https" if connection.tls else b"http",
+            connection.port,
+            b"%b, %b" % (listed, peer) if listed else peer,
+            ctx.host[2],
+        )
         return lines + self._via_line(ctx) if self._sends_via else lines
 
     def _via_line(self, ctx: Context) -> bytes:
@@ -134,11 +144,6 @@ class Forwarding:
         ]
         lines = b"".join([b"%b: %b\r\n" % field for field in fields if field[1]])
         return lines + self._via_line(ctx) if self._sends_via else lines
-
-
-def own_lines(peer: bytes, tls: bool, port: int) -> bytes:
-    """The fields that are the same for all requests of a connection from an untrusted peer."""
-    return b"X-Real-IP: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %d\r\n" % (peer, b"https" if tls else b"http", port)
 
 
 def _clean_address(text: str) -> str | None:

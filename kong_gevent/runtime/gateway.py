@@ -9,7 +9,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING
 from wsgiref.handlers import format_date_time
 
-from kong_gevent.http.fields import AnswerFields
+from kong_gevent.http.fields import AnswerFields, AnswerStyle
 from kong_gevent.http.heads import AnswerReader, RequestReader
 from kong_gevent.offload import offload
 from kong_gevent.pdk import Context, Plugin
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kong_gevent")
 PRODUCT = "kong/3.9.1"
-ID_BATCH = 4096
+ID_BATCH = 256
 
 
 class Gateway:
@@ -42,6 +42,7 @@ class Gateway:
         self.resolver = Resolver(
             offload,
             hosts_file=settings.dns_hostsfile,
+            valid=settings.get("dns_valid_ttl", 30),
             stale=settings.get("dns_stale_ttl", 3600),
             not_found=settings.get("dns_not_found_ttl", 30),
             error=settings.get("dns_error_ttl", 1),
@@ -60,7 +61,14 @@ class Gateway:
         charset = settings.nginx_http_charset
         replaced = {name.encode() for name in enabled if name not in ("server", "via")}
         self.requests = RequestReader(settings.request_line_limit, settings.client_header_limit)
-        self.answers = AnswerReader(b"" if charset == "off" else charset.encode(), frozenset(replaced))
+        product = PRODUCT.encode()
+        style = AnswerStyle(
+            b"" if charset == "off" else charset.encode(),
+            frozenset(replaced),
+            product if "via" in enabled else b"",
+            product if "server" in enabled else b"",
+        )
+        self.answers = AnswerReader(style)
         self.hosts: dict[bytes | None, tuple[str, int | None, bytes]] = {}
         self.port_map = settings.port_map
         self.header_timeout: float = settings.client_header_timeout
@@ -79,30 +87,30 @@ class Gateway:
         self.tunnels = 0
         self.stale: Callable[[], None] | None = None
         self.pipeline = Pipeline(self)
-        self._ids = b""
-        self._ids_left = 0
+        self._ids: list[bytes] = []
+        self.handled = 0
         self._date = b""
         self._date_second = 0
 
     def _prepare_lines(self, enabled: frozenset[str]) -> None:
         """The field lines that answers get, as formats with only the changing values left open."""
         self._server_line = f"Server: {PRODUCT}\r\n".encode() if "server" in enabled else b""
-        self._via = PRODUCT.encode() if "via" in enabled else b""
         self._sends_id = "x-kong-request-id" in enabled
         self.sends_response_latency = "x-kong-response-latency" in enabled
         self._upstream_latency = "x-kong-upstream-latency" in enabled
         self._proxy_latency = "x-kong-proxy-latency" in enabled
         self._both_latencies = self._upstream_latency and self._proxy_latency
         self._upstream_status = "x-kong-upstream-status" in enabled
+        self._proxied_lines_simple = not self._upstream_status and not self.debug_header
 
     def new_id(self) -> bytes:
         """A request id: 32 hexadecimal digits, random."""
-        left = self._ids_left
-        if not left:
-            self._ids = os.urandom(ID_BATCH)
-            left = ID_BATCH
-        self._ids_left = left - 16
-        return self._ids[left - 16 : left].hex().encode()
+        try:
+            return self._ids.pop()
+        except IndexError:
+            digits = os.urandom(16 * ID_BATCH).hex().encode()
+            self._ids = [digits[at : at + 32] for at in range(0, len(digits), 32)]
+            return self._ids.pop()
 
     def date_line(self) -> bytes:
         """The `Date` field of this second."""
@@ -134,22 +142,15 @@ class Gateway:
             lines += b"X-Kong-Request-Id: %b\r\n" % ctx.request_id
         return lines
 
-    def proxied_lines(self, ctx: Context, fields: AnswerFields, minor: int) -> bytes:
-        """`Via`, `Server` when the upstream sent none, and the request id on answers that are passed on."""
-        lines = b""
-        if self._via:
-            own = b"1.1 " if minor else b"1.0 "
-            lines = b"Via: %b, %b%b\r\n" % (fields.via, own, self._via) if fields.via else b"Via: %b%b\r\n" % (own, self._via)
-        elif fields.via:
-            lines = b"Via: %b\r\n" % fields.via
-        if not fields.server:
-            lines += self._server_line
+    def proxied_lines(self, ctx: Context, fields: AnswerFields) -> bytes:
+        """The lines on proxied answers that differ from request to request, latencies apart."""
+        lines = b"X-Kong-Request-Id: %b\r\n" % ctx.request_id if self._sends_id else b""
+        if fields.date and self._proxied_lines_simple:
+            return lines
         if not fields.date:
             lines += self.date_line()
         if self._upstream_status:
             lines += b"X-Kong-Upstream-Status: %d\r\n" % ctx.status
-        if self._sends_id:
-            lines += b"X-Kong-Request-Id: %b\r\n" % ctx.request_id
         if self.debug_header and ctx.fields.index.get("kong-debug"):
             lines += self._debug_lines(ctx)
         return lines

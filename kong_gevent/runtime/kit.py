@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -31,6 +32,7 @@ class WorkerKit:
         self.counters = counters
         self._store = store
         self._cache = cache
+        self._kept = cache.kept
         self._queues: dict[str, BatchQueue] = {}
         self.timers = 0
 
@@ -44,15 +46,20 @@ class WorkerKit:
     def select_by(self, entity: str, field: str, value: str) -> dict[str, Any] | None:
         """See `Kit.select_by`."""
         key = f"{entity}:{field}:{value}"
-        found, kept = self._cache.peek(key)
-        if found:
-            return kept  # type: ignore[no-any-return]
+        kept = self._kept(key)
+        if kept is not None and kept[1] > monotonic():
+            return kept[0]  # type: ignore[no-any-return]
         return self.cached(key, lambda: self._store.dao(entity).select_by(field, value))  # type: ignore[no-any-return]
 
     def load_consumer(self, id_or_username: str, by_username: bool = False) -> dict[str, Any] | None:
         """See `Kit.load_consumer`."""
-        dao = self._store.dao("consumers")
-        found: dict[str, Any] | None = self.cached(f"consumers:id:{id_or_username}", lambda: _select(dao, id_or_username))
+        key = f"consumers:id:{id_or_username}"
+        kept = self._kept(key)
+        found: dict[str, Any] | None
+        if kept is not None and kept[1] > monotonic():
+            found = kept[0]
+        else:
+            found = self.cached(key, lambda: _select(self._store.dao("consumers"), id_or_username))
         if found is None and by_username:
             found = self.select_by("consumers", "username", id_or_username)
         return found

@@ -10,6 +10,7 @@ from typing import Any
 from kong_gevent import conf
 from kong_gevent.conf import Settings
 from kong_gevent.errors import ConfigurationError
+from kong_gevent.runtime import first, listen
 from kong_gevent.runtime.shared import Lane, SharedState
 
 HEARTBEAT_TIMEOUT = 60
@@ -24,10 +25,16 @@ class Master:
         self.shared = SharedState()
         self.kept: Lane = self.shared.take_lane()
         """Totals of workers that have ended."""
+        self.bind: list[str] = _bind(settings)
+        """What gunicorn takes as its addresses; it never changes, `listen.exchange` does the changing."""
 
     def pre_fork(self, server: Any, worker: Any) -> None:
         """Give the next worker a lane."""
         worker.lane = self.shared.take_lane()
+
+    def exchange_listeners(self, server: Any) -> None:
+        """Listen where the settings in force say."""
+        listen.exchange(server, self.settings)
 
     def child_exit(self, server: Any, worker: Any) -> None:
         """Take the lane of an ended worker back."""
@@ -65,17 +72,23 @@ def gunicorn_settings() -> dict[str, Any]:
             logging.getLogger("gunicorn.error").error("reload refused, the old settings stay in force: %s", line)
         settings = _Holder.master.settings
     if _Holder.master is None:
+        first.prepare()
         _raise_file_limit(settings)
-        _Holder.master = Master(settings)
+        try:
+            _Holder.master = Master(settings)
+        except ConfigurationError as error:
+            for line in error.messages:
+                sys.stderr.write(f"Error: {line}\n")
+            sys.exit(1)
     _Holder.master.settings = settings
     return _translate(settings, _Holder.master)
 
 
 def _translate(settings: Settings, holder: Master) -> dict[str, Any]:
-    listeners = [*settings.proxy_listeners, *settings.admin_listeners, *settings.status_listeners]
     return {
-        "bind": list(dict.fromkeys(listener.address for listener in listeners)),
-        "backlog": max([listener.backlog for listener in listeners], default=2048),
+        "bind": holder.bind,
+        "on_reload": holder.exchange_listeners,
+        "when_ready": holder.exchange_listeners,
         "worker_class": "kong_gevent.runtime.worker.GatewayWorker",
         "workers": settings.workers,
         "pidfile": str(settings.pid_file),
@@ -89,6 +102,13 @@ def _translate(settings: Settings, holder: Master) -> dict[str, Any]:
         "pre_fork": holder.pre_fork,
         "child_exit": holder.child_exit,
     }
+
+
+def _bind(settings: Settings) -> list[str]:
+    """Open the listeners, for gunicorn to take over; after a binary upgrade it has those of its predecessor."""
+    if conf.inherits_sockets():
+        return [listener.address for _, listener in listen.wanted(settings)]
+    return [f"fd://{sock.detach()}" for sock in listen.open_all(settings)]
 
 
 def _raise_file_limit(settings: Settings) -> None:

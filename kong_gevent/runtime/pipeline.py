@@ -11,7 +11,7 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError, ProtocolError
+from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError, PluginLimit, ProtocolError
 from kong_gevent.http import problem
 from kong_gevent.http.target import normalise_path, parse_host, split_absolute
 from kong_gevent.pdk import Context, Exit, LookupFailed
@@ -54,9 +54,9 @@ class Pipeline:
             except ClientFault as fault:
                 if not isinstance(fault.cause, HttpError):
                     raise fault.cause from None
-                self.send_error(ctx, fault.cause.status, fault.cause.message, phases)
+                self._end(ctx, fault.cause, phases)
             except HttpError as error:
-                self.send_error(ctx, error.status, error.message, phases)
+                self._end(ctx, error, phases)
         except (ConnectionClosed, DeadlineExceeded, OSError):
             ctx.status = CLIENT_GONE
             raise
@@ -67,6 +67,15 @@ class Pipeline:
             self.send_error(ctx, 500, problem.MESSAGES[500], phases)
         finally:
             self._log(ctx, phases)
+
+    def _end(self, ctx: Context, error: HttpError, phases: Phases | None) -> None:
+        """Answer with an error: in the plugins' way when a plugin set the limit that was exceeded."""
+        if isinstance(error, ProtocolError):
+            ctx.exchange.keep = False
+        if isinstance(error, PluginLimit) and phases is not None and not ctx.exchange.started:
+            self.send_exit(ctx, ctx.error(error.status, error.message), phases)
+        else:
+            self.send_error(ctx, error.status, error.message, phases)
 
     def _until_answer(self, ctx: Context) -> tuple[Exit | None, Phases]:
         """Rewrite, route and access; the early answer if there is one, and the phases that follow."""
@@ -80,7 +89,7 @@ class Pipeline:
                 return answer, plan.global_chain.phases_without_access()
         host, port, _ = ctx.host
         connection = ctx.connection
-        match = plan.router.match(ctx.method, ctx.path, host, port or connection.port, ctx.fields, None, connection.tls)
+        match = plan.router.match(ctx.method, ctx.path, host, port or connection.port, ctx.fields.get, None, connection.tls)
         if match is None:
             answer = ctx.error(404, "no Route matched with those values")
             return answer, plan.global_chain.phases_without_access()
@@ -152,6 +161,8 @@ class Pipeline:
         if absolute is None:
             raise ProtocolError(400, problem.MESSAGES[400], "request target in an unknown form")
         authority, target = absolute
+        if host:
+            parse_host(host)  # a bad one is refused even where it does not count
         return authority, target
 
     def _read_host(self, host: bytes | None) -> tuple[str, int | None, bytes]:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from kong_gevent.pdk import Conf, Plugin
+from kong_gevent.proxy.pool import Origin, Pool
+from kong_gevent.proxy.resolver import Resolver
 from kong_gevent.router import Match, Router
 from kong_gevent.runtime.phases import Chain, PluginTable
 
@@ -28,12 +30,42 @@ class TlsContexts(Protocol):
         ...
 
 
+class Endpoint:
+    """A host and port to call, with its addresses in turn; `context` for TLS."""
+
+    __slots__ = ("_addresses", "_origins", "_turn", "context", "host", "port")
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
+        self.host = host
+        self.port = port
+        self.context = context
+        self._addresses: list[Any] | None = None
+        self._origins: list[Any] = []
+        self._turn = 0
+
+    def pick(self, resolver: Resolver, pool: Pool, attempt: int, server_name: str | None) -> Origin:
+        """The origin for the n-th try of a request. Raises `NameNotResolved`."""
+        addresses = resolver.resolve(self.host)
+        count = len(addresses)
+        if count > 1 and not attempt:
+            self._turn += 1
+        place = (self._turn + attempt) % count
+        if self.context is not None:
+            family, ip = addresses[place]
+            return pool.origin(family, ip, self.port, self.context, server_name)
+        if addresses is not self._addresses:
+            self._origins = [pool.origin(family, ip, self.port) for family, ip in addresses]
+            self._addresses = addresses
+        origin: Origin = self._origins[place]
+        return origin
+
+
 class ServiceEntry:
     """A service, ready for calling: timeouts in s, `host_header` in bytes."""
 
     __slots__ = (
         "connect_timeout",
-        "context",
+        "endpoint",
         "entity",
         "host",
         "host_header",
@@ -57,7 +89,7 @@ class ServiceEntry:
         self.connect_timeout = entity["connect_timeout"] / 1000
         self.write_timeout = entity["write_timeout"] / 1000
         self.read_timeout = entity["read_timeout"] / 1000
-        self.context = context
+        self.endpoint = Endpoint(self.host, self.port, context)
         self.host_header = host_header(self.host, self.port, self.protocol)
 
 

@@ -13,14 +13,17 @@ from kong_gevent.http import problem
 from kong_gevent.http.chunked import ChunkedDecoder, encode_chunk, last_chunk
 from kong_gevent.http.heads import AnswerHead
 from kong_gevent.http.target import upstream_path
+from kong_gevent.http.fields import AnswerFields
 from kong_gevent.pdk import Context
-from kong_gevent.proxy.pool import Lease
+from kong_gevent.pdk.edits import FieldEdits
+from kong_gevent.proxy.pool import Lease, Try
 from kong_gevent.proxy.resolver import NameNotResolved
 from kong_gevent.runtime.answers import AnswerNow, ClientFault
 from kong_gevent.runtime.phases import Phases
-from kong_gevent.runtime.plan import host_header
+from kong_gevent.runtime.plan import Endpoint, host_header
 
 if TYPE_CHECKING:
+    from kong_gevent.runtime.gateway import Gateway
     from kong_gevent.runtime.pipeline import Pipeline
 
 log = logging.getLogger("kong_gevent.proxy")
@@ -34,20 +37,6 @@ _RETRIED_AFTER_SENDING = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTION
 _BODILESS = frozenset((204, 304))
 
 
-class Try:
-    """One attempt, for the log record: when it began (epoch ns), how long choosing took (ns), and how it failed."""
-
-    __slots__ = ("began", "code", "ip", "port", "reused", "took")
-
-    def __init__(self, ip: str, port: int) -> None:
-        self.began = time()
-        self.took = 0.0
-        self.ip = ip
-        self.port = port
-        self.code: int | None = None
-        self.reused = False
-
-
 class UpstreamFailed(HttpError):
     """One try failed; `sent` tells whether the upstream may have seen the request."""
 
@@ -55,56 +44,80 @@ class UpstreamFailed(HttpError):
         super().__init__(status, problem.MESSAGES[status], reason)
         self.sent = sent
         self.final = final
+        self.stale = False
 
 
 class Call:
     """One request on its way to the upstream: where it goes and the bytes of its head."""
 
-    __slots__ = ("body", "chunked", "connect_timeout", "context", "head", "host", "method", "port", "read_timeout", "retries", "server_name", "write_timeout")
+    __slots__ = ("body", "chunked", "connect_timeout", "endpoint", "head", "method", "read_timeout", "retries", "server_name", "upgrade", "write_timeout")
 
-    def __init__(self, pipeline: Pipeline, ctx: Context) -> None:
+    def __init__(self, gateway: Gateway, ctx: Context) -> None:
         service = ctx.service
-        override = ctx.override
-        self.host: str = service.host
-        self.port: int = service.port
-        self.context: ssl.SSLContext | None = service.context
+        fields = ctx.fields
+        self.endpoint: Endpoint = service.endpoint
         self.connect_timeout: float = service.connect_timeout
         self.write_timeout: float = service.write_timeout
         self.read_timeout: float = service.read_timeout
         self.retries: int = service.retries
         self.method = ctx.method
-        host: bytes = ctx.fields.host or b"" if ctx.route.preserve_host and ctx.fields.host else service.host_header
-        self.server_name: str | None = None
+        host: bytes = (_client_host(ctx) if ctx.route.preserve_host else b"") or service.host_header
         prefix, target = self._target(ctx)
-        if override is not None:
-            host, target = self._overridden(pipeline, ctx, host, target)
-        if ctx.up is not None and ctx.up.touches("host"):
-            host = (ctx.up.values("host") or [""])[0].encode("latin-1")
-            ctx.up.clear("Host")
-        if self.context is not None:
-            self.server_name = host.rpartition(b":")[0].decode() if host[-1:].isdigit() and b":" in host else host.decode()
-        fields = ctx.fields
-        forward = fields.forward_trusted if ctx.connection.trusted else fields.forward
+        if ctx.override is not None:
+            host, target = self._overridden(gateway, ctx, host, target)
+        ctx.upstream_target = target
+        connection: Any = ctx.connection
+        forward = fields.forward_trusted if connection.trusted else fields.forward
         edits = ctx.up
         if edits is not None:
+            host = self._edited_host(edits, host)
             forward = edits.apply(fields, forward)
-        gateway = pipeline.gateway
-        self.body, framing = self._framing(pipeline, ctx)
-        connection = b"keep-alive"
-        if fields.upgrade is not None and ctx.exchange.can_tunnel and fields.upgrade.lower() == b"websocket":
-            connection = b"keep-alive, Upgrade\r\nUpgrade: websocket"
-        self.head = b"%b %b HTTP/1.1\r\nHost: %b\r\nConnection: %b\r\n%b%b%b%b%b\r\n" % (
-            self.method,
-            target,
-            host,
-            connection,
-            forward,
-            gateway.forwarding.lines(ctx, prefix),
-            b"X-Kong-Request-Id: %b\r\n" % ctx.request_id if gateway.sends_id_upstream else b"",
-            b"TE: trailers\r\n" if fields.te_trailers else b"",
-            framing,
-        )
-        ctx.upstream_target = target
+        self.server_name = _server_name(host) if self.endpoint.context is not None else None
+        exchange = ctx.exchange
+        self.chunked = False
+        if exchange.length == 0 and (ctx.override is None or ctx.override.body is None):
+            self.body: bytes | None = b""
+            framing = b"Content-Length: 0\r\n" if fields.content_length == 0 else b""
+        else:
+            framing = self._frame(gateway, ctx)
+        self.upgrade = False
+        options = b"keep-alive"
+        if fields.upgrade is not None and ctx.minor and exchange.can_tunnel and fields.upgrade.lower() == b"websocket":
+            self.upgrade = True
+            options = b"keep-alive, Upgrade\r\nUpgrade: websocket"
+        if fields.te_trailers:
+            framing += b"TE: trailers\r\n"
+        if gateway.sends_id_upstream:
+            self.head = b"%b %b HTTP/1.1\r\nHost: %b\r\nConnection: %b\r\n%b%bX-Kong-Request-Id: %b\r\n%b\r\n" % (
+                self.method,
+                target,
+                host,
+                options,
+                forward,
+                gateway.forwarding.lines(ctx, prefix),
+                ctx.request_id,
+                framing,
+            )
+        else:
+            lines = gateway.forwarding.lines(ctx, prefix)
+            self.head = b"%b %b HTTP/1.1\r\nHost: %b\r\nConnection: %b\r\n%b%b%b\r\n" % (
+                self.method,
+                target,
+                host,
+                options,
+                forward,
+                lines,
+                framing,
+            )
+
+    @staticmethod
+    def _edited_host(edits: FieldEdits, host: bytes) -> bytes:
+        """A `Host` that plugins set; it goes into its own place, not among the other fields."""
+        if not edits.touches("host"):
+            return host
+        told = edits.values("host")
+        edits.clear("Host")
+        return told[0].encode("latin-1") if told else host
 
     @staticmethod
     def _target(ctx: Context) -> tuple[str, bytes]:
@@ -121,71 +134,79 @@ class Call:
         target = joined.encode("latin-1")
         return prefix, target if ctx.query is None else b"%b?%b" % (target, ctx.query)
 
-    def _overridden(self, pipeline: Pipeline, ctx: Context, host: bytes, target: bytes) -> tuple[bytes, bytes]:
+    def _overridden(self, gateway: Gateway, ctx: Context, host: bytes, target: bytes) -> tuple[bytes, bytes]:
         """Apply what plugins changed; the new Host and target."""
         override = ctx.override
         assert override is not None
         if override.method is not None:
             self.method = override.method
-        path, _, query = target.partition(b"?")
-        if override.path is not None:
-            path = override.path.encode("latin-1")
-        if override.query is not None:
-            query = override.query
-        elif ctx.query == b"" and override.path is None:
-            return host, target
-        target = b"%b?%b" % (path, query) if query else path
+        if override.path is not None or override.query is not None:
+            path, mark, query = target.partition(b"?")
+            if override.path is not None:
+                path = override.path.encode("latin-1")
+            if override.query is not None:
+                mark, query = (b"?", override.query) if override.query else (b"", b"")
+            target = path + mark + query
         if override.retries is not None:
             self.retries = override.retries
         if override.timeouts is not None:
             self.connect_timeout, self.write_timeout, self.read_timeout = override.timeouts
-        protocol = override.scheme or ctx.service.protocol
-        if override.host is not None and override.port is not None:
-            self.host, self.port = override.host, override.port
         if override.scheme is not None or override.host is not None:
-            self.context = pipeline.gateway.contexts.plain_or_tls(protocol, ctx.service.entity)
+            protocol = override.scheme or ctx.service.protocol
+            name, port = override.host or ctx.service.host, override.port or ctx.service.port
+            self.endpoint = Endpoint(name, port, gateway.contexts.plain_or_tls(protocol, ctx.service.entity))
             if not ctx.route.preserve_host:
-                host = host_header(self.host, self.port, protocol)
+                host = host_header(name, port, protocol)
         return host, target
 
-    def _framing(self, pipeline: Pipeline, ctx: Context) -> tuple[bytes | None, bytes]:
-        """The body if it is at hand as a whole (empty: none), and the fields that announce it."""
-        self.chunked = False
+    def _frame(self, gateway: Gateway, ctx: Context) -> bytes:
+        """Take the body if it is at hand as a whole; the fields that announce it."""
         override = ctx.override
-        if override is not None and override.body is not None:
-            return override.body, b"Content-Length: %d\r\n" % len(override.body)
         exchange = ctx.exchange
-        if exchange.length == 0:
-            return b"", b"Content-Length: 0\r\n" if ctx.fields.content_length == 0 else b""
-        body = exchange.buffered_body(pipeline.gateway.body_buffer if ctx.route.request_buffering else 0)
-        if body is not None:
-            return body, b"Content-Length: %d\r\n" % len(body)
+        if override is not None and override.body is not None:
+            self.body = override.body
+        else:
+            self.body = exchange.buffered_body(gateway.body_buffer if ctx.route.request_buffering else 0)
+        if self.body is not None:
+            return b"Content-Length: %d\r\n" % len(self.body)
         if exchange.length > 0:
-            return None, b"Content-Length: %d\r\n" % exchange.length
+            return b"Content-Length: %d\r\n" % exchange.length
         self.chunked = True
-        return None, b"Transfer-Encoding: chunked\r\n"
+        return b"Transfer-Encoding: chunked\r\n"
+
+
+def _client_host(ctx: Context) -> bytes:
+    """The host that the client asked for; the authority of an absolute-form target counts (RFC 9112, section 3.2.2)."""
+    if ctx.target[:1] in (b"/", b"*"):
+        return ctx.fields.host or b""
+    _, port, name = ctx.host
+    return bytes(name) if port is None else b"%b:%d" % (name, port)
+
+
+def _server_name(host: bytes) -> str:
+    """The name for SNI: the Host without its port."""
+    name, colon, port = host.rpartition(b":")
+    return (name if colon and port.isdigit() else host).strip(b"[]").decode("latin-1")
 
 
 def call_upstream(pipeline: Pipeline, ctx: Context, phases: Phases) -> None:
     """Proxy the request and pass the answer on. Raises `HttpError` when there is no answer to pass on."""
-    call = Call(pipeline, ctx)
-    tries = call.retries + 1
+    gateway = pipeline.gateway
+    call = Call(gateway, ctx)
     turn = 0
     fresh = False
     while True:
         try:
-            lease, answer, data, complete = _attempt(pipeline, ctx, call, turn, fresh)
+            lease, answer, data, complete = _attempt(gateway, ctx, call, turn, fresh)
             break
         except UpstreamFailed as error:
-            stale = fresh is False and ctx.tries is not None and ctx.tries[-1].reused and error.status == 502
             if not _may_retry(ctx, call, error):
                 raise
-            if stale:
+            if error.stale:
                 fresh = True  # a kept connection died under the request: that says nothing about the upstream
                 continue
-            tries -= 1
             turn += 1
-            if tries <= 0:
+            if turn > call.retries:
                 raise
             log.info("request %s: try %d failed: %s", ctx.id, turn, error.reason)
     relay_answer(pipeline, ctx, phases, lease, answer, data, complete)
@@ -200,65 +221,58 @@ def _may_retry(ctx: Context, call: Call, error: UpstreamFailed) -> bool:
     return not error.sent or call.method in _RETRIED_AFTER_SENDING
 
 
-def _attempt(pipeline: Pipeline, ctx: Context, call: Call, turn: int, fresh: bool) -> tuple[Lease, AnswerHead, bytes, bool]:
+def _attempt(gateway: Gateway, ctx: Context, call: Call, turn: int, fresh: bool) -> tuple[Lease, AnswerHead, bytes, bool]:
     """Send the request once; the connection, the answer's head, the bytes after it, and whether all was sent."""
-    gateway = pipeline.gateway
-    began = monotonic()
+    endpoint = call.endpoint
     try:
-        addresses = gateway.resolver.resolve(call.host)
+        origin = endpoint.pick(gateway.resolver, gateway.pool, turn, call.server_name)
     except NameNotResolved as error:
         log.warning("request %s: %s", ctx.id, error)
         raise AnswerNow(ctx.error(503, "name resolution failed") if error.missing else ctx.error(500)) from None
-    family, ip = addresses[turn % len(addresses)]
-    attempt = Try(ip, call.port)
-    if ctx.tries is None:
-        ctx.tries = [attempt]
-    else:
-        ctx.tries.append(attempt)
-    origin = gateway.pool.origin(family, ip, call.port, call.context, call.server_name)
     ctx.proxied_at = monotonic()
-    attempt.took = ctx.proxied_at - began
-    sent = False
     lease = None
     try:
         lease = origin.take(call.connect_timeout, fresh)
-        attempt.reused = lease.reused
         stream = lease.stream
         stream.write_timeout = call.write_timeout
         stream.read_timeout = call.read_timeout
         body = call.body
-        sent = True
         complete = True
         if body is not None:
             stream.write(call.head + body if body else call.head)
         else:
             stream.write(call.head)
             complete = _send_body(ctx, call, stream)
-        answer, data = _read_answer(pipeline, ctx, call, stream)
+        answer, data = _read_answer(gateway, ctx, call, stream)
         ctx.first_byte_at = monotonic()
+        ctx.lease = lease
         return lease, answer, data, complete
     except BaseException as error:
+        reused = False
         if lease is not None:
             lease.stream.close()
-        failure = _failure(error, sent, call)
+            reused = lease.reused
+        failure = _failure(error, lease is not None, endpoint)
         if failure is None:
             raise
-        attempt.code = failure.status
+        failure.stale = reused and failure.status == 502 and not failure.final
+        failed = Try(origin.ip, origin.port, reused, time() - monotonic() + ctx.proxied_at, failure.status)
+        ctx.failed_tries = [*(ctx.failed_tries or ()), failed]
         raise failure from error
 
 
-def _failure(error: BaseException, sent: bool, call: Call) -> UpstreamFailed | None:
+def _failure(error: BaseException, sent: bool, endpoint: Endpoint) -> UpstreamFailed | None:
     """What a try's exception means; None for what is not the upstream's fault."""
     if isinstance(error, ClientFault):
         return None
     if isinstance(error, AnswerError):
-        return UpstreamFailed(502, f"{call.host}:{call.port}: {error}", sent, final=True)
+        return UpstreamFailed(502, f"{endpoint.host}:{endpoint.port}: {error}", sent, final=True)
     if isinstance(error, DeadlineExceeded):
-        return UpstreamFailed(504, f"{call.host}:{call.port}: {error}", sent)
+        return UpstreamFailed(504, f"{endpoint.host}:{endpoint.port}: {error}", sent)
     if isinstance(error, ssl.SSLError):
-        return UpstreamFailed(502, f"{call.host}:{call.port}: TLS: {error}", sent)
+        return UpstreamFailed(502, f"{endpoint.host}:{endpoint.port}: TLS: {error}", sent)
     if isinstance(error, (ConnectionClosed, OSError)):
-        return UpstreamFailed(502, f"{call.host}:{call.port}: {error}", sent)
+        return UpstreamFailed(502, f"{endpoint.host}:{endpoint.port}: {error}", sent)
     return None
 
 
@@ -300,9 +314,9 @@ def _send_part(stream: Any, data: bytes) -> bool:
     return True
 
 
-def _read_answer(pipeline: Pipeline, ctx: Context, call: Call, stream: Any) -> tuple[AnswerHead, bytes]:
+def _read_answer(gateway: Gateway, ctx: Context, call: Call, stream: Any) -> tuple[AnswerHead, bytes]:
     """The final answer's head and the bytes that came behind it."""
-    reader = pipeline.gateway.answers
+    reader = gateway.answers
     data = stream.read(HEAD_READ)
     interim = 0
     while True:
@@ -319,7 +333,7 @@ def _read_answer(pipeline: Pipeline, ctx: Context, call: Call, stream: Any) -> t
         if answer.status >= 200:
             return answer, rest
         if answer.status == 101:
-            if b"pgrade: websocket" not in call.head:
+            if not call.upgrade:
                 raise AnswerError("an upgrade nobody asked for")
             return answer, rest
         interim += 1
@@ -355,7 +369,7 @@ def _relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answe
     exchange = ctx.exchange
     if status == 101:
         run_filters(ctx, phases)
-        exchange.tunnel(ctx, _head_lines(pipeline, ctx, answer), stream, data)
+        exchange.tunnel(ctx, _head_lines(pipeline.gateway, ctx, answer.fields), stream, data)
         return False
     bodiless = status in _BODILESS or ctx.method == b"HEAD"
     persistent = not fields.close and (answer.minor == 1 or fields.keep_alive)
@@ -363,7 +377,7 @@ def _relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answe
         return _relay_buffered(pipeline, ctx, phases, stream, answer, data, bodiless) and persistent
     if phases.header_filter:
         run_filters(ctx, phases)
-    lines = _head_lines(pipeline, ctx, answer)
+    lines = _head_lines(pipeline.gateway, ctx, answer.fields)
     reason = answer.reason if ctx.status == status else gateway.reason(ctx.status)
     if bodiless:
         exchange.start(ctx, ctx.status, reason, lines, fields.content_length if fields.content_length >= 0 else None, b"")
@@ -386,9 +400,9 @@ def _relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answe
     del lines
     if fields.chunked:
         return _relay_chunked(ctx, stream, data) and persistent
-    while data:
+    while data := data or _read_on(exchange, stream):
         exchange.write(data)
-        data = _read_on(exchange, stream)
+        data = b""
     exchange.finish()
     return False
 
@@ -402,13 +416,11 @@ def run_filters(ctx: Context, phases: Phases) -> None:
             log.exception("request %s: a plugin's header_filter failed", ctx.id)
 
 
-def _head_lines(pipeline: Pipeline, ctx: Context, answer: AnswerHead) -> bytes:
+def _head_lines(gateway: Gateway, ctx: Context, fields: AnswerFields) -> bytes:
     """All field lines of the answer but those of framing and connection."""
-    fields = answer.fields
     down = ctx.down
-    gateway = pipeline.gateway
-    lines = fields.forward if down is None else down.apply(fields)
-    return b"%b%b%b" % (lines, gateway.latency_lines(ctx), gateway.proxied_lines(ctx, fields, answer.minor))
+    lines = fields.ready if down is None else down.apply(fields) + fields.own
+    return b"%b%b%b" % (lines, gateway.latency_lines(ctx), gateway.proxied_lines(ctx, fields))
 
 
 def _read_on(exchange: Any, stream: Any) -> bytes:
@@ -495,9 +507,9 @@ class BodyParts:
     def _plain(self) -> Iterator[bytes]:
         data, left = self._data, self._fields.content_length
         if left < 0:
-            while data:
+            while data := data or self._stream.read():
                 yield data
-                data = self._stream.read()
+                data = b""
             return
         while left:
             data = data or self._more()
@@ -562,7 +574,7 @@ def _relay_buffered(pipeline: Pipeline, ctx: Context, phases: Phases, stream: An
             return False
     run_filters(ctx, phases)
     body = filter_body(ctx, phases, ctx.response.body or b"", last=True) if phases.body_filter else ctx.response.body or b""
-    lines = _head_lines(pipeline, ctx, answer)
+    lines = _head_lines(pipeline.gateway, ctx, answer.fields)
     reason = answer.reason if ctx.status == answer.status else pipeline.gateway.reason(ctx.status)
     length: int | None = len(body)
     if bodiless:
@@ -572,4 +584,4 @@ def _relay_buffered(pipeline: Pipeline, ctx: Context, phases: Phases, stream: An
     return body_parts.clean or (bodiless and not data)
 
 
-__all__ = ["Call", "Try", "call_upstream", "filter_body", "relay_answer", "run_filters"]
+__all__ = ["Call", "call_upstream", "filter_body", "relay_answer", "run_filters"]

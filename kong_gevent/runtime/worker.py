@@ -17,7 +17,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from kong_gevent.proxy.stream import Stream
 from kong_gevent.runtime.connection import Connection, Listener
-from kong_gevent.runtime.shared import ACCEPTED, ACTIVE, READING, SERVING, WAITING, WRITING
+from kong_gevent.runtime.shared import ACCEPTED, ACTIVE, REQUESTS, SERVING, WAITING, WRITING
 
 log = logging.getLogger("kong_gevent.worker")
 HEARTBEAT = 0.1
@@ -74,7 +74,7 @@ class GatewayWorker(GeventWorker):
         counts[ACTIVE] = len(self._connections)
         counts[WAITING] = idle
         counts[WRITING] = len(self._connections) - idle
-        counts[READING] = 0
+        counts[REQUESTS] = self.gateway.handled
         gevent.sleep(HEARTBEAT)
 
     # --- accepting -------------------------------------------------------------------------------------------------

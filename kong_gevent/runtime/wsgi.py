@@ -14,7 +14,6 @@ from kong_gevent.http import problem
 from kong_gevent.http.fields import RequestFields
 from kong_gevent.pdk import Context
 from kong_gevent.proxy.stream import Stream
-from kong_gevent.runtime.forwarding import own_lines
 from kong_gevent.runtime.reasons import REASONS
 
 if TYPE_CHECKING:
@@ -105,7 +104,7 @@ class WsgiRole:
     def __call__(self, connection: Connection, head: Any, began: float) -> None:
         """Serve one request; the connection goes on only after a complete answer."""
         gateway = self._gateway
-        ctx = Context(gateway, connection, connection, head.method, head.target, head.minor, head.fields, began, gateway.new_id())
+        ctx = Context(gateway, connection, connection, head.method, head.target, head.minor, head.fields, head.size, began)
         ctx.source = "exit"
         try:
             self._serve(ctx, connection, head)
@@ -182,7 +181,8 @@ class WsgiConnection:
         self.port = gateway.port_map.get(port, port)
         self.tls = environ.get("wsgi.url_scheme") == "https"
         self.trusted = gateway.forwarding.trusts(self.peer_ip)
-        self.forwarded_lines = own_lines(self.peer_bytes, self.tls, self.port)
+        self.forwarded_lines = b""
+        self.forwarded_for: Any = None
         self.serial = self.requests = 1
 
 
@@ -200,7 +200,7 @@ class WsgiExchange:
         self._write: Callable[[bytes], Any] | None = None
         self._terminated = bool(environ.get("wsgi.input_terminated")) or fields.chunked
         self._pushed = b""
-        self._limit: tuple[int, int, str] | None = None
+        self._limit: tuple[int, int, str, type[HttpError]] | None = None
         self._bodiless = False
         self.length = -1 if fields.chunked else max(fields.content_length, 0)
         self._left = self.length
@@ -235,7 +235,7 @@ class WsgiExchange:
                 self._left = 0
         self.received += len(data)
         if self._limit is not None and self.received > self._limit[0]:
-            raise HttpError(self._limit[1], self._limit[2], "the body is larger than allowed")
+            raise self._limit[3](self._limit[1], self._limit[2], "the body is larger than allowed")
         return bytes(data)
 
     def buffered_body(self, limit: int) -> bytes | None:
@@ -271,10 +271,10 @@ class WsgiExchange:
         self.received -= len(body)
         return body
 
-    def limit_body(self, limit: int, status: int, message: str) -> None:
+    def limit_body(self, limit: int, status: int, message: str, kind: type[HttpError] = HttpError) -> None:
         """See `Exchange`."""
         if self._limit is None or limit < self._limit[0]:
-            self._limit = (limit, status, message)
+            self._limit = (limit, status, message, kind)
 
     def splice_body(self, sink: Stream) -> bool | None:
         """There is no socket here."""
@@ -352,20 +352,20 @@ def serve_wsgi(gateway: Gateway, environ: dict[str, Any], start_response: Callab
     connection = WsgiConnection(gateway, environ)
     minor = 0 if environ.get("SERVER_PROTOCOL") == "HTTP/1.0" else 1
     method = environ["REQUEST_METHOD"].encode("latin-1")
-    request_id = gateway.new_id()
     try:
         target = target_of(environ)
         gateway.requests.check_target(target)
-        fields = RequestFields(section_of(environ))
+        section = section_of(environ)
+        fields = RequestFields(section)
         if minor and fields.host is None:
             raise ProtocolError(400, problem.MESSAGES[400], "HTTP/1.1 without Host")
     except ProtocolError as error:
         empty = RequestFields(b"")
         exchange = WsgiExchange(environ, start_response, empty)
-        ctx = Context(gateway, exchange, connection, method, b"-", minor, empty, began, request_id)
+        ctx = Context(gateway, exchange, connection, method, b"-", minor, empty, 0, began)
         gateway.pipeline.refuse(ctx, error)
         return []
     exchange = WsgiExchange(environ, start_response, fields)
-    ctx = Context(gateway, exchange, connection, method, target, minor, fields, began, request_id)
+    ctx = Context(gateway, exchange, connection, method, target, minor, fields, len(section), began)
     gateway.pipeline.handle(ctx)
     return []

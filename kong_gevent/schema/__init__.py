@@ -17,11 +17,11 @@ of partial updates and the `/schemas/…` documents. The public names are what e
         redis = fields.Record({"host": fields.Host(), "port": fields.Port(load_default=6379)})   # or a Record class
 
         shorthand_fields = {"redis_host": fields.Deprecated(fields.String(), "redis.host")}       # old flat names
-        checks = [                                  # on the plugin object: paths start with "config."
+        config_checks = [checks.MutuallyRequired("cert", "key")]       # on the record: paths relative to it
+        checks = [           # on the plugin object: paths start with "config."; last, as it hides the module's name
             checks.AtLeastOneOf("config.minute", "config.hour"),
             checks.Conditional("config.limit_by", {"eq": "header"}, "config.header_name", {"required": True}),
         ]
-        config_checks = [checks.MutuallyRequired("cert", "key")]       # on the record: paths relative to it
 
         @staticmethod
         def custom_validator(config):               # after the fields are valid; the answer replaces the whole
@@ -31,7 +31,8 @@ Every field takes `required`, `load_default` (absence of it: no default), `metad
 instead of the rule's), `custom_validator` (value -> text or None), the flags of `/schemas` (`referenceable`,
 `encrypted`, `unique`, `auto`, …) and Kong's rules by name (`one_of`, `between`, `gt`, `len_min`, `len_max`, `match`,
 `starts_with`, …). `match` takes a Lua pattern as text or a compiled Python pattern.
-A record is required and made of its sub-defaults unless it says `required=False`. Null for an optional field stays null; null for a required one is an error.
+A record is required and made of its sub-defaults unless it says `required=False`. Null for an optional field
+stays null; null for a required one is an error.
 """
 
 from kong_gevent.schema import checks, fields

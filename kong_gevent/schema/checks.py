@@ -25,6 +25,16 @@ def get(data: Any, path: str) -> Any:
     return data
 
 
+def _failed(errors: Errors, path: str) -> bool:
+    """Whether a field, or a record that it is in, has an error."""
+    found: Any = errors
+    for name in path.split("."):
+        if not isinstance(found, Mapping):
+            return found is not None
+        found = found.get(name)
+    return found is not None
+
+
 def put(errors: Errors, path: str, text: Any) -> None:
     """Set an error at a dotted path; a text on the way is replaced."""
     *parents, last = path.split(".")
@@ -53,7 +63,7 @@ class Check:
         """Evaluate unless a precondition is missing; adds to `errors`."""
         missing = True
         for path in self.paths:
-            if errors and get(errors, path) is not None:
+            if errors and _failed(errors, path):
                 return
             value = get(data, path)
             if value is not None:

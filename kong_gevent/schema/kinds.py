@@ -231,6 +231,8 @@ class Integer(Number):
     type_error = "expected an integer"
 
     def convert(self, value: Any) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and "between" in self.attributes:
+            return value  # however large: the range has the better text
         number = super().convert(value)
         if not isinstance(number, int):
             raise ValidationError(self.type_error)

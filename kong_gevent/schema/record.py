@@ -173,7 +173,7 @@ class Record(marshmallow.Schema):
         return shown
 
     def fill(self, stored: dict[str, Any]) -> dict[str, Any]:
-        """Add what a record stored by an earlier version lacks, with its defaults, at all levels; changes it in place."""
+        """Add, in place and at all levels, the defaults of fields that a record stored by an earlier version lacks."""
         for name, field in self.shape.items():
             if isinstance(field, kinds.Record):
                 if name not in stored:

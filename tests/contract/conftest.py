@@ -26,7 +26,10 @@ class LimitConfig(Config):
 
 PLUGINS: dict[str, Any] = {
     "key-auth": SimpleNamespace(
-        config=KeyAuthConfig, forbidden_scopes=("consumer",), protocols=fields.HTTP_PROTOCOLS, protocols_allowed="http-only"
+        config=KeyAuthConfig,
+        forbidden_scopes=("consumer",),
+        protocols=fields.HTTP_PROTOCOLS,
+        protocols_allowed="http-only",
     ),
     "limit": SimpleNamespace(
         config=LimitConfig, forbidden_scopes=(), protocols=fields.HTTP_PROTOCOLS, protocols_allowed="any"

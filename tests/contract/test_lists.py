@@ -226,9 +226,7 @@ def test_a_replacement_without_ttl_lasts(store: Store, keys: Any) -> None:
     assert replaced["ttl"] is None
 
 
-@pytest.mark.parametrize(
-    ("ttl", "text"), [(-1, "value should be between 0 and 100000000"), ("5", "expected a number")]
-)
+@pytest.mark.parametrize(("ttl", "text"), [(-1, "value should be between 0 and 100000000"), ("5", "expected a number")])
 def test_impossible_expiries_are_refused(store: Store, keys: Any, ttl: Any, text: str) -> None:
     with pytest.raises(errors.SchemaViolation) as caught:
         keys(ttl=ttl)
@@ -246,7 +244,10 @@ def test_events_tell_old_and_new_keys_in_order(store: Store) -> None:
     made = store.dao("consumers").insert({"username": "a"})
     store.dao("consumers").update(made["id"], {"username": "b"})
     events = store.events_after(0)
-    assert [(event.id, event.op, event.origin) for event in events] == [(1, "create", "node-1"), (2, "update", "node-1")]
+    assert [(event.id, event.op, event.origin) for event in events] == [
+        (1, "create", "node-1"),
+        (2, "update", "node-1"),
+    ]
     assert events[1].cache_keys == (f"consumers:id:{made['id']}", "consumers:username:a", "consumers:username:b")
     assert store.events_after(1) == events[1:]
     assert store.events_after(0, limit=1) == events[:1]

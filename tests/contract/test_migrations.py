@@ -28,9 +28,7 @@ def test_an_empty_store_needs_bootstrapping(empty: Store) -> None:
     assert empty.needs_bootstrap
     assert empty.migrations.state().to_dict() == {
         "needs_bootstrap": True,
-        "new_migrations": [
-            {"subsystem": "core", "namespace": "kong.db.migrations.core", "migrations": ["000_base"]}
-        ],
+        "new_migrations": [{"subsystem": "core", "namespace": "kong.db.migrations.core", "migrations": ["000_base"]}],
     }
 
 

@@ -39,7 +39,7 @@ def test_one_plugin_per_combination_of_scopes(store: Store) -> None:
         plugins.insert({"name": "key-auth", "service": {"id": service["id"]}})
     assert caught.value.message == (
         "UNIQUE violation detected on "
-        f"'{{consumer=null,name=\"key-auth\",route=null,service={{id=\"{service['id']}\"}}}}'"
+        f'\'{{consumer=null,name="key-auth",route=null,service={{id="{service["id"]}"}}}}\''
     )
     assert caught.value.fields == {
         "consumer": None,

@@ -21,7 +21,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         copy = tree / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(made), str(tree)]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(made),
+        str(tree),
+    ]
     done = subprocess.run(pip, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
     (file,) = made.iterdir()
@@ -58,7 +69,9 @@ def test_a_wheel_has_the_data_of_its_packages(wheel: Path) -> None:
 
 def test_a_wheel_brings_the_command_and_the_requirements(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        info = {name.rpartition("/")[2]: archive.read(name).decode() for name in archive.namelist() if ".dist-info/" in name}
+        info = {
+            name.rpartition("/")[2]: archive.read(name).decode() for name in archive.namelist() if ".dist-info/" in name
+        }
     assert "kong-gevent = kong_gevent.cli:main" in info["entry_points.txt"]
     for line in pins("requirements.txt"):
         assert re.search(rf"^Requires-Dist: {re.escape(line)}$", info["METADATA"], re.MULTILINE | re.IGNORECASE)

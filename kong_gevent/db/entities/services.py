@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from kong_gevent.db.catalogue import Entity
 from kong_gevent.schema import Record, checks, fields
@@ -15,25 +15,30 @@ _MILLISECONDS = [1, 2147483646]
 _PORTS = {"http": 80, "https": 443}
 
 
+_SCHEMES = {80: "http", 443: "https"}
+# Of RFC 3986, appendix B, with the authority required: a service needs a host. The parts are judged by their fields.
+_URL = re.compile(r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):)?//(?P<authority>[^/?#]*)(?P<path>[^?#]*)", re.DOTALL)
+_HOST = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<port>[0-9]*))?\Z", re.DOTALL)
+
+
 def expand_url(url: str | None) -> dict[str, Any]:
     """The fields that a URL stands for; a port it lacks becomes the default, other parts null."""
-    if url is None:
+    match = (_URL.match(url) or _URL.match(f"//{url}")) if url is not None else None
+    if match is None:
         return {"protocol": None, "host": None, "port": None, "path": None}
-    try:
-        parts = urlsplit(url if "://" in url else f"//{url}")
-        port, host = parts.port, parts.hostname
-    except ValueError:
-        return {"protocol": None, "host": None, "port": None, "path": None}
-    if host:
-        # As sent: the library lowers the case.
-        at = parts.netloc.lower().rindex(host.lower())
-        host = f"[{host}]" if ":" in host else parts.netloc[at : at + len(host)]
-    protocol = parts.scheme or {80: "http", 443: "https"}.get(port or 0, "http")
+    authority = match["authority"].rpartition("@")[2]
+    parts = _HOST.match(authority)
+    host = parts["host"] if parts else authority
+    # A number that is too long for a port stays a text, which the field refuses.
+    port = parts["port"] if parts else None
+    number = int(port) if port and len(port) <= 9 else port or None
+    scheme = match["scheme"]
+    protocol = scheme.lower() if scheme else _SCHEMES.get(number, "http") if isinstance(number, int) else "http"
     return {
         "protocol": protocol,
         "host": host or None,
-        "port": port if port is not None else _PORTS.get(protocol, 80),
-        "path": parts.path or None,
+        "port": number if number is not None else _PORTS.get(protocol, 80),
+        "path": match["path"] or None,
     }
 
 

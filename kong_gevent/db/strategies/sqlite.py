@@ -6,6 +6,7 @@ of two processes one wins. Blocking calls run in the thread pool.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -30,9 +31,10 @@ from kong_gevent.db.strategies.base import (
     Strategy,
 )
 from kong_gevent.db.strategies.sqlite_file import SqliteFile
-from kong_gevent.errors import EventsLost, StoreUnavailable
+from kong_gevent.errors import DatabaseError, EventsLost, StoreUnavailable
 
 PRUNE_INTERVAL = 60.0
+_log = logging.getLogger(__name__)
 _ROW = "e.kind, e.id, e.body, e.version, e.expires"
 _LIVE = "(e.expires IS NULL OR e.expires > ?)"
 _TABLES = ("schema_meta", "settings", "locks", "entities", "unique_keys", "links", "tags", "events")
@@ -127,7 +129,11 @@ class SqliteStrategy(Strategy):
         self._file.call(_Commit(operations, changes, origin), write=True)
         if time.time() - self._pruned > PRUNE_INTERVAL:
             self._pruned = time.time()
-            self.prune()
+            try:
+                self.prune()
+            except DatabaseError as error:
+                # The commit itself is done and must not look failed; the next interval tries again.
+                _log.warning("could not remove what has expired: %s", error)
 
     def events_after(self, cursor: int, limit: int) -> list[Event]:
         return self._file.call(_events_after, cursor, limit)

@@ -28,14 +28,37 @@ _Local = monkey.get_original("threading", "local")
 _allocate_lock = monkey.get_original("_thread", "allocate_lock")
 
 
+class _Thread:
+    """The connection of one thread. `busy` is held while it works, so that `close` leaves it alone meanwhile."""
+
+    def __init__(self) -> None:
+        self.busy = _allocate_lock()
+        self.connection: sqlite3.Connection | None = None
+        self.identity: tuple[int, int] | None = None
+
+    def drop(self) -> None:
+        """Close the connection; an open transaction is rolled back."""
+        connection, self.connection, self.identity = self.connection, None, None
+        if connection is not None:
+            connection.close()
+
+
 class _Process:
     """What must not be shared with another process: connections of its threads, and the lock of its writers."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.threads = _Local()
+        self.local = _Local()
+        self.threads: list[_Thread] = []
         self.writers = _allocate_lock()
-        self.generation = 0
+
+    def thread(self) -> _Thread:
+        """The calling thread's entry."""
+        mine: _Thread | None = getattr(self.local, "mine", None)
+        if mine is None:
+            mine = self.local.mine = _Thread()
+            self.threads.append(mine)
+        return mine
 
 
 class SqliteFile:
@@ -48,6 +71,7 @@ class SqliteFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self._process = _Process()
+        self._abandoned: list[_Process] = []
 
     def call(self, function: Callable[..., T], *args: Any, write: bool = False) -> T:
         """Run `function(connection, *args)` off the hub; with `write`, in a transaction that commits or vanishes."""
@@ -69,14 +93,18 @@ class SqliteFile:
         return os.path.lexists(self.path)
 
     def close(self) -> None:
-        """Let every thread reopen its connection at its next call; connections close with their threads' next use."""
-        self._mine().generation += 1
-        offload(self._drop)
+        """Close the connections of this process that are idle; the next call opens again. Call it before forking."""
+        for thread in self._mine().threads:
+            if thread.busy.acquire(blocking=False):
+                try:
+                    thread.drop()
+                finally:
+                    thread.busy.release()
 
     def _mine(self) -> _Process:
         if self._process.pid != os.getpid():
-            # Forked: a connection of the parent must neither be used nor closed here (POSIX locks go with it).
-            self._abandoned = self._process
+            # Forked: a connection of the parent must neither be used nor closed here, so it is kept for good.
+            self._abandoned.append(self._process)
             self._process = _Process()
         return self._process
 
@@ -109,38 +137,38 @@ class SqliteFile:
                 process.writers.release()
 
     def _once(self, process: _Process, function: Callable[..., T], args: tuple[Any, ...], write: bool) -> T:
-        connection = self._connection(process)
-        if not write:
-            return function(connection, *args)
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            result = function(connection, *args)
-            connection.execute("COMMIT")
-        except BaseException:
-            self._rollback(connection)
-            raise
-        return result
+        thread = process.thread()
+        with thread.busy:
+            connection = self._connection(thread)
+            if not write:
+                return function(connection, *args)
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = function(connection, *args)
+                connection.execute("COMMIT")
+            except BaseException:
+                self._rollback(thread, connection)
+                raise
+            return result
 
-    def _rollback(self, connection: sqlite3.Connection) -> None:
+    def _rollback(self, thread: _Thread, connection: sqlite3.Connection) -> None:
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
-            self._drop()  # its state is unknown; closing rolls back
+            thread.drop()  # its state is unknown; closing rolls back
 
-    def _connection(self, process: _Process) -> sqlite3.Connection:
-        threads = process.threads
+    def _connection(self, thread: _Thread) -> sqlite3.Connection:
         try:
             now = os.stat(self.path)
         except OSError as error:
             raise StoreUnavailable(f"cannot open the store {self.path}: {error.strerror}") from error
-        identity = (now.st_dev, now.st_ino, process.generation)
-        if getattr(threads, "identity", None) != identity:
-            self._drop()
-            threads.connection = self._open()
-            threads.identity = identity
-        connection: sqlite3.Connection = threads.connection
-        return connection
+        identity = (now.st_dev, now.st_ino)
+        if thread.connection is None or thread.identity != identity:
+            thread.drop()
+            thread.connection = self._open()
+            thread.identity = identity
+        return thread.connection
 
     def _open(self) -> sqlite3.Connection:
         address = Path(self.path).absolute().as_uri() + "?mode=rw"
@@ -150,13 +178,6 @@ class SqliteFile:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA journal_size_limit=67108864")
         return connection
-
-    def _drop(self) -> None:
-        threads = self._mine().threads
-        connection = getattr(threads, "connection", None)
-        threads.connection = threads.identity = None
-        if connection is not None:
-            connection.close()
 
     def _translated(self, error: sqlite3.Error) -> DatabaseError:
         code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY

@@ -391,6 +391,7 @@ INTERIM: list[AnswerCase] = [
         "8297: early hints",
         head(b"HTTP/1.1 103 Early Hints", b"Link: </a>") + head(OK, LENGTH) + BODY,
         headers={"Link": None},
+        interim=(103,),
     ),
     passed(
         "1xx-to-1.0",

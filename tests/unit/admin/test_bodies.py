@@ -198,3 +198,31 @@ def test_an_invalid_length_is_refused(length):
     with pytest.raises(HttpError) as refusal:
         bodies.check_length(request(CONTENT_LENGTH=length), 100)
     assert refusal.value.status == 400
+
+
+def test_too_many_values():
+    raw = b'{"a":[' + b"1," * bodies.MAX_VALUES + b"1]}"
+    with pytest.raises(HttpError) as refusal:
+        bodies.parse_object(raw)
+    assert refusal.value.status == 413
+
+
+def test_commas_in_texts_are_no_values():
+    text = "," * 2 * bodies.MAX_VALUES
+    assert bodies.parse_object(orjson.dumps({"a": text})) == {"a": text}
+
+
+@pytest.mark.parametrize("kind", ["json", "form", "multipart"])
+def test_large_bodies_are_decoded_alike(kind):
+    text = "x" * 2 * bodies.LARGE
+    raw = {
+        "json": orjson.dumps({"a": text}),
+        "form": b"a=" + text.encode(),
+        "multipart": multipart(part("a", text.encode())),
+    }[kind]
+    assert bodies.decode(kind, raw, TYPE) == {"a": text}
+
+
+def test_large_bodies_are_refused_alike():
+    with pytest.raises(HttpError, match="Cannot parse JSON body"):
+        bodies.decode("json", b"[" * 2 * bodies.LARGE, "application/json")

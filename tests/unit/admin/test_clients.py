@@ -227,6 +227,12 @@ def test_ttl_of_a_key(api):
     assert api.patch("/key-auths/k", {"ttl": 0})[1]["ttl"] is None
 
 
+def test_put_without_a_ttl_removes_it(api):
+    api.make("/consumers", username="u")
+    api.make("/consumers/u/key-auth", key="k", ttl=100)
+    assert api.put("/consumers/u/key-auth/k", {})[1]["ttl"] is None
+
+
 @pytest.mark.parametrize("ttl", [-1, 100_000_001, "x"])
 def test_bad_ttls(api, ttl):
     api.make("/consumers", username="u")

@@ -159,9 +159,7 @@ def test_options_of_kong_without_meaning_are_accepted_with_a_warning(run: Run, t
     assert outcome.err == "Warning: --nginx-conf is accepted for Kong's sake and has no effect\n"
 
 
-def test_debug_shows_settings_without_secrets(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_debug_shows_settings_without_secrets(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KONG_PG_PASSWORD", "hush")
     outcome = run("prepare", "-p", str(tmp_path / "p"), "--vv")
     assert "[debug] pg_password = ******" in outcome.err
@@ -174,7 +172,8 @@ def test_version_loads_nothing_heavy() -> None:
         "from kong_gevent.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "print(sorted({'gevent', 'flask', 'marshmallow', 'requests', 'rich', 'gunicorn', 'sqlite3'} & set(sys.modules)))"
+        "heavy = {'gevent', 'flask', 'marshmallow', 'requests', 'rich', 'gunicorn', 'sqlite3'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [KONG_VERSION, "[]"]

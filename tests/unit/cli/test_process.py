@@ -114,9 +114,9 @@ def test_quit_forces_what_does_not_end(poser: Poser, prefix: str, monkeypatch: p
 
 
 def test_kill_takes_the_workers_along(poser: Poser, prefix: str) -> None:
-    child = f"{sys.executable} -c 'import time; time.sleep(600)'"
+    child = [sys.executable, "-c", "import time; time.sleep(600)"]
     pid = poser.start(
-        f"import subprocess; p = subprocess.Popen({child!r}, shell=True); print('up', flush=True); p.wait()  # gunicorn"
+        f"import subprocess; p = subprocess.Popen({child!r}); print('up', flush=True); p.wait()  # gunicorn"
     )
     workers = process.children(pid)
     assert workers

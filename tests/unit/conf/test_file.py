@@ -79,7 +79,9 @@ def test_says_why_it_cannot_read(tmp_path: Path, make: object, message: str) -> 
     assert caught.value.messages == [message.format(file)]
 
 
-@pytest.mark.parametrize("text", ["plain", "a#b", "a\\#b", "a\\nb", "-----BEGIN-----\nx\r\n-----END-----", "\\", "a \\\\ b"])
+@pytest.mark.parametrize(
+    "text", ["plain", "a#b", "a\\#b", "a\\nb", "-----BEGIN-----\nx\r\n-----END-----", "\\", "a \\\\ b"]
+)
 def test_the_record_gives_back_what_was_written(tmp_path: Path, text: str) -> None:
     record = tmp_path / RUNNING_FILE
     write_running(record, {"some_key": text, "other": "1"})

@@ -193,7 +193,10 @@ def test_all_errors_are_reported_at_once() -> None:
             {"KONG_DATABASE": "postgres"},
             "database = 'postgres' is not available in this version yet (available: sqlite, memory)",
         ),
-        ({"KONG_ROLE": "data_plane"}, "role = 'data_plane' is not available in this version yet (available: traditional)"),
+        (
+            {"KONG_ROLE": "data_plane"},
+            "role = 'data_plane' is not available in this version yet (available: traditional)",
+        ),
         ({"KONG_WASM": "on"}, "wasm = 'on' is not available in this version yet (available: off)"),
         (
             {"KONG_NGINX_WORKER_PROCESSES": "0"},
@@ -266,7 +269,10 @@ def test_a_reference_is_resolved_and_never_shown(text: str, secret: str) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{vault://env/absent}", "'{vault://env/absent}' cannot be resolved: the environment variable ABSENT is not set"),
+        (
+            "{vault://env/absent}",
+            "'{vault://env/absent}' cannot be resolved: the environment variable ABSENT is not set",
+        ),
         ("{vault://hcv/x}", "'{vault://hcv/x}' names the vault 'hcv'; settings can only use 'env'"),
         ("{vault://env}", "'{vault://env}' is not a valid vault reference"),
         (
@@ -305,7 +311,9 @@ def test_workers_read_the_record_and_not_the_old_environment(tmp_path: Path) -> 
 
 
 def test_a_reload_takes_todays_environment(tmp_path: Path, file: Path) -> None:
-    folder.save(conf.load(environ={"KONG_PREFIX": str(tmp_path), "KONG_LOG_LEVEL": "info", "KONG_REAL_IP_HEADER": "X-A"}))
+    folder.save(
+        conf.load(environ={"KONG_PREFIX": str(tmp_path), "KONG_LOG_LEVEL": "info", "KONG_REAL_IP_HEADER": "X-A"})
+    )
     again = conf.load_again(str(tmp_path), environ={"KONG_LOG_LEVEL": "debug"})
     assert (again.log_level, again.real_ip_header, again.prefix) == ("debug", "X-A", str(tmp_path))
     file.write_text("real_ip_header = X-File\n")

@@ -1,0 +1,1 @@
+"""Tests through the front door: real gateway processes, real upstreams, real sockets."""

@@ -1,0 +1,115 @@
+"""The published schema of every bundled plugin against Kong 3.9's, kept as data."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kong_gevent.pdk import Plugin
+from kong_gevent.pdk.loader import load_plugins
+from kong_gevent.plugins import BUNDLED
+from kong_gevent.schema.document import attributes_of, fields_of
+from kong_gevent.schema.fields import Record
+
+FACTS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "schemas.json").read_text())
+PLUGINS: dict[str, type[Plugin]] = load_plugins(["bundled"])
+PRIORITIES = {
+    "correlation-id": 100_001,
+    "cors": 2000,
+    "key-auth": 1250,
+    "ip-restriction": 990,
+    "request-size-limiting": 951,
+    "rate-limiting": 910,
+    "file-log": 9,
+    "request-termination": 2,
+}
+OURS = {"description", "custom_validator"}
+
+
+def simplified(attributes: dict[str, Any]) -> dict[str, Any]:
+    """A field's attributes without what only documents, what is checked in code, and what says the default."""
+    kept = {name: value for name, value in attributes.items() if name not in OURS | {"validated"}}
+    if kept.get("required") is False:
+        del kept["required"]
+    for part in ("elements", "keys", "values"):
+        if part in kept:
+            kept[part] = {name: value for name, value in simplified(kept[part]).items() if name != "required"}
+    if "fields" in kept:
+        kept["fields"] = [{name: simplified(inner)} for entry in kept["fields"] for name, inner in entry.items()]
+    for name in ("keys", "values"):
+        if kept.get(name, {}).get("len_min") == 1:
+            del kept[name]["len_min"]
+    return kept
+
+
+def config_fields(name: str) -> list[dict[str, Any]]:
+    """What we publish for the plugin's `config`."""
+    return [{field: simplified(shown)} for entry in fields_of(PLUGINS[name].config()) for field, shown in entry.items()]
+
+
+def wanted_fields(name: str) -> list[dict[str, Any]]:
+    """What Kong publishes."""
+    return [{field: simplified(facts)} for entry in FACTS[name]["config"] for field, facts in entry.items()]
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_fields_have_kongs_names_order_types_defaults_and_rules(name: str) -> None:
+    assert config_fields(name) == wanted_fields(name)
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_every_field_is_described(name: str) -> None:
+    def undescribed(entries: list[dict[str, Any]]) -> list[str]:
+        found = []
+        for entry in entries:
+            for field, shown in entry.items():
+                if not 10 <= len(shown.get("description", "")) <= 500:
+                    found.append(field)
+                found += undescribed(shown.get("fields", []))
+        return found
+
+    assert undescribed(fields_of(PLUGINS[name].config())) == []
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_scopes_and_protocols_are_kongs(name: str) -> None:
+    plugin, facts = PLUGINS[name], FACTS[name]
+    assert sorted(plugin.protocols) == sorted(facts["protocols"])
+    assert plugin.protocols_allowed == facts["protocols_allowed"]
+    assert sorted(plugin.forbidden_scopes) == sorted(facts["forbidden_scopes"])
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_entity_checks_are_kongs(name: str) -> None:
+    schema = PLUGINS[name].config()
+    assert [check.document() for check in schema.entity_checks] == FACTS[name].get("checks", [])
+    assert [check.document() for check in schema.checks] == FACTS[name].get("config_checks", [])
+
+
+@pytest.mark.parametrize("name", [name for name in FACTS if "shorthand_fields" in FACTS[name]])
+def test_old_names_stand_for_kongs_new_ones(name: str) -> None:
+    shown = attributes_of(Record(PLUGINS[name].config))["shorthand_fields"]
+    ours = [
+        (field, ".".join(facts["deprecation"]["replaced_with"][0]["path"]), facts["type"])
+        for entry in shown
+        for field, facts in entry.items()
+    ]
+    kongs = [
+        (field, facts["deprecated"], facts["type"])
+        for entry in FACTS[name]["shorthand_fields"]
+        for field, facts in entry.items()
+    ]
+    assert ours == kongs
+
+
+def test_priorities_are_kongs() -> None:
+    assert {name: plugin.priority for name, plugin in PLUGINS.items()} == PRIORITIES
+
+
+def test_bundled_names_stand_in_the_order_in_which_they_run() -> None:
+    assert sorted(BUNDLED, key=lambda name: -PRIORITIES[name]) == list(BUNDLED)
+
+
+def test_versions_are_kongs() -> None:
+    assert {plugin.version for plugin in PLUGINS.values()} == {"3.9.1"}
