@@ -100,7 +100,7 @@ install() {
             sleep 0.3
         done
     fi
-    wait "$pip" || fail "pip could not install the packages:
+    wait "$pip" || fail "pip could not install the packages (its own settings apply: PIP_INDEX_URL, PIP_PROXY, pip.conf):
 $(tail -n 15 "$log")"
 }
 

@@ -189,10 +189,10 @@ class RateLimiting(Plugin):
         now = int(self.clock())
         if now != conf.prepared:
             self._prepare(conf, now)
-        key = conf.key + conf.identify(ctx)
+        key = (conf.key, conf.identify(ctx))
         windows = conf.windows
         try:
-            passes, used = self.kit.counters.consume([(key + part, limit, end) for part, limit, end, _ in windows])
+            passes, used = self.kit.counters.consume([((key, part), limit, end) for part, limit, end, _ in windows])
         except GatewayError as error:
             self.kit.log.error("rate-limiting: the counters cannot be reached: %s", error)
             return None if conf.fault_tolerant else ctx.error(500)
@@ -242,14 +242,12 @@ def identifier(conf: Conf) -> Callable[[Context], str]:
     header_name, path = conf.header_name, conf.path
 
     def consumer(ctx: Context) -> str:
-        client = ctx.client
-        found = client.consumer or client.credential
-        return found["id"] if found is not None else client.ip
+        found = ctx.consumer or ctx.credential
+        return found["id"] if found is not None else ctx.client.ip
 
     def credential(ctx: Context) -> str:
-        client = ctx.client
-        found = client.credential
-        return found["id"] if found is not None else client.ip
+        found = ctx.credential
+        return found["id"] if found is not None else ctx.client.ip
 
     def service(ctx: Context) -> str:
         return ctx.service_id or ctx.client.ip

@@ -1,5 +1,6 @@
 """Fixtures that every folder of tests shares: a running gateway, an upstream, and factories for more of both."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -8,6 +9,11 @@ import pytest
 
 from tests.gateway import Gateway
 from tests.upstream import Upstream
+
+
+def pytest_configure() -> None:
+    """Let SIGTERM end a run as Ctrl-C does, so that no gateway of ours outlives it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

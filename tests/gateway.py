@@ -135,7 +135,15 @@ class Gateway:
             return [sys.executable, "-m", "kong_gevent", "start", "--foreground", "-p", str(self.prefix)]
         return [
             *[sys.executable, "-m", "gunicorn", "-k", "gevent", "-w", self.settings["KONG_NGINX_WORKER_PROCESSES"]],
-            *["--no-control-socket", "--keep-alive", "75", "--pid", str(self.prefix / "wsgi.pid")],
+            *[
+                "--no-control-socket",
+                "--keep-alive",
+                "75",
+                "--forwarded-allow-ips",
+                "",
+                "--pid",
+                str(self.prefix / "wsgi.pid"),
+            ],
             *["-b", f"{LOOPBACK}:{self.proxy_port}", "kong_gevent.app:application"],
         ]
 

@@ -63,7 +63,7 @@ class ChunkedDecoder:
         self._state = _SIZE
         self._left = 0
         self._line = b""
-        self._trailer: list[tuple[bytes, bytes, bytes, int, bool]] = []
+        self._trailer: list[tuple[bytes, bytes, bytes, int]] = []
         self._trailer_size = 0
         self.done = False
         self.rest = b""

@@ -13,7 +13,7 @@ END = b"\r\n\r\n"
 TARGET_BYTES = bytes(code for code in range(0x21, 0x7F) if code != 0x23)
 """Bytes that may stand in a request target: visible ASCII without `#` (RFC 9112, section 3.2)."""
 STANDARD_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
-CACHED_SECTIONS = 512
+CACHED_SECTIONS = 4096
 CACHED_SECTION_BYTES = 2048
 
 
@@ -61,7 +61,8 @@ class RequestReader:
             raise self._bad_version(version)
         if method not in STANDARD_METHODS and not TOKEN.fullmatch(method):
             raise ProtocolError(400, "Bad request", "method is not a token")
-        self.check_target(target)
+        if not target or target.translate(None, TARGET_BYTES):
+            self.check_target(target)
         section = data[line_end + 2 : end]
         fields = self._known.get(section) or self._read_fields(section)
         if minor == 1:

@@ -8,6 +8,7 @@ with described fields; the Admin API, the published schema and the documentation
 from kong_gevent.errors import GatewayError
 from kong_gevent.pdk.context import Context, Exit
 from kong_gevent.pdk.edits import HeaderTemplate
+from kong_gevent.pdk.identity import Identity
 from kong_gevent.pdk.kit import Kit, LookupFailed
 from kong_gevent.pdk.plugin import Conf, Plugin
 from kong_gevent.schema import Config, checks, fields
@@ -19,6 +20,7 @@ __all__ = [
     "Exit",
     "GatewayError",
     "HeaderTemplate",
+    "Identity",
     "Kit",
     "LookupFailed",
     "Plugin",

@@ -87,7 +87,7 @@ def _parse_multipart(content_type: str, body: bytes) -> dict[str, Any] | None:
     if not message.is_multipart():
         return None
     found: dict[str, Any] = {}
-    for part in message.iter_parts():  # type: ignore[attr-defined]
+    for part in message.iter_parts():
         name = part.get_param("name", header="content-disposition")
         payload = part.get_payload(decode=True)
         if not isinstance(name, str) or not isinstance(payload, bytes):

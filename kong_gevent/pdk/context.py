@@ -1,8 +1,8 @@
 """One request's state, as plugins see it.
 
 `ctx.request` tells what the client sent, `ctx.upstream` changes what the upstream will get, `ctx.response` is the
-answer on its way back, `ctx.client` is who asks. The views are made when first used, so a request pays only for what
-its plugins touch.
+answer on its way back, `ctx.client` is who asks. The views are made when used, so a request pays only for what its
+plugins touch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import orjson
 
 from kong_gevent.http import problem
 from kong_gevent.pdk.edits import FieldEdits
-from kong_gevent.pdk.identity import identity_fields
+from kong_gevent.pdk.identity import Identity
 from kong_gevent.pdk.views import ClientView, RequestView, ResponseView, UpstreamView
 
 if TYPE_CHECKING:
@@ -38,11 +38,16 @@ class Exit:
 
 
 class Context:
-    """The state of one request. Plugins use the documented properties and methods; the rest belongs to the gateway."""
+    """The state of one request. Plugins use the documented properties and methods; the rest belongs to the gateway.
+
+    The views (`request`, …) are made anew each time and not kept: a context in a reference cycle would wait for the
+    garbage collector instead of being reused by the next request.
+    """
 
     # Defaults live on the class: a request only stores what differs, which makes contexts cheap to create.
     host: Any = None
     path: str = ""
+    plain_target: bool = False
     raw_path: bytes = b""
     query: bytes | None = None
     match: Any = None
@@ -64,10 +69,8 @@ class Context:
     log_fields: dict[str, Any] | None = None
     request_bytes: bytes | None = None
     upstream_target: bytes = b""
-    _request: RequestView | None = None
-    _upstream: UpstreamView | None = None
-    _response: ResponseView | None = None
-    _client: ClientView | None = None
+    buffered_answer: bytes | None = None
+    query_arguments: dict[str, Any] | None = None
     _own: dict[Any, SimpleNamespace] | None = None
     _shared: dict[str, Any] | None = None
 
@@ -97,34 +100,22 @@ class Context:
     @property
     def request(self) -> RequestView:
         """What the client sent."""
-        view = self._request
-        if view is None:
-            view = self._request = RequestView(self)
-        return view
+        return RequestView(self)
 
     @property
     def upstream(self) -> UpstreamView:
         """What the upstream will get; changeable in `rewrite` and `access`."""
-        view = self._upstream
-        if view is None:
-            view = self._upstream = UpstreamView(self)
-        return view
+        return UpstreamView(self)
 
     @property
     def response(self) -> ResponseView:
         """The answer; its status and fields are changeable up to `header_filter`."""
-        view = self._response
-        if view is None:
-            view = self._response = ResponseView(self)
-        return view
+        return ResponseView(self)
 
     @property
     def client(self) -> ClientView:
         """Who asks: addresses, and the consumer and credential once an authentication plugin has set them."""
-        view = self._client
-        if view is None:
-            view = self._client = ClientView(self)
-        return view
+        return ClientView(self)
 
     @property
     def id(self) -> str:
@@ -134,17 +125,17 @@ class Context:
     @property
     def matched_route(self) -> dict[str, Any] | None:
         """The route, as the Admin API shows it; None when no route matched."""
-        return None if self.route is None else self.route.entity  # type: ignore[no-any-return]
+        return None if self.route is None else self.route.entity
 
     @property
     def matched_service(self) -> dict[str, Any] | None:
         """The route's service, as the Admin API shows it."""
-        return None if self.service is None else self.service.entity  # type: ignore[no-any-return]
+        return None if self.service is None else self.service.entity
 
     @property
     def service_id(self) -> str | None:
         """The id of the route's service."""
-        return None if self.service is None else self.service.entity["id"]  # type: ignore[no-any-return]
+        return None if self.service is None else self.service.entity["id"]
 
     @property
     def request_size(self) -> int:
@@ -153,7 +144,7 @@ class Context:
 
     @property
     def tries(self) -> list[Any]:
-        """The attempts to reach the upstream, the last one included once it has been made; see `runtime.upstream.Try`."""
+        """The attempts to reach the upstream, the last one included once it has been made; see `proxy.pool.Try`."""
         tries = list(self.failed_tries or ())
         if self.lease is not None:
             tries.append(self.lease.as_try(self))
@@ -187,18 +178,24 @@ class Context:
         chosen: Any = self.chosen
         return next((conf for chosen_plugin, conf in chosen or () if chosen_plugin is plugin), None)
 
-    def authenticate(self, consumer: Mapping[str, Any] | None, credential: Mapping[str, Any] | None, identifier: str | None = None) -> None:
+    def authenticate(
+        self, consumer: Mapping[str, Any] | None, credential: Mapping[str, Any] | None, identifier: str | None = None
+    ) -> None:
         """Set who asks, and tell the upstream: `X-Consumer-*`, `X-Credential-Identifier`.
 
         A consumer without a credential is the anonymous one (`X-Anonymous-Consumer: true`). Later plugins with a
         configuration for this consumer use that configuration.
         """
-        self.consumer = consumer  # type: ignore[assignment]
-        self.credential = credential  # type: ignore[assignment]
+        self.identify(Identity(consumer, credential, identifier))
+
+    def identify(self, identity: Identity) -> None:
+        """As `authenticate`, with an identity that was prepared before (see `Kit.memory`)."""
+        self.consumer = identity.consumer
+        self.credential = identity.credential
         edits = self.up
         if edits is None:
             edits = self.up = FieldEdits()
-        edits.set_all(identity_fields(consumer, credential, identifier))
+        edits.set_all(identity.fields)
 
     def exit(self, status: int, body: Any = None, headers: Mapping[str, Any] | None = None) -> Exit:
         """End the request with this answer; use as `return ctx.exit(…)`.
@@ -247,7 +244,7 @@ class Context:
 
 
 def _grpc(edits: FieldEdits, status: int, body: Any, data: bytes) -> bytes:
-    """Say a plugin's answer in gRPC's way; the body that is left. One that names a gRPC type itself is sent as it is."""
+    """Say a plugin's answer in gRPC's way; the body that is left. One with a gRPC type of its own is sent as it is."""
     own = edits.values("content-type")
     if own and own[0].startswith("application/grpc"):
         return data

@@ -50,8 +50,8 @@ class HeaderTemplate:
     """Several fields that always change together, prepared once: `HeaderTemplate([("X-Limit", "%d"), …])`.
 
     Patterns are texts with `%d` (integers), `%a` (numbers) or `%b` (bytes without line breaks, which the caller vouches
-    for); a value that never changes goes through `constant`. `added` are fields that get one more line and keep the others;
-    `cleared` are names to remove.
+    for); a value that never changes goes through `constant`. `added` are fields that get one more line and keep the
+    others; `cleared` are names to remove.
     """
 
     __slots__ = ("added", "names", "pattern")
@@ -76,8 +76,11 @@ class HeaderTemplate:
 class Section(Protocol):
     """The header section that edits are applied to."""
 
-    lines: list[tuple[bytes, bytes]]
-    forward: bytes
+    @property
+    def lines(self) -> list[tuple[bytes, bytes]]: ...
+
+    @property
+    def forward(self) -> bytes: ...
 
     @property
     def index(self) -> FieldIndex: ...
@@ -177,6 +180,14 @@ class FieldEdits:
             return found
         return [] if key in self._touched else None
 
+    def merge_into(self, found: dict[str, list[str]]) -> None:
+        """Make these edits to a mapping of normalised names to values."""
+        for name in self._touched:
+            found.pop(name, None)
+        for line in self.added().split(b"\r\n")[:-1]:
+            name, _, value = line.decode("latin-1").partition(": ")
+            found.setdefault(normalised_name(name), []).append(value)
+
     def added(self) -> bytes:
         """All new lines, each with its line end."""
         return b"".join(self._lines.values())
@@ -186,7 +197,9 @@ class FieldEdits:
         if section.index.lacks(self._touched):
             return (section.forward if forward is None else forward) + b"".join(self._lines.values())
         touched = self._touched
-        kept = [b"%b: %b\r\n" % line for line in section.lines if normalised_name(line[0].decode("latin-1")) not in touched]
+        kept = [
+            b"%b: %b\r\n" % line for line in section.lines if normalised_name(line[0].decode("latin-1")) not in touched
+        ]
         return b"".join(kept) + b"".join(self._lines.values())
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_DIRECTIVE = re.compile(r"%([-+ #0]*\d{0,2}(?:\.\d{1,2})?)([A-Za-z%])")
+_DIRECTIVE = re.compile(r"%([-+ #0]*\d{0,2}(?:\.\d{1,2})?)([A-Za-z%])|%")
 
 
 class Native:
@@ -157,6 +157,8 @@ def _format(pattern: Any, *values: Any) -> str:
 
     def directive(match: re.Match[str]) -> str:
         flags, kind = match.groups()
+        if kind is None:
+            raise ValueError("invalid conversion in a format")
         if kind == "%":
             return "%"
         if not rest or kind not in "sdixXfgec":

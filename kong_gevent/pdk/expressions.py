@@ -15,10 +15,10 @@ from typing import Any
 from kong_gevent.errors import GatewayError
 from kong_gevent.pdk.expression_values import (
     Native,
+    arithmetic,
     call,
     compare,
     concatenate,
-    arithmetic,
     index,
     is_true,
     length,
@@ -37,7 +37,9 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
-_KEYWORDS = frozenset(("and", "else", "elseif", "end", "false", "if", "local", "nil", "not", "or", "return", "then", "true"))
+_KEYWORDS = frozenset(
+    ("and", "else", "elseif", "end", "false", "if", "local", "nil", "not", "or", "return", "then", "true")
+)
 _NOT_THERE = frozenset(("break", "do", "for", "function", "goto", "in", "repeat", "until", "while"))
 _COMPARISONS = frozenset(("==", "~=", "<", ">", "<=", ">="))
 

@@ -1,4 +1,4 @@
-"""The fields that tell the upstream who asks, prepared once per identity and reused while its entities are the same."""
+"""Who asks, with the fields that tell the upstream; prepared once and used for many requests."""
 
 from __future__ import annotations
 
@@ -7,45 +7,27 @@ from typing import Any
 
 from kong_gevent.pdk.edits import HeaderTemplate
 
-MAX_PREPARED = 4096
-"""Identities kept ready per worker; one costs about 1 KiB."""
-NAMES = (
-    "X-Consumer-ID",
-    "X-Consumer-Custom-ID",
-    "X-Consumer-Username",
-    "X-Credential-Identifier",
-    "X-Anonymous-Consumer",
-)
-
-_Entity = Mapping[str, Any] | None
-_prepared: dict[Any, tuple[_Entity, _Entity, str | None, HeaderTemplate]] = {}
+NAMES = ("X-Consumer-ID", "X-Consumer-Custom-ID", "X-Consumer-Username", "X-Credential-Identifier", "X-Anonymous-Consumer")
 
 
-def identity_fields(consumer: _Entity, credential: _Entity, identifier: str | None) -> HeaderTemplate:
-    """The `X-Consumer-*` and related fields of an identity; those without a value are removed.
+class Identity:
+    """A consumer (or none) and the credential that proved it (None for the anonymous consumer).
 
-    What is kept holds only for the very objects it was made from: a changed consumer or credential is a new object.
+    `identifier` is what `X-Credential-Identifier` says; fields without a value are removed from the request.
     """
-    entity = credential or consumer
-    key = entity.get("id") if entity else None
-    found = _prepared.get(key)
-    if found is not None and found[0] is consumer and found[1] is credential and found[2] == identifier:
-        return found[3]
-    template = _prepare(consumer, credential, identifier)
-    if len(_prepared) >= MAX_PREPARED:
-        _prepared.clear()
-    _prepared[key] = (consumer, credential, identifier, template)
-    return template
 
+    __slots__ = ("consumer", "credential", "fields")
 
-def _prepare(consumer: _Entity, credential: _Entity, identifier: str | None) -> HeaderTemplate:
-    known = consumer or {}
-    values = (
-        known.get("id"),
-        known.get("custom_id"),
-        known.get("username"),
-        identifier if credential else None,
-        "true" if consumer and not credential else None,
-    )
-    fields = [(name, HeaderTemplate.constant(value)) for name, value in zip(NAMES, values, strict=True) if value]
-    return HeaderTemplate(fields, cleared=NAMES)
+    def __init__(self, consumer: Mapping[str, Any] | None, credential: Mapping[str, Any] | None, identifier: str | None = None) -> None:
+        self.consumer: Any = consumer
+        self.credential: Any = credential
+        known = consumer or {}
+        values = (
+            known.get("id"),
+            known.get("custom_id"),
+            known.get("username"),
+            identifier if credential else None,
+            "true" if consumer and not credential else None,
+        )
+        fields = [(name, HeaderTemplate.constant(value)) for name, value in zip(NAMES, values, strict=True) if value]
+        self.fields = HeaderTemplate(fields, cleared=NAMES)

@@ -54,7 +54,9 @@ class Kit(Protocol):
     log: logging.Logger
     counters: Counters
 
-    def cached(self, key: str, load: Callable[[], Any], ttl: float | None = None, negative_ttl: float | None = None) -> Any:
+    def cached(
+        self, key: str, load: Callable[[], Any], ttl: float | None = None, negative_ttl: float | None = None
+    ) -> Any:
         """The value of `key`, loaded at most once however many requests ask for it; a `None` is remembered too.
 
         `ttl`, `negative_ttl` in s; None means the node's `db_cache_ttl`, `db_cache_neg_ttl`. Entity changes drop the
@@ -63,11 +65,21 @@ class Kit(Protocol):
         ...
 
     def select_by(self, entity: str, field: str, value: str) -> dict[str, Any] | None:
-        """The entity whose unique `field` has this value, cached; None when there is none. Raises `LookupFailed`."""
+        """The entity whose unique `field` has this value; None when there is none. Raises `LookupFailed`.
+
+        Kept until it changes, and never longer than the entity lives (`ttl`).
+        """
         ...
 
     def load_consumer(self, id_or_username: str, by_username: bool = False) -> dict[str, Any] | None:
         """A consumer by id, else (when allowed) by username, cached. Raises `LookupFailed`."""
+        ...
+
+    def memory(self) -> dict[Any, Any]:
+        """A dict of this worker's for what was concluded from cached values; it is emptied whenever one changes.
+
+        Do not keep what follows from an entity with a `ttl` in it, and bound its size.
+        """
         ...
 
     def every(self, seconds: float, function: Callable[[], None]) -> None:

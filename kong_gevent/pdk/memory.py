@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
+from gevent.event import Event
+
 from kong_gevent.http.chunked import ChunkedDecoder
 
 Fields = list[tuple[str, str]]
@@ -149,11 +151,6 @@ class MemoryStream:
         """Keep the bytes."""
         self.written += data
 
-    def write_some(self, data: memoryview, _watched: Any = None) -> int:
-        """Keep the bytes."""
-        self.write(bytes(data))
-        return len(data)
-
     def resume(self) -> None:
         """There is nothing to start again."""
 
@@ -188,12 +185,26 @@ class UpstreamStream(MemoryStream):
     def __init__(self, upstream: MemoryUpstream) -> None:
         super().__init__()
         self._upstream = upstream
+        self._changed = Event()
+
+    def write(self, data: bytes) -> None:
+        """Keep a part of the request."""
+        super().write(data)
+        self._changed.set()
+
+    def close(self) -> None:
+        """Whoever waits for the answer learns that there will be none."""
+        super().close()
+        self._changed.set()
 
     def recv(self, size: int = 65536) -> bytes:
-        """Answer once the request is complete."""
-        if not self._incoming and self.written:
+        """The answer, once the request is complete: its body may be written by another greenlet."""
+        while not self._incoming and self.written and not self.closed:
             message = read_message(bytes(self.written))
-            if message is not None:
+            if message is None:
+                self._changed.clear()
+                self._changed.wait()
+            else:
                 self.written.clear()
                 self._incoming = self._upstream.receive(Received(*message))
         return super().recv(size)

@@ -37,6 +37,10 @@ class Conf:
     def _wrap(cls, value: Any, _name: str) -> Any:
         return Record(value) if isinstance(value, Mapping) else value
 
+    if TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"this configuration has no field {name!r}")
 

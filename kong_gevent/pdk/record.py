@@ -72,10 +72,9 @@ def _response_headers(ctx: Context) -> dict[str, Any]:
         lines = gateway.date_line() + gateway.own_lines(ctx)
     else:
         lines = ctx.answer.own + gateway.latency_lines(ctx) + gateway.proxied_lines(ctx, ctx.answer)
-    for line in lines.split(b"\r\n"):
-        name, _, value = line.partition(b": ")
-        if name:
-            headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+    for line in lines.decode("latin-1").split("\r\n")[:-1]:
+        name, _, value = line.partition(": ")
+        headers[name.lower()] = value
     return headers
 
 
@@ -132,4 +131,3 @@ def put(record: dict[str, Any], name: str, value: Any) -> None:
         record.pop(last, None)
     else:
         record[last] = value
-

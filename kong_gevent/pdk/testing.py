@@ -147,8 +147,10 @@ class InMemoryGateway:
             instance.init_worker()
         self.gateway = Gateway(self.settings, self.plugins)
         self.upstream = MemoryUpstream()
-        self.gateway.pool = self.gateway.resolver = self.upstream
-        self._recorder = self.gateway.access_log = _Recorder()
+        self._recorder = _Recorder()
+        inside: Any = self.gateway
+        inside.pool = inside.resolver = self.upstream
+        inside.access_log = self._recorder
         parts: Any = _Parts(self.gateway)
         self._sync = parts.sync = Synchronizer(self.store, self.gateway.plan, cache, parts)
         self._sync.load()
@@ -237,7 +239,7 @@ class InMemoryGateway:
         """Send one request given as bytes."""
         from kong_gevent.runtime.connection import Connection
 
-        stream = MemoryStream(data)
+        stream: Any = MemoryStream(data)
         self._serial += 1
         asked, logged = len(self.upstream.requests), len(self._recorder.records)
         Connection(stream, self._listener, self.peer, self._serial).run()
@@ -260,7 +262,7 @@ def _without_interim(data: bytes) -> bytes:
 
 @pytest.fixture
 def plugin() -> Iterator[Callable[..., InMemoryGateway]]:
-    """Make a gateway with one plugin: `plugin(name or class, **settings of the plugin)`."""
+    """Make a gateway with one plugin: `plugin(name or class, on=…, **settings of the plugin)`."""
     with ExitStack() as stack:
 
         def make(which: str | type[Plugin] | None = None, /, *, on: Any = "global", **config: Any) -> InMemoryGateway:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from kong_gevent.pdk.context import Context, Override
 
 QueryValue = str | bool
+DEFAULT_ARGUMENTS = 100
+"""Query arguments that are looked at unless a plugin asks for more."""
 DEFAULT_BODY_LIMIT = 1 << 20
 """Bytes of a request body that a plugin may look at unless it asks for more."""
 
@@ -75,11 +77,7 @@ class _View:
 class RequestView(_View):
     """What the client sent; never changed by plugins."""
 
-    __slots__ = ("_query",)
-
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
-        self._query: dict[str, QueryValue | list[QueryValue]] | None = None
+    __slots__ = ()
 
     @property
     def method(self) -> str:
@@ -126,12 +124,12 @@ class RequestView(_View):
     @property
     def path(self) -> str:
         """The normalised path, without query."""
-        return self._ctx.path  # type: ignore[no-any-return]
+        return self._ctx.path
 
     @property
     def raw_path(self) -> str:
         """The path as sent, without query."""
-        return self._ctx.raw_path.decode("latin-1")  # type: ignore[no-any-return]
+        return self._ctx.raw_path.decode("latin-1")
 
     @property
     def raw_query(self) -> str:
@@ -151,13 +149,18 @@ class RequestView(_View):
 
     def headers(self) -> dict[str, str | list[str]]:
         """Lower-case names → value, or list of values when repeated."""
-        return {name: values[0] if len(values) == 1 else list(values) for name, values in self._ctx.fields.index.items()}
+        return {
+            name: values[0] if len(values) == 1 else list(values) for name, values in self._ctx.fields.index.items()
+        }
 
-    def query_args(self, limit: int = 100) -> dict[str, QueryValue | list[QueryValue]]:
+    def query_args(self, limit: int = DEFAULT_ARGUMENTS) -> dict[str, QueryValue | list[QueryValue]]:
         """Decoded arguments by name, see `parse_query`."""
-        if self._query is None or limit != 100:
-            self._query = parse_query(self.raw_query, limit)
-        return self._query
+        ctx = self._ctx
+        if limit != DEFAULT_ARGUMENTS:
+            return parse_query(self.raw_query, limit)
+        if ctx.query_arguments is None:
+            ctx.query_arguments = parse_query(self.raw_query, limit)
+        return ctx.query_arguments
 
     def query_arg(self, name: str) -> QueryValue | list[QueryValue] | None:
         """One argument: text, True when it has no value, a list when repeated, None when absent."""
@@ -330,12 +333,16 @@ class UpstreamView(_View):
 class ResponseView(_View):
     """The answer on its way to the client."""
 
-    __slots__ = ("body",)
+    __slots__ = ()
 
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
-        self.body: bytes | None = None
+    @property
+    def body(self) -> bytes | None:
         """The whole body in the `response` phase and in buffered exchanges; assign to replace it there."""
+        return self._ctx.buffered_answer
+
+    @body.setter
+    def body(self, body: bytes | None) -> None:
+        self._ctx.buffered_answer = body
 
     def _edits(self) -> FieldEdits:
         edits = self._ctx.down
@@ -374,12 +381,11 @@ class ResponseView(_View):
 
     def headers(self) -> dict[str, str | list[str]]:
         """Lower-case names → value, or list of values when repeated, of the upstream's answer with all edits."""
-        names = [name for name, _ in self._ctx.answer.index.items()] if self._ctx.answer is not None else []
-        if self._ctx.down is not None:
-            added = self._ctx.down.added().split(b"\r\n")
-            names += [normalised_name(line.partition(b":")[0].decode("latin-1")) for line in added if line]
-        found = {name: self.header_values(name) for name in dict.fromkeys(names)}
-        return {name: values[0] if len(values) == 1 else values for name, values in found.items() if values}
+        answer, edits = self._ctx.answer, self._ctx.down
+        found = {} if answer is None else {name: list(values) for name, values in answer.index.items()}
+        if edits is not None:
+            edits.merge_into(found)
+        return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
     def set_header(self, name: str, value: str | int | Sequence[str]) -> None:
         """Set a field; the upstream's value goes."""

@@ -25,6 +25,7 @@ from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, GatewayError
 
 READ, WRITE = 1, 2
 READ_SIZE = 65536
+NEVER = float("inf")
 PIPE_SIZE = 262144
 MAX_PIPES = 32
 _F_SETPIPE_SZ = 1031
@@ -52,7 +53,7 @@ class Streams:
         while True:
             gevent.sleep(SWEEP_SECONDS)
             now = monotonic()
-            for stream in [stream for stream in self.open if stream.deadline < now]:
+            for stream in [stream for stream in self.open if stream.deadline < now or stream.write_deadline < now]:
                 stream.expire()
 
 
@@ -78,6 +79,7 @@ class Stream:
         "recv",
         "send",
         "sock",
+        "write_deadline",
         "write_timeout",
         "__weakref__",
     )
@@ -98,7 +100,7 @@ class Stream:
         self.owner: Any = None
         self.fault: Exception | None = None
         self.read_timeout = self.write_timeout = 60.0
-        self.deadline = float("inf")
+        self.deadline = self.write_deadline = NEVER
         self._streams = streams
         self._on_readable = self._readable
         self._watcher = hub.loop.io(self.fd, READ)
@@ -140,39 +142,35 @@ class Stream:
 
     def wait_readable(self) -> None:
         """Return when there may be something to read. Raises `ConnectionClosed`, `DeadlineExceeded`."""
-        if self.pending:
-            self.resume()
-            if self.fault is not None:
-                raise self.fault
-            return
         if self.fault is not None:
             raise self.fault
+        if self.pending:
+            self.pending = False
+            self._watcher.start(self._on_readable)
+            return
         timeout = self.read_timeout
         self.deadline = monotonic() + timeout
         self._reader = getcurrent()
-        if timeout < PRECISE_BELOW:
-            self._wait_precisely(timeout)
-        else:
-            self._switch()
-        self._reader = None
+        try:
+            if timeout < PRECISE_BELOW:
+                self._wait_precisely(timeout)
+            else:
+                self._switch()
+        finally:
+            self._reader = None
         if self.fault is not None:
             raise self.fault
 
-    def wait_writable(self, other: Stream | None = None) -> bool:
-        """Return when this stream can be written, or when `other` becomes readable (then True)."""
+    def wait_writable(self) -> None:
+        """Return when something can be written. Raises `ConnectionClosed`, `DeadlineExceeded`."""
         if self.fault is not None:
             raise self.fault
-        if other is not None and other.pending:
-            return True
         watcher = self._write_watcher
         if watcher is None:
             watcher = self._write_watcher = self._loop.io(self.fd, WRITE)
         timeout = self.write_timeout
-        self.deadline = monotonic() + timeout
-        current = getcurrent()
-        self._writer = current
-        if other is not None:
-            other._reader = current
+        self.write_deadline = monotonic() + timeout
+        current = self._writer = getcurrent()
         watcher.start(current.switch)
         try:
             if timeout < PRECISE_BELOW:
@@ -181,51 +179,11 @@ class Stream:
                 self._switch()
         finally:
             self._writer = None
+            self.write_deadline = NEVER
             if self._write_watcher is not None:
                 watcher.stop()
         if self.fault is not None:
-            if other is not None:
-                other._reader = None
             raise self.fault
-        if other is not None:
-            if other._reader is None:
-                other._park()
-                return True
-            other._reader = None
-        return False
-
-    def wait_either(self, other: Stream) -> bool:
-        """Wait until this stream is readable, or `other` is (then True); this stream's read timeout holds."""
-        if self.fault is not None:
-            raise self.fault
-        if other.pending or other.fault is not None:
-            return True
-        if self.pending:
-            self.resume()
-            return False
-        self.deadline = monotonic() + self.read_timeout
-        current = getcurrent()
-        self._reader = other._reader = current
-        other_deadline, other.deadline = other.deadline, float("inf")
-        self._switch()
-        other.deadline = other_deadline
-        woken_by_other = other._reader is None
-        if self._reader is None and not woken_by_other:
-            other._reader = None
-        elif woken_by_other and self._reader is not None:
-            self._reader = None
-        if self.fault is not None:
-            raise self.fault
-        if woken_by_other:
-            other._park()
-            return True
-        return False
-
-    def _park(self) -> None:
-        """Keep data that arrived for later: nobody reads it now."""
-        if self._watcher is not None:
-            self.pending = True
-            self._watcher.stop()
 
     def _wait_precisely(self, timeout: float) -> None:
         timer = self._loop.timer(timeout)
@@ -237,8 +195,8 @@ class Stream:
             timer.close()
 
     def expire(self) -> None:
-        """The deadline has passed: the owner of an idle stream or the waiting greenlet finds a `DeadlineExceeded`."""
-        self.deadline = float("inf")
+        """A deadline has passed: the owner of an idle stream or the waiting greenlets find a `DeadlineExceeded`."""
+        self.deadline = self.write_deadline = NEVER
         idle = self.idle
         if idle is None and self._reader is None and self._writer is None:
             return
@@ -295,17 +253,6 @@ class Stream:
                 rest = rest[self.send(rest) :]
             except BlockingIOError:
                 continue
-
-    def write_some(self, data: bytes | memoryview, watched: Stream) -> int:
-        """Send what fits, waiting at most until `watched` becomes readable; the number of bytes sent."""
-        while True:
-            if self.fault is not None:
-                raise self.fault
-            try:
-                return self.send(data)
-            except BlockingIOError:
-                if self.wait_writable(watched):
-                    return 0
 
     def shutdown_write(self) -> None:
         """Tell the peer that nothing more will come."""
@@ -385,42 +332,36 @@ class SourceFailed(GatewayError):
         super().__init__(str(cause))
 
 
-def splice(source: Stream, sink: Stream, count: int, watched: Stream | None = None) -> int:
-    """Move `count` bytes from `source` to `sink` inside the kernel; how many left the source.
+def splice(source: Stream, sink: Stream, count: int, moved: Callable[[int], None]) -> None:
+    """Move `count` bytes from `source` to `sink` inside the kernel; `moved` is told how many left the source.
 
-    Fewer do only when `watched` became readable meanwhile. Raises `SourceFailed`, or what writing to `sink` raises.
+    Raises `SourceFailed`, or what writing to `sink` raises.
     """
     ends = Pipes.take()
     left, held = count, 0
     try:
         while left or held:
-            if left and not held:
-                held = _fill(source, ends[1], min(left, PIPE_SIZE), watched)
-                if not held:
-                    break
+            if not held:
+                held = _fill(source, ends[1], min(left, PIPE_SIZE))
                 left -= held
+                moved(held)
             while held:
                 try:
                     held -= os.splice(ends[0], sink.fd, held, flags=_SPLICE_FLAGS)
                 except BlockingIOError:
-                    if sink.wait_writable(watched):
-                        return count - left
+                    sink.wait_writable()
     finally:
         Pipes.give(ends, clean=not held)
-    return count - left
 
 
-def _fill(source: Stream, pipe: int, count: int, watched: Stream | None) -> int:
-    """Move bytes from the source into a pipe, waiting for the first; 0 when `watched` became readable."""
+def _fill(source: Stream, pipe: int, count: int) -> int:
+    """Move bytes from the source into a pipe, waiting for the first."""
     while True:
         try:
             moved = os.splice(source.fd, pipe, count, flags=_SPLICE_FLAGS)
         except BlockingIOError:
             try:
-                if watched is None:
-                    source.wait_readable()
-                elif source.wait_either(watched):
-                    return 0
+                source.wait_readable()
             except (OSError, GatewayError) as error:
                 raise SourceFailed(error) from error
             continue

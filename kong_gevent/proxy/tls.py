@@ -62,11 +62,6 @@ class TlsStream(Stream):
             self._tls.write(data)
             self._flush()
 
-    def write_some(self, data: bytes | memoryview, watched: Stream) -> int:
-        """Sends all of `data`; an early answer of the peer is noticed between two calls."""
-        self.write(bytes(data))
-        return len(data)
-
     def shutdown_write(self) -> None:
         """Send the closing alert; half-closed TLS connections are not kept."""
         try:

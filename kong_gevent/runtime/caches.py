@@ -12,6 +12,13 @@ from gevent.event import AsyncResult
 MAX_ENTRIES = 100_000
 
 
+class _Oblivious(dict[Any, Any]):
+    """A dict that keeps nothing."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        return
+
+
 class LookupCache:
     """Values by key with times to live in s (None or 0: until dropped). Misses (None) are remembered as well.
 
@@ -26,6 +33,7 @@ class LookupCache:
         self._entries: OrderedDict[str, tuple[Any, float]] = OrderedDict()
         self._loading: dict[str, AsyncResult] = {}
         self._epoch = 0
+        self._memories: list[dict[Any, Any]] = []
         self.kept = self._entries.get
         """Key → (value, monotonic time at which it is too old), or None: for the hot path."""
 
@@ -61,6 +69,9 @@ class LookupCache:
             life = self._negative_ttl if negative_ttl is None else negative_ttl
         else:
             life = self._ttl if ttl is None else ttl
+            remaining = value.get("ttl") if isinstance(value, dict) else None
+            if remaining is not None:  # an entity must not be remembered beyond its own life
+                life = min(life or remaining, max(remaining, 0.001))
         if isinstance(value, dict) and value.get("ttl") is not None:
             # An entity that expires: its remaining seconds are rounded up, and it must not outlive them here.
             left = value["ttl"] - 1
@@ -70,6 +81,19 @@ class LookupCache:
         if len(self._entries) >= self._size:
             self._entries.popitem(last=False)
         self._entries[key] = (value, monotonic() + life if life else float("inf"))
+
+    def memory(self) -> dict[Any, Any]:
+        """A dict for conclusions from cached values: emptied whenever one of them is dropped, so it needs no keys.
+
+        While cached values also end by time, nothing is kept in it.
+        """
+        memory: dict[Any, Any] = _Oblivious() if self._ttl else {}
+        self._memories.append(memory)
+        return memory
+
+    def _forget_conclusions(self) -> None:
+        for memory in self._memories:
+            memory.clear()
 
     def peek(self, key: str) -> tuple[bool, Any]:
         """Whether the key is here, and its value; never loads."""
@@ -82,11 +106,13 @@ class LookupCache:
         """Forget one key, and what is being loaded for it."""
         self._entries.pop(key, None)
         self._loading.pop(key, None)
+        self._forget_conclusions()
 
     def clear(self) -> None:
         """Forget everything."""
         self._entries.clear()
         self._loading.clear()
+        self._forget_conclusions()
         self._epoch += 1
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError, ProtocolError
+from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, GatewayError, HttpError, ProtocolError
 from kong_gevent.http import problem
 from kong_gevent.http.chunked import ChunkedDecoder, encode_chunk, last_chunk
 from kong_gevent.http.fields import RequestFields
@@ -61,7 +61,6 @@ class Connection:
         "_linger",
         "_minor",
         "_pushed",
-        "_unbounded",
         "_wants_continue",
         "can_tunnel",
         "forwarded_for",
@@ -84,6 +83,7 @@ class Connection:
         "tls",
         "trailers",
         "trusted",
+        "uploading",
     )
 
     def __init__(self, stream: Stream, listener: Listener, peer: tuple[str, int], serial: int) -> None:
@@ -186,6 +186,7 @@ class Connection:
         self._limit = None
         self._pushed = b""
         self.trailers = []
+        self.uploading = False
         self._wants_continue = fields.expect and minor == 1
         if fields.chunked:
             self.length = -1
@@ -245,24 +246,18 @@ class Connection:
             return False
         return self._decoder is None or self._decoder.done
 
-    def _receive(self, watched: Stream | None) -> bytes | None:
-        """More bytes of the body from the socket; None when `watched` became readable first."""
+    def _receive(self) -> bytes:
+        """More bytes of the body from the socket."""
         stream = self.stream
         if self._wants_continue:
-            self._wants_continue = False
-            stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._continue()
         stream.read_timeout = self.gateway.body_timeout
         try:
             while True:
-                if watched is not None and watched.pending:
-                    return None
                 try:
                     data = stream.recv(BODY_READ)
                 except BlockingIOError:
-                    if watched is None:
-                        stream.wait_readable()
-                    elif stream.wait_either(watched):
-                        return None
+                    stream.wait_readable()
                     continue
                 break
         except DeadlineExceeded:
@@ -273,43 +268,34 @@ class Connection:
             raise ConnectionClosed("the client left within its request's body")
         return data
 
-    def read_body(self, watched: Stream | None = None) -> bytes | None:
+    def _continue(self) -> None:
+        """Ask for the body of a client that waits to be asked; too late once the answer has begun."""
+        self._wants_continue = False
+        if not self.started:
+            self.stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def read_body(self) -> bytes:
         """See `Exchange.read_body`."""
         if self._pushed:
             pushed, self._pushed = self._pushed, b""
             self._count(len(pushed))
             return pushed
         if self._decoder is not None:
-            return self._read_chunked(watched)
+            return self._read_chunked(self._decoder)
         if not self._left:
             return b""
-        data: bytes | None = self._data
-        if data:
-            self._data = data[self._left :]
-            data = data[: self._left]
-        else:
-            data = self._receive(watched)
-            if data is None:
-                return None
-            if len(data) > self._left:
-                self._data = data[self._left :]
-                data = data[: self._left]
+        data = self._data or self._receive()
+        self._data = data[self._left :]
+        data = data[: self._left]
         self._left -= len(data)
         self._count(len(data))
         return data
 
-    def _read_chunked(self, watched: Stream | None) -> bytes | None:
-        decoder = self._decoder
-        assert decoder is not None
+    def _read_chunked(self, decoder: ChunkedDecoder) -> bytes:
         while not decoder.done:
-            data: bytes | None = self._data
-            self._data = b""
-            if not data:
-                data = self._receive(watched)
-                if data is None:
-                    return None
+            data, self._data = self._data, b""
             try:
-                body = decoder.feed(data)
+                body = decoder.feed(data or self._receive())
             except ValueError as error:
                 self.keep = False
                 self._linger = True
@@ -373,23 +359,21 @@ class Connection:
         self.received -= len(body)
         return body
 
-    def splice_body(self, sink: Stream) -> bool | None:
+    def splice_body(self, sink: Stream) -> bool:
         """See `Exchange.splice_body`."""
         if self._decoder is not None or self._pushed or self._left - len(self._data) < SPLICE_FROM or not self.stream.plain:
-            return None
+            return False
+        if self._limit is not None and self.received + self._left > self._limit[0]:
+            return False
         if self._wants_continue:
-            self._wants_continue = False
-            self.stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._continue()
         if self._data:
             data, self._data = self._data, b""
-            self._left -= len(data)
-            self._count(len(data))
+            self._spliced(len(data))
             sink.write(data)
-        if self._limit is not None and self.received + self._left > self._limit[0]:
-            return None
         self.stream.read_timeout = self.gateway.body_timeout
         try:
-            moved = splice(self.stream, sink, self._left, sink)
+            splice(self.stream, sink, self._left, self._spliced)
         except SourceFailed as failure:
             self.keep = False
             cause: Exception = failure.cause
@@ -397,9 +381,11 @@ class Connection:
                 self.stream.fault = None
                 cause = HttpError(408, problem.MESSAGES[408], "the body did not come in time")
             raise ClientFault(cause) from failure
-        self.received += moved
-        self._left -= moved
-        return not self._left
+        return True
+
+    def _spliced(self, count: int) -> None:
+        self.received += count
+        self._left -= count
 
     # --- the answer ------------------------------------------------------------------------------------------------
 
@@ -407,12 +393,11 @@ class Connection:
         """See `Exchange.start`."""
         self.started = True
         keep = self.keep
-        bodiless = status in _BODILESS or ctx.method == b"HEAD"
-        self._bodiless = bodiless
-        self._chunked_answer = self._unbounded = False
-        if keep and not self.body_done() and (self._decoder is not None or len(self._data) < self._left):
-            keep = self.keep = False
-            self._linger = True
+        bodiless = self._bodiless = status in _BODILESS or ctx.method == b"HEAD"
+        self._chunked_answer = False
+        if keep and self._had_body and not self.body_done():
+            self._settle_body(status)
+            keep = self.keep
         if length is not None:
             framing = b"" if status == 204 else b"Content-Length: %d\r\n" % length
         elif bodiless:
@@ -422,7 +407,6 @@ class Connection:
             self._chunked_answer = True
         else:
             framing = b""
-            self._unbounded = True
             keep = self.keep = False
         if status == 426:
             connection = b"" if keep else b"Connection: close\r\n"
@@ -448,12 +432,14 @@ class Connection:
         if self._chunked_answer or self._bodiless or not self.stream.plain:
             return False
         try:
-            splice(source, self.stream, count)
+            splice(source, self.stream, count, self._answered)
         except SourceFailed as failure:
             self.abort()
             raise ConnectionClosed(f"the upstream failed within its answer: {failure}") from failure
-        self.sent += count
         return True
+
+    def _answered(self, count: int) -> None:
+        self.sent += count
 
     def finish(self, trailers: list[tuple[bytes, bytes]] | None = None) -> None:
         """See `Exchange.finish`."""
@@ -461,12 +447,16 @@ class Connection:
             end = last_chunk(trailers)
             self.sent += len(end)
             self.stream.write(end)
-        if self.keep and not self.body_done():
-            self._skip_body()
 
-    def _skip_body(self) -> None:
-        """Drop the rest of a request body that is here already and that nobody wanted."""
-        if self._decoder is None and len(self._data) >= self._left:
+    def _settle_body(self, status: int) -> None:
+        """What becomes of a request body that has not been read when the answer begins.
+
+        One that is passed on right now goes on being so, unless the answer is a refusal; one that is here already is
+        dropped; for any other the connection ends with the answer.
+        """
+        if self.uploading and status < 400:
+            return
+        if not self.uploading and self._decoder is None and len(self._data) >= self._left:
             self._data = self._data[self._left :]
             self._pushed = b""
             self._left = 0

@@ -23,6 +23,8 @@ class Exchange(Protocol):
     """Whether the client may send another request on its connection."""
     length: int
     """Length of the request's body in bytes; -1 when it is only known at its end (chunked), 0 without a body."""
+    uploading: bool
+    """Whether the body is being passed on by a greenlet of its own, which may outlast the start of the answer."""
     received: int
     """Bytes of the request's body that have been read (decoded)."""
     sent: int
@@ -34,8 +36,8 @@ class Exchange(Protocol):
         """Whether the whole request body has been read."""
         ...
 
-    def read_body(self, watched: Stream | None = None) -> bytes | None:
-        """The next part of the body, empty at its end; None when `watched` became readable first.
+    def read_body(self) -> bytes:
+        """The next part of the body, empty at its end.
 
         Raises `HttpError` (400, 408, 413) for a body that breaks the rules, `ConnectionClosed` when the client left.
         """
@@ -53,8 +55,8 @@ class Exchange(Protocol):
         """Refuse the request as soon as more than `limit` bytes of body have come, by raising `kind` with the rest."""
         ...
 
-    def splice_body(self, sink: Stream) -> bool | None:
-        """Move the body to `sink` inside the kernel: True when done, False when `sink` answered, None if impossible."""
+    def splice_body(self, sink: Stream) -> bool:
+        """Move the body to `sink` inside the kernel; False when that is impossible. Raises `ClientFault` as well."""
         ...
 
     def start(self, ctx: Context, status: int, reason: bytes, lines: bytes, length: int | None, body: bytes) -> None:
@@ -70,7 +72,7 @@ class Exchange(Protocol):
         ...
 
     def finish(self, trailers: list[tuple[bytes, bytes]] | None = None) -> None:
-        """The answer is complete."""
+        """An answer whose length was not told is complete."""
         ...
 
     def abort(self) -> None:

@@ -102,6 +102,7 @@ class Gateway:
         self._both_latencies = self._upstream_latency and self._proxy_latency
         self._upstream_status = "x-kong-upstream-status" in enabled
         self._proxied_lines_simple = not self._upstream_status and not self.debug_header
+        self.common_lines = self._proxied_lines_simple and self._both_latencies and self._sends_id
 
     def new_id(self) -> bytes:
         """A request id: 32 hexadecimal digits, random."""

@@ -14,22 +14,21 @@ import gevent
 
 from kong_gevent.errors import GatewayError
 from kong_gevent.offload import offload
-from kong_gevent.pdk.kit import LookupFailed
+from kong_gevent.pdk.kit import Counters, LookupFailed
 from kong_gevent.runtime.caches import LookupCache
 from kong_gevent.runtime.queues import BatchQueue
-from kong_gevent.runtime.shared import SharedCounters
 
 
 class WorkerKit:
     """One worker's kit."""
 
-    def __init__(self, node_id: str, store: Any, cache: LookupCache, counters: SharedCounters) -> None:
+    def __init__(self, node_id: str, store: Any, cache: LookupCache, counters: Counters) -> None:
         self.node_id = node_id
         self.hostname = socket.gethostname()
         self.worker_pid = os.getpid()
         self.worker_uuid = str(uuid4())
         self.log = logging.getLogger("kong_gevent.plugins")
-        self.counters = counters
+        self.counters: Counters = counters
         self._store = store
         self._cache = cache
         self._kept = cache.kept
@@ -63,6 +62,10 @@ class WorkerKit:
         if found is None and by_username:
             found = self.select_by("consumers", "username", id_or_username)
         return found
+
+    def memory(self) -> dict[Any, Any]:
+        """See `Kit.memory`."""
+        return self._cache.memory()
 
     def every(self, seconds: float, function: Callable[[], None]) -> None:
         """See `Kit.every`."""

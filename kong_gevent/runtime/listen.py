@@ -66,9 +66,8 @@ def resolve(name: str, listener: Listener) -> tuple[socket.AddressFamily, Addres
     try:
         found = socket.getaddrinfo(listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise ConfigurationError(
-            f"{name}: cannot listen on {listener.address}: the name cannot be resolved ({error.strerror}); {_change(name)}"
-        ) from error
+        reason = f"the name cannot be resolved ({error.strerror});"
+        raise ConfigurationError(f"{name}: cannot listen on {listener.address}: {reason} {_change(name)}") from error
     family, _, _, _, address = found[0]
     return family, (str(address[0]), int(address[1]))
 

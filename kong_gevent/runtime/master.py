@@ -10,7 +10,7 @@ from typing import Any
 from kong_gevent import conf
 from kong_gevent.conf import Settings
 from kong_gevent.errors import ConfigurationError
-from kong_gevent.runtime import first, listen
+from kong_gevent.runtime import arbiter, first, listen
 from kong_gevent.runtime.shared import Lane, SharedState
 
 HEARTBEAT_TIMEOUT = 60
@@ -99,6 +99,8 @@ def _translate(settings: Settings, holder: Master) -> dict[str, Any]:
         "graceful_timeout": int(settings.drain_timeout + 2 * settings.drain_grace + 5),
         "proc_name": "kong-gevent",
         "control_socket_disable": True,
+        "on_starting": arbiter.on_starting,
+        "post_fork": arbiter.post_fork,
         "pre_fork": holder.pre_fork,
         "child_exit": holder.child_exit,
     }

@@ -66,7 +66,8 @@ class Pipeline:
                 raise
             self.send_error(ctx, 500, problem.MESSAGES[500], phases)
         finally:
-            self._log(ctx, phases)
+            if phases is None or phases.log or self.gateway.access_log is not None:
+                self._log(ctx, phases)
 
     def _end(self, ctx: Context, error: HttpError, phases: Phases | None) -> None:
         """Answer with an error: in the plugins' way when a plugin set the limit that was exceeded."""
@@ -146,12 +147,16 @@ class Pipeline:
         if ctx.method in _REFUSED_METHODS:
             raise ProtocolError(405, problem.MESSAGES[405])
         host = ctx.fields.host
-        if target[:1] != b"/":
+        origin_form = target[:1] == b"/"
+        if not origin_form:
             host, target = self._other_form(ctx, target, host)
         path, mark, query = target.partition(b"?")
         ctx.raw_path = path
-        ctx.query = query if mark else None
-        ctx.path = normalise_path(path.decode("latin-1"))
+        if mark:
+            ctx.query = query
+        text = path.decode("latin-1")
+        ctx.path = normal = normalise_path(text)
+        ctx.plain_target = origin_form and normal is text
         ctx.host = self.gateway.hosts.get(host) or self._read_host(host)
 
     def _other_form(self, ctx: Context, target: bytes, host: bytes | None) -> tuple[bytes | None, bytes]:
@@ -241,7 +246,6 @@ class Pipeline:
             latency = b""
         lines = b"%b%b%b%b" % (ctx.down.added(), gateway.date_line(), latency, gateway.own_lines(ctx))
         ctx.exchange.start(ctx, ctx.status, REASONS.get(ctx.status, b"Unknown"), lines, len(body), body)
-        ctx.exchange.finish()
 
     # --- the end ---------------------------------------------------------------------------------------------------
 

@@ -11,9 +11,10 @@ import ssl
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from kong_gevent.http.target import escape_path
 from kong_gevent.pdk import Conf, Plugin
 from kong_gevent.proxy.pool import Origin, Pool
-from kong_gevent.proxy.resolver import Resolver
+from kong_gevent.proxy.resolver import Resolver, numeric_address
 from kong_gevent.router import Match, Router
 from kong_gevent.runtime.phases import Chain, PluginTable
 
@@ -33,7 +34,7 @@ class TlsContexts(Protocol):
 class Endpoint:
     """A host and port to call, with its addresses in turn; `context` for TLS."""
 
-    __slots__ = ("_addresses", "_origins", "_turn", "context", "host", "port")
+    __slots__ = ("_addresses", "_origins", "_turn", "context", "fixed", "host", "port")
 
     def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
         self.host = host
@@ -42,14 +43,18 @@ class Endpoint:
         self._addresses: list[Any] | None = None
         self._origins: list[Any] = []
         self._turn = 0
+        self.fixed: Origin | None = None
+        """The origin of a host that is a clear-text address: there is nothing to choose."""
 
-    def pick(self, resolver: Resolver, pool: Pool, attempt: int, server_name: str | None) -> Origin:
-        """The origin for the n-th try of a request. Raises `NameNotResolved`."""
+    def next_turn(self) -> int:
+        """The number of the next request that chooses an address here; its tries count on from it."""
+        self._turn += 1
+        return self._turn
+
+    def pick(self, resolver: Resolver, pool: Pool, turn: int, server_name: str | None) -> Origin:
+        """The origin of the address whose turn it is. Raises `NameNotResolved`."""
         addresses = resolver.resolve(self.host)
-        count = len(addresses)
-        if count > 1 and not attempt:
-            self._turn += 1
-        place = (self._turn + attempt) % count
+        place = turn % len(addresses)
         if self.context is not None:
             family, ip = addresses[place]
             return pool.origin(family, ip, self.port, self.context, server_name)
@@ -57,6 +62,8 @@ class Endpoint:
             self._origins = [pool.origin(family, ip, self.port) for family, ip in addresses]
             self._addresses = addresses
         origin: Origin = self._origins[place]
+        if numeric_address(self.host) is not None:
+            self.fixed = origin
         return origin
 
 
@@ -84,7 +91,7 @@ class ServiceEntry:
         self.protocol: str = entity["protocol"]
         self.host: str = entity["host"]
         self.port: int = entity["port"]
-        self.path: str = entity["path"] or "/"
+        self.path: str = escape_path(entity["path"] or "/")
         self.retries: int = entity["retries"] or 0
         self.connect_timeout = entity["connect_timeout"] / 1000
         self.write_timeout = entity["write_timeout"] / 1000

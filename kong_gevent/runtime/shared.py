@@ -115,8 +115,12 @@ class SharedCounters:
             places = []
             values = []
             below = True
+            known = self._places.get
             for key, limit, expires in wanted:
-                place = self._place(hash(key) or 1, now, expires)
+                code = hash(key) or 1
+                place = known(code, -1)
+                if place < 0 or words[place] != code or words[place + 2] <= now:
+                    place = self._place(code, now, expires)
                 value = words[place + 1]
                 places.append(place)
                 values.append(value)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kong_gevent.errors import AnswerError, ConnectionClosed, DeadlineExceeded, HttpError
 from kong_gevent.http import problem
-from kong_gevent.http.chunked import ChunkedDecoder, encode_chunk, last_chunk
+from kong_gevent.http.chunked import ChunkedDecoder
 from kong_gevent.http.heads import AnswerHead
 from kong_gevent.http.target import upstream_path
 from kong_gevent.http.fields import AnswerFields
@@ -21,6 +21,7 @@ from kong_gevent.proxy.resolver import NameNotResolved
 from kong_gevent.runtime.answers import AnswerNow, ClientFault
 from kong_gevent.runtime.phases import Phases
 from kong_gevent.runtime.plan import Endpoint, host_header
+from kong_gevent.runtime.upload import Upload
 
 if TYPE_CHECKING:
     from kong_gevent.runtime.gateway import Gateway
@@ -50,7 +51,7 @@ class UpstreamFailed(HttpError):
 class Call:
     """One request on its way to the upstream: where it goes and the bytes of its head."""
 
-    __slots__ = ("body", "chunked", "connect_timeout", "endpoint", "head", "method", "read_timeout", "retries", "server_name", "upgrade", "write_timeout")
+    __slots__ = ("body", "chunked", "connect_timeout", "endpoint", "head", "method", "read_timeout", "retries", "server_name", "turn", "upgrade", "write_timeout")
 
     def __init__(self, gateway: Gateway, ctx: Context) -> None:
         service = ctx.service
@@ -61,6 +62,7 @@ class Call:
         self.read_timeout: float = service.read_timeout
         self.retries: int = service.retries
         self.method = ctx.method
+        self.turn: int | None = None
         host: bytes = (_client_host(ctx) if ctx.route.preserve_host else b"") or service.host_header
         prefix, target = self._target(ctx)
         if ctx.override is not None:
@@ -127,7 +129,9 @@ class Call:
         path = ctx.path
         matched: str = ctx.match.prefix
         prefix = matched if route.strip_path else ""
-        if base == "/" and not prefix:
+        if base == "/" and len(prefix) < 2:
+            if ctx.plain_target:
+                return prefix, ctx.target
             joined = path
         else:
             joined = upstream_path(base, matched, path, route.strip_path)
@@ -197,7 +201,7 @@ def call_upstream(pipeline: Pipeline, ctx: Context, phases: Phases) -> None:
     fresh = False
     while True:
         try:
-            lease, answer, data, complete = _attempt(gateway, ctx, call, turn, fresh)
+            lease, answer, data, upload = _attempt(gateway, ctx, call, turn, fresh)
             break
         except UpstreamFailed as error:
             if not _may_retry(ctx, call, error):
@@ -209,7 +213,21 @@ def call_upstream(pipeline: Pipeline, ctx: Context, phases: Phases) -> None:
             if turn > call.retries:
                 raise
             log.info("request %s: try %d failed: %s", ctx.id, turn, error.reason)
-    relay_answer(pipeline, ctx, phases, lease, answer, data, complete)
+    stream = lease.stream
+    try:
+        reusable = _relay(pipeline, ctx, phases, lease, answer, data)
+    except BaseException:
+        stream.close()
+        if upload is not None:
+            upload.stop()
+        raise
+    if upload is not None:
+        upload.stop()
+        reusable = reusable and upload.done
+    if reusable:
+        lease.origin.give(lease)
+    else:
+        stream.close()
 
 
 def _may_retry(ctx: Context, call: Call, error: UpstreamFailed) -> bool:
@@ -221,40 +239,46 @@ def _may_retry(ctx: Context, call: Call, error: UpstreamFailed) -> bool:
     return not error.sent or call.method in _RETRIED_AFTER_SENDING
 
 
-def _attempt(gateway: Gateway, ctx: Context, call: Call, turn: int, fresh: bool) -> tuple[Lease, AnswerHead, bytes, bool]:
-    """Send the request once; the connection, the answer's head, the bytes after it, and whether all was sent."""
+def _attempt(gateway: Gateway, ctx: Context, call: Call, turn: int, fresh: bool) -> tuple[Lease, AnswerHead, bytes, Upload | None]:
+    """Send the request once; the connection, the answer's head, the bytes after it, and the upload still running."""
     endpoint = call.endpoint
     try:
-        origin = endpoint.pick(gateway.resolver, gateway.pool, turn, call.server_name)
+        origin = endpoint.fixed
+        if origin is None:
+            if call.turn is None:
+                call.turn = endpoint.next_turn()
+            origin = endpoint.pick(gateway.resolver, gateway.pool, call.turn + turn, call.server_name)
     except NameNotResolved as error:
         log.warning("request %s: %s", ctx.id, error)
         raise AnswerNow(ctx.error(503, "name resolution failed") if error.missing else ctx.error(500)) from None
     ctx.proxied_at = monotonic()
-    lease = None
+    lease = upload = None
     try:
         lease = origin.take(call.connect_timeout, fresh)
         stream = lease.stream
         stream.write_timeout = call.write_timeout
         stream.read_timeout = call.read_timeout
         body = call.body
-        complete = True
         if body is not None:
             stream.write(call.head + body if body else call.head)
         else:
             stream.write(call.head)
-            complete = _send_body(ctx, call, stream)
+            upload = Upload(ctx.exchange, stream, call.chunked, call.read_timeout)
         answer, data = _read_answer(gateway, ctx, call, stream)
         ctx.first_byte_at = monotonic()
         ctx.lease = lease
-        return lease, answer, data, complete
+        return lease, answer, data, upload
     except BaseException as error:
-        reused = False
         if lease is not None:
             lease.stream.close()
-            reused = lease.reused
+        if upload is not None:
+            upload.stop()
+            if upload.failure is not None:
+                raise ClientFault(upload.failure) from error
         failure = _failure(error, lease is not None, endpoint)
         if failure is None:
             raise
+        reused = lease is not None and lease.reused
         failure.stale = reused and failure.status == 502 and not failure.final
         failed = Try(origin.ip, origin.port, reused, time() - monotonic() + ctx.proxied_at, failure.status)
         ctx.failed_tries = [*(ctx.failed_tries or ()), failed]
@@ -263,8 +287,6 @@ def _attempt(gateway: Gateway, ctx: Context, call: Call, turn: int, fresh: bool)
 
 def _failure(error: BaseException, sent: bool, endpoint: Endpoint) -> UpstreamFailed | None:
     """What a try's exception means; None for what is not the upstream's fault."""
-    if isinstance(error, ClientFault):
-        return None
     if isinstance(error, AnswerError):
         return UpstreamFailed(502, f"{endpoint.host}:{endpoint.port}: {error}", sent, final=True)
     if isinstance(error, DeadlineExceeded):
@@ -274,44 +296,6 @@ def _failure(error: BaseException, sent: bool, endpoint: Endpoint) -> UpstreamFa
     if isinstance(error, (ConnectionClosed, OSError)):
         return UpstreamFailed(502, f"{endpoint.host}:{endpoint.port}: {error}", sent)
     return None
-
-
-def _send_body(ctx: Context, call: Call, stream: Any) -> bool:
-    """Pass the request's body on; False when the upstream answered before it had all of it."""
-    exchange = ctx.exchange
-    if not call.chunked and stream.plain:
-        done = exchange.splice_body(stream)
-        if done is not None:
-            return bool(done)
-    while True:
-        try:
-            data = exchange.read_body(stream)
-        except (ConnectionClosed, DeadlineExceeded, OSError, HttpError) as error:
-            raise ClientFault(error) from error
-        if data is None:
-            return False
-        if not data:
-            if call.chunked:
-                stream.write(last_chunk(exchange.trailers))
-            return True
-        if not _send_part(stream, encode_chunk(data) if call.chunked else data):
-            return False
-
-
-def _send_part(stream: Any, data: bytes) -> bool:
-    """Send a part of a body; False when the upstream has answered instead of reading on."""
-    view = memoryview(data)
-    while view:
-        try:
-            sent = stream.write_some(view, stream)
-        except (ConnectionClosed, OSError):
-            if stream.pending:
-                return False
-            raise
-        if not sent and stream.pending:
-            return False
-        view = view[sent:]
-    return True
 
 
 def _read_answer(gateway: Gateway, ctx: Context, call: Call, stream: Any) -> tuple[AnswerHead, bytes]:
@@ -347,20 +331,6 @@ def _read_answer(gateway: Gateway, ctx: Context, call: Call, stream: Any) -> tup
 # --- the way back ---------------------------------------------------------------------------------------------------
 
 
-def relay_answer(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answer: AnswerHead, data: bytes, complete: bool) -> None:
-    """Pass an answer to the client, filtered; the upstream's connection goes back to its pool when that is safe."""
-    stream = lease.stream
-    try:
-        reusable = _relay(pipeline, ctx, phases, lease, answer, data) and complete
-    except BaseException:
-        stream.close()
-        raise
-    if reusable:
-        lease.origin.give(lease)
-    else:
-        stream.close()
-
-
 def _relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answer: AnswerHead, data: bytes) -> bool:
     fields = ctx.answer = answer.fields
     status = ctx.status = answer.status
@@ -381,7 +351,6 @@ def _relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answe
     reason = answer.reason if ctx.status == status else gateway.reason(ctx.status)
     if bodiless:
         exchange.start(ctx, ctx.status, reason, lines, fields.content_length if fields.content_length >= 0 else None, b"")
-        exchange.finish()
         return persistent and not data
     length = fields.content_length
     if phases.body_filter:
@@ -394,7 +363,6 @@ def _relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answe
         if left:
             data = body = lines = b""  # a slow client must not pin the first buffers
             _pump(exchange, stream, left)
-        exchange.finish()
         return persistent and not extra
     exchange.start(ctx, ctx.status, reason, lines, None, b"")
     del lines
@@ -420,6 +388,13 @@ def _head_lines(gateway: Gateway, ctx: Context, fields: AnswerFields) -> bytes:
     """All field lines of the answer but those of framing and connection."""
     down = ctx.down
     lines = fields.ready if down is None else down.apply(fields) + fields.own
+    if gateway.common_lines and fields.date:
+        return b"%bX-Kong-Upstream-Latency: %d\r\nX-Kong-Proxy-Latency: %d\r\nX-Kong-Request-Id: %b\r\n" % (
+            lines,
+            (ctx.first_byte_at - ctx.proxied_at) * 1000,
+            (ctx.proxied_at - ctx.started) * 1000,
+            ctx.request_id,
+        )
     return b"%b%b%b" % (lines, gateway.latency_lines(ctx), gateway.proxied_lines(ctx, fields))
 
 
@@ -584,4 +559,4 @@ def _relay_buffered(pipeline: Pipeline, ctx: Context, phases: Phases, stream: An
     return body_parts.clean or (bodiless and not data)
 
 
-__all__ = ["Call", "call_upstream", "filter_body", "relay_answer", "run_filters"]
+__all__ = ["Call", "call_upstream", "filter_body", "run_filters"]

@@ -151,7 +151,7 @@ class GatewayWorker(GeventWorker):
                 self._forget(connection)
                 raise
             stream = connection.stream
-            if stays and not stream.closed and self._may_idle(stream):
+            if stays and stream.fault is None and (self._leaving_at is None or monotonic() < self._leaving_at):
                 stream.deadline = monotonic() + self.gateway.keepalive_timeout
                 stream.idle = self._wake
                 if stream.pending:
@@ -163,10 +163,6 @@ class GatewayWorker(GeventWorker):
                 return
             free.append(current)
             connection = hub_switch()
-
-    def _may_idle(self, stream: Stream) -> bool:
-        """While leaving, a connection may wait for one more request until the grace period is over."""
-        return self._leaving_at is None or monotonic() < self._leaving_at
 
     def _forget(self, connection: Connection) -> None:
         self._connections.discard(connection)

@@ -41,7 +41,7 @@ class Body(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill `buffer` with the next bytes of the body."""
-        data = self._rest or self._connection.read_body() or b""
+        data = self._rest or self._connection.read_body()
         size = len(buffer)
         buffer[: len(data[:size])] = data[:size]
         self._rest = data[size:]
@@ -204,7 +204,7 @@ class WsgiExchange:
         self._bodiless = False
         self.length = -1 if fields.chunked else max(fields.content_length, 0)
         self._left = self.length
-        self.started = False
+        self.started = self.uploading = False
         self.keep = True
         self.received = self.sent = 0
         self.trailers: list[tuple[bytes, bytes]] = []
@@ -213,15 +213,13 @@ class WsgiExchange:
         """See `Exchange`."""
         return not self._left and not self._pushed
 
-    def read_body(self, watched: Stream | None = None) -> bytes | None:
-        """See `Exchange`; an early answer of the upstream is noticed between two reads."""
+    def read_body(self) -> bytes:
+        """See `Exchange`."""
         if self._pushed:
             data, self._pushed = self._pushed, b""
         else:
             if not self._left:
                 return b""
-            if watched is not None and watched.pending:
-                return None
             size = 65536 if self._left < 0 else min(self._left, 65536)
             try:
                 data = self._input.read(size)
@@ -276,9 +274,9 @@ class WsgiExchange:
         if self._limit is None or limit < self._limit[0]:
             self._limit = (limit, status, message, kind)
 
-    def splice_body(self, sink: Stream) -> bool | None:
+    def splice_body(self, sink: Stream) -> bool:
         """There is no socket here."""
-        return None
+        return False
 
     def start(self, ctx: Context, status: int, reason: bytes, lines: bytes, length: int | None, body: bytes) -> None:
         """See `Exchange`; the server frames the body."""

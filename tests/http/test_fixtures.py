@@ -1,6 +1,6 @@
 """Every fixture file against a running gateway over real sockets, by both transports."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -11,20 +11,41 @@ from tests.http.runner import Fixture, Lab, load
 
 REQUESTS = load("valid") + load("invalid")
 ANSWERS = load("answers/valid") + load("answers/invalid")
+SHORT = 600
+"""Longer fixtures are not cut into small pieces over sockets (the readers' own tests do that to all)."""
+Labs = Callable[[str], Lab]
 
 
 @pytest.fixture(scope="module")
-def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """The configured gateway; behind the WSGI transport a second node on the same store serves the Admin API."""
+def labs() -> Iterator[Labs]:
+    """The configured gateway by transport; each is started when it is first asked for."""
+    built: dict[str, Lab] = {}
     with ExitStack() as stack:
-        node = stack.enter_context(Gateway(env={"db_update_frequency": "0.1"}))
-        built = Lab.build(node)
-        stack.callback(built.close)
-        if request.param == "wsgi":
-            store = {"sqlite_path": node.settings.get("KONG_SQLITE_PATH", str(node.prefix / "kong.sqlite3"))}
-            other = stack.enter_context(Gateway(transport="wsgi", env={**store, "db_update_frequency": "0.1"}))
-            built.port = other.proxy_port
-        yield built
+
+        def lab(transport: str) -> Lab:
+            if transport not in built:
+                built[transport] = start(stack, transport)
+            return built[transport]
+
+        yield lab
+
+
+def start(stack: ExitStack, transport: str) -> Lab:
+    """A configured gateway; behind the WSGI transport a second node on the same store serves the Admin API."""
+    often = {"db_update_frequency": "0.1"}
+    node = stack.enter_context(Gateway(env=often))
+    lab = Lab.build(node)
+    stack.callback(lab.close)
+    if transport == "wsgi":
+        shared = {"sqlite_path": str(node.prefix / "kong.sqlite3")}
+        lab.port = stack.enter_context(Gateway(transport="wsgi", env={**often, **shared})).proxy_port
+        lab.foreign = True
+    return lab
+
+
+def named(fixture: Fixture) -> str:
+    """How a fixture appears in the test's id."""
+    return f"{fixture.kind}/{fixture.name}"
 
 
 def test_files_equal_the_table() -> None:
@@ -41,14 +62,24 @@ def by_transport(fixtures: list[Fixture]) -> pytest.MarkDecorator:
         for fixture in fixtures
         if transport == "gateway" or fixture.expected["wsgi"]
     ]
-    return pytest.mark.parametrize(("lab", "fixture"), pairs, indirect=["lab"])
+    return pytest.mark.parametrize(("transport", "fixture"), pairs)
 
 
 @by_transport(REQUESTS)
-def test_request(lab: Lab, fixture: Fixture) -> None:
-    lab.play_request(fixture)
+def test_request(labs: Labs, transport: str, fixture: Fixture) -> None:
+    labs(transport).play_request(fixture)
+
+
+@pytest.mark.parametrize("fixture", [fixture for fixture in REQUESTS if len(fixture.raw) <= SHORT], ids=named)
+def test_request_in_small_pieces(labs: Labs, fixture: Fixture) -> None:
+    labs("gateway").play_request(fixture, size=5)
 
 
 @by_transport(ANSWERS)
-def test_answer(lab: Lab, fixture: Fixture) -> None:
-    lab.play_answer(fixture)
+def test_answer(labs: Labs, transport: str, fixture: Fixture) -> None:
+    labs(transport).play_answer(fixture)
+
+
+@pytest.mark.parametrize("fixture", [fixture for fixture in ANSWERS if len(fixture.raw) <= SHORT], ids=named)
+def test_answer_in_small_pieces(labs: Labs, fixture: Fixture) -> None:
+    labs("gateway").play_answer(fixture, size=5)

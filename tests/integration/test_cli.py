@@ -205,7 +205,7 @@ def test_reload_exchanges_listeners(node: Node) -> None:
         ({"KONG_LOG_LEVEL": "loud"}, "log_level has an invalid value: 'loud'"),
         ({"KONG_PROXY_LISTEN": "127.0.0.1:443 ssl"}, "asks for TLS"),
         ({"KONG_PLUGINS": "no-such-plugin"}, "there is no plugin 'no-such-plugin'"),
-        ({"KONG_PROXY_LISTEN": "192.0.2.1:80"}, "this machine has no such address"),
+        ({"KONG_PROXY_LISTEN": "198.51.100.77:80"}, "this machine has no such address"),
     ],
     ids=["value", "tls", "plugin", "address"],
 )

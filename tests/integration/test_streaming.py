@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterable
 from time import sleep
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.gateway import Gateway
-from tests.integration.support import MIB, ask, blocks, chunks, head, resident
+from tests.integration.support import MIB, ask, blocks, chunks, head, in_thread, resident
 from tests.upstream import CLOSE, RESET, Pause, Step, Take, Upstream, answer, by_path, chunked, echo, plain, script
 from tests.wire import Client, Ended, Request, Stream, WireError, read_answer, wait_until
 
@@ -294,15 +295,32 @@ def test_an_answer_in_the_middle_of_an_upload(gateway: Gateway, site: Any, frami
     with gateway.client(timeout=30) as client:
         lines = "Transfer-Encoding: chunked" if framing == "chunked" else f"Content-Length: {size}"
         client.send(head("POST", path, lines))
-        sender = threading.Thread(target=_send_much, args=(client, size, framing), daemon=True)
-        sender.start()
-        reply = client.answer()
-        assert (reply.status, reply.body) == (413, b"too big")
-        if size > MIB:
-            assert "close" in (reply.get("connection") or ""), "the rest of the body is not read"
-            assert client.closed()
-        sender.join(30)
-        assert not sender.is_alive()
+        with in_thread(lambda: _send_much(client, size, framing)):
+            reply = client.answer()
+            assert (reply.status, reply.body) == (413, b"too big")
+            if size > MIB:
+                assert "close" in (reply.get("connection") or ""), "the rest of the body is not read"
+                assert client.closed()
+
+
+def test_an_upload_that_breaks_off_is_not_sent_again(gateway: Gateway, site: Any) -> None:
+    """The upstream takes a part of the body and resets the connection: there is no second half to try again with."""
+
+    def take_some(stream: Stream) -> None:
+        for _ in stream.take(100_000):
+            pass
+        stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    path, upstream = site(server={"early": lambda request: [Take(take_some)]}, service={"retries": 5})
+    for _ in range(5):
+        with gateway.client(timeout=30) as client:
+            client.send(head("PUT", path, f"Content-Length: {16 * MIB}"))
+            sleep(0.05)  # so that the gateway has read the head without any of the body
+            with in_thread(lambda client=client: _send_much(client, 16 * MIB, "length")):
+                reply = client.answer()
+                assert reply.status == 502
+                assert client.closed()
+    assert upstream.accepted == 5
 
 
 def _send_much(client: Client, size: int, framing: str) -> None:

@@ -41,7 +41,11 @@ def preflight(made: InMemoryGateway, origin: str = SHOP, **headers: str) -> Run:
         (MIXED, "https://evil-partner.example", None),
         (MIXED, "https://x.example", None),
         (MIXED, "x.example", "x.example"),
-        ([r"https://[a-z]+\.partner\.example:8443", "x.example"], "https://a.partner.example:8443", "https://a.partner.example:8443"),
+        (
+            [r"https://[a-z]+\.partner\.example:8443", "x.example"],
+            "https://a.partner.example:8443",
+            "https://a.partner.example:8443",
+        ),
         ([r"https://[a-z]+\.partner\.example:8443", "x.example"], "https://a.partner.example", None),
         ([r"https://*.cdn.example", "x.example"], "https://a.cdn.example", None),
         ([r"https?://a\.example"], "https://a.example", "https://a.example"),
@@ -164,7 +168,9 @@ class TestPreflight:
         assert (run.status, told(run)) == (200, {"Access-Control-Allow-Methods": ALL_METHODS, "Vary": "Origin"})
 
     @pytest.mark.parametrize(("wanted", "granted"), [(True, "true"), (False, None)])
-    def test_private_networks_are_granted_where_that_is_wanted(self, plugin: Make, wanted: bool, granted: str | None) -> None:
+    def test_private_networks_are_granted_where_that_is_wanted(
+        self, plugin: Make, wanted: bool, granted: str | None
+    ) -> None:
         run = preflight(plugin("cors", private_network=wanted), Access_Control_Request_Private_Network="true")
         assert told(run).get("Access-Control-Allow-Private-Network") == granted
 

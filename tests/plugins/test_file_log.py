@@ -88,7 +88,8 @@ def test_answers_made_here_are_logged_too(plugin: Make, path: Path) -> None:
     made.update("routes", made.route["id"], paths=["/ended"])
     made.get("/ended")
     made.get("/nowhere")
-    assert [(entry["response"]["status"], entry["source"]) for entry in lines(made, path)] == [(503, "kong"), (404, "kong")]
+    written = lines(made, path)
+    assert [(entry["response"]["status"], entry["source"]) for entry in written] == [(503, "kong"), (404, "kong")]
 
 
 def test_a_routes_log_does_not_hear_of_other_requests(plugin: Make, path: Path) -> None:
@@ -132,7 +133,8 @@ class TestCustomFields:
         assert entry["own"] == {"deep": {"field": 1}}
 
     def test_nil_removes_a_field(self, plugin: Make, path: Path) -> None:
-        made = plugin("file-log", path=str(path), custom_fields_by_lua={"route": "return nil", "request.headers": "return"})
+        fields = {"route": "return nil", "request.headers": "return"}
+        made = plugin("file-log", path=str(path), custom_fields_by_lua=fields)
         made.get()
         entry = lines(made, path)[0]
         assert "route" not in entry
@@ -171,7 +173,10 @@ class TestCustomFields:
         ({"path": "/tmp/a%b"}, {"path": "not a valid filename"}),
         ({"path": "/tmp/a`b"}, {"path": "not a valid filename"}),
         ({"path": "/tmp/a", "reopen": "yes"}, {"reopen": "expected a boolean"}),
-        ({"path": "/tmp/a", "custom_fields_by_lua": {"": "return 1"}}, {"custom_fields_by_lua": "length must be at least 1"}),
+        (
+            {"path": "/tmp/a", "custom_fields_by_lua": {"": "return 1"}},
+            {"custom_fields_by_lua": "length must be at least 1"},
+        ),
     ],
 )
 def test_bad_settings_are_refused(plugin: Make, config: dict[str, Any], fields: dict[str, Any]) -> None:

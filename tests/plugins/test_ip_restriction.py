@@ -83,7 +83,8 @@ def test_decisions_remembered_are_bounded(plugin: Make) -> None:
     assert 0 < len(conf.passes) <= MAX_DECISIONS
 
 
-networks = st.lists(st.ip_addresses(v=4).flatmap(lambda ip: st.integers(8, 32).map(lambda bits: f"{ip}/{bits}")), max_size=8)
+network = st.builds(lambda ip, bits: f"{ip}/{bits}", st.ip_addresses(v=4), st.integers(8, 32))
+networks = st.lists(network, max_size=8)
 
 
 @given(networks, st.ip_addresses(v=4))

@@ -11,6 +11,7 @@ from kong_gevent.pdk.testing import InMemoryGateway, Run
 Make = Callable[..., InMemoryGateway]
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 JSON = {"Content-Type": "application/json"}
+BAD_NAME = "bad header name 'a b', allowed characters are A-Z, a-z, 0-9, '_', and '-'"
 MULTIPART = {"Content-Type": "multipart/form-data; boundary=frontier"}
 PART = '--frontier\r\nContent-Disposition: form-data; name="{}"{}\r\n\r\n{}\r\n'
 
@@ -92,7 +93,9 @@ def test_keys_are_found(gateway: Make, path: str, headers: dict[str, str]) -> No
     ids=["form", "json", "multipart"],
 )
 class TestBodies:
-    def test_keys_are_found_when_bodies_are_looked_into(self, gateway: Make, headers: dict[str, str], body: str) -> None:
+    def test_keys_are_found_when_bodies_are_looked_into(
+        self, gateway: Make, headers: dict[str, str], body: str
+    ) -> None:
         run = gateway(key_in_body=True).post("/", body, headers=headers)
         assert run.status == 200
         assert run.upstream.text == body
@@ -181,7 +184,8 @@ def test_a_realm_is_named_in_the_challenge(gateway: Make) -> None:
 
 class TestHiding:
     def test_the_header_goes_in_every_spelling(self, gateway: Make) -> None:
-        upstream = gateway(hide_credentials=True, key_names=["x-key"]).get("/", headers={"X_Key": "k1", "A": "b"}).upstream
+        made = gateway(hide_credentials=True, key_names=["x-key"])
+        upstream = made.get("/", headers={"X_Key": "k1", "A": "b"}).upstream
         assert "X_Key" not in upstream.headers
         assert upstream.headers["A"] == "b"
 
@@ -331,7 +335,7 @@ class TestTruth:
 @pytest.mark.parametrize(
     ("config", "field", "message"),
     [
-        ({"key_names": ["a b"]}, "key_names", ["bad header name 'a b', allowed characters are A-Z, a-z, 0-9, '_', and '-'"]),
+        ({"key_names": ["a b"]}, "key_names", [BAD_NAME]),
         ({"key_names": None}, "key_names", "required field missing"),
         ({"key_names": "apikey"}, "key_names", "expected an array"),
         ({"hide_credentials": "yes"}, "hide_credentials", "expected a boolean"),

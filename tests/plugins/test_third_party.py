@@ -48,10 +48,10 @@ def test_it_runs_in_the_test_kit(plugin: Make, installed: Path, monkeypatch: pyt
 
 @pytest.fixture(scope="module")
 def gateway(installed: Path) -> Iterator[Gateway]:
-    node = Gateway(workers=2, env={"KONG_PLUGINS": "bundled,tenant-gate"}, start=False)
-    node.extra_path = str(installed)
-    with node:
-        node.start()
+    with Gateway(workers=2, env={"KONG_PLUGINS": "bundled,tenant-gate"}, start=False) as node:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTHONPATH", str(installed))
+            node.start()
         yield node
 
 

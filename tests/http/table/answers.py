@@ -135,6 +135,7 @@ FIELDS: list[AnswerCase] = [
         "the upstream's Server and Date pass",
         head(OK, b"Server: mine/1", b"Date: Sun, 06 Nov 1994 08:49:37 GMT", LENGTH) + BODY,
         headers={"Server": ["mine/1"], "Date": ["Sun, 06 Nov 1994 08:49:37 GMT"], "Via": ["1.1 kong/3.9.1"]},
+        wsgi=False,
     ),
     passed(
         "via-appended",
@@ -392,6 +393,7 @@ INTERIM: list[AnswerCase] = [
         head(b"HTTP/1.1 103 Early Hints", b"Link: </a>") + head(OK, LENGTH) + BODY,
         headers={"Link": None},
         interim=(103,),
+        wsgi=False,
     ),
     passed(
         "1xx-to-1.0",

@@ -119,6 +119,7 @@ SINGLE: list[Case] = [
         "single-authorization-twice",
         "two Authorization fields could be read in two ways",
         get(b"Authorization: Basic YTph", b"Authorization: Basic Yjpi"),
+        wsgi=False,
     ),
     bad(
         "single-content-type-twice",

@@ -186,6 +186,7 @@ SPOOFED += [
         "a list: the peer is appended, as Kong does",
         get(b"X-Forwarded-For: 192.0.2.1", b"X-Forwarded-For: 192.0.2.2"),
         {"headers": {"X-Forwarded-For": ["192.0.2.1, 192.0.2.2, 127.0.0.1"]}},
+        wsgi=False,
     ),
     good(
         "x-forwarded-proto",
@@ -241,6 +242,7 @@ SPOOFED += [
         "9110 7.6.3: order is kept",
         get(b"Via: 1.1 first", b"Via: 1.0 second"),
         {"headers": {"Via": ["1.1 first, 1.0 second, 1.1 kong/3.9.1"]}},
+        wsgi=False,
     ),
 ]
 

@@ -54,7 +54,7 @@ REQUEST_LINE: list[Case] = [
     bad(
         "version-2-preface", "9113 3.4: the HTTP/2 preface on the clear port", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505
     ),
-    bad("version-1.2", "9112 2.3: 1.0 and 1.1 are spoken", head(b"GET / HTTP/1.2", HOST)),
+    bad("version-1.2", "9112 2.3: 1.0 and 1.1 are spoken", head(b"GET / HTTP/1.2", HOST), wsgi=False),
     bad("version-0.9", "9112 2.3: 1.0 and 1.1 are spoken", head(b"GET / HTTP/0.9", HOST)),
     bad("version-lower-case", "9112 2.3: HTTP is upper-case", head(b"GET / http/1.1", HOST)),
     bad("version-two-digit-minor", "9112 2.3: one digit", head(b"GET / HTTP/1.10", HOST)),

@@ -83,6 +83,7 @@ PIPELINED: list[Case] = [
         get(b"Connection: X-A, CLOSE", b"X-A: 1") + NEXT,
         {"headers": {"X-A": None}},
         closes=True,
+        wsgi=False,
     ),
     good(
         "close-with-body",
@@ -99,8 +100,8 @@ PIPELINED: list[Case] = [
     ),
     second_bad("bare-lf", "9112 2.2: bare LF", LF_HOST),
     second_bad("two-lengths", "9112 6.3: one length", post(b"Content-Length: 5", b"Content-Length: 6", body=BODY)),
-    second_bad("without-host", "9112 3.2: HTTP/1.1 needs Host", head(b"GET / HTTP/1.1")),
-    second_bad("bad-host", "9110 7.2: host and port only", get(host=b"Host: a/b"), by="target"),
+    second_bad("without-host", "9112 3.2: HTTP/1.1 needs Host", head(b"GET / HTTP/1.1"), wsgi=False),
+    second_bad("bad-host", "9110 7.2: host and port only", get(host=b"Host: a/b"), by="target", wsgi=False),
     second_bad("version", "9110 15.6.6: a higher major version", head(b"GET / HTTP/2.0", HOST), 505),
     second_bad("expectation", "9110 10.1.1: only 100-continue is known", get(b"Expect: x"), 417),
     second_bad("chunk", "9112 7.1: hexadecimal digits only", chunks(b"5x\r\nhello\r\n0\r\n\r\n"), by="chunks"),

@@ -40,7 +40,10 @@ def test_a_free_port_gives_no_message(taken: int) -> None:
 
 @pytest.mark.parametrize(
     ("entry", "reason"),
-    [("192.0.2.1:80", "this machine has no such address"), ("no-such-host.invalid:80", "the name cannot be resolved")],
+    [
+        ("198.51.100.77:80", "this machine has no such address"),
+        ("no-such-host.invalid:80", "the name cannot be resolved"),
+    ],
 )
 def test_an_impossible_address_is_explained(entry: str, reason: str) -> None:
     (message,) = probe.busy([("admin_listen", listener(entry))])

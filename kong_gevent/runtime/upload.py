@@ -1,0 +1,76 @@
+"""Passing a request's body on while the answer is awaited, or already on its way back."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import gevent
+
+from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError
+from kong_gevent.http.chunked import encode_chunk, last_chunk
+from kong_gevent.proxy.stream import NEVER, Stream
+from kong_gevent.runtime.answers import ClientFault
+
+if TYPE_CHECKING:
+    from kong_gevent.runtime.exchange import Exchange
+
+
+class Upload:
+    """One body on its way to an upstream, in a greenlet of its own.
+
+    While it runs the upstream may take as long as the client does; its time to answer (`answer_timeout`, s) starts
+    when the body is through. `done` tells that all of it was sent; `failure` is set when the client broke off or broke
+    a rule, and then the upstream's stream has been closed. When the upstream stops taking the body, its answer (or the
+    lack of one) tells why.
+    """
+
+    def __init__(self, exchange: Exchange, stream: Stream, chunked: bool, answer_timeout: float) -> None:
+        self.done = False
+        self.failure: Exception | None = None
+        self._exchange = exchange
+        self._stream = stream
+        self._chunked = chunked
+        self._answer_timeout = answer_timeout
+        exchange.uploading = True
+        stream.read_timeout = NEVER
+        self._greenlet = gevent.spawn(self._run)
+
+    def stop(self) -> None:
+        """End the upload, finished or not."""
+        if not self._greenlet.dead:
+            self._greenlet.kill()
+        self._exchange.uploading = False
+
+    def _run(self) -> None:
+        stream = self._stream
+        try:
+            self._pass_on()
+        except ClientFault as fault:
+            self._give_up(fault.cause)
+        except (ConnectionClosed, DeadlineExceeded, OSError):
+            pass  # the one who waits for the answer learns why
+        else:
+            self.done = True
+        stream.read_timeout = self._answer_timeout
+        stream.deadline = monotonic() + self._answer_timeout
+
+    def _pass_on(self) -> None:
+        """Send the whole body. Raises `ClientFault`, or what writing to the upstream raises."""
+        exchange, stream = self._exchange, self._stream
+        if not self._chunked and stream.plain and exchange.splice_body(stream):
+            return
+        while True:
+            try:
+                data = exchange.read_body()
+            except (ConnectionClosed, DeadlineExceeded, OSError, HttpError) as error:
+                raise ClientFault(error) from error
+            if not data:
+                break
+            stream.write(encode_chunk(data) if self._chunked else data)
+        if self._chunked:
+            stream.write(last_chunk(exchange.trailers))
+
+    def _give_up(self, cause: Exception) -> None:
+        self.failure = cause
+        self._stream.close()

@@ -1,0 +1,505 @@
+"""Drain, reload, binary upgrade, killed workers: no request is lost. Logs: formats, reopening, ids, masked secrets."""
+
+import json
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import pytest
+
+from tests.gateway import Gateway, GatewayFailed
+from tests.integration.support import MIB, Load, alive, ask, ask_once, cli, client_of, head, in_thread, serving_pid
+from tests.upstream import Pause, Step, Take, Upstream, answer, by_path, plain, script
+from tests.wire import Client, Request, Stream, wait_until
+
+DRAIN = {"drain_grace": "1", "drain_timeout": "40"}
+SIZE = 4 * MIB
+
+
+class LongDownload:
+    """An answer that comes in two halves; the second one when the test says so."""
+
+    def __init__(self) -> None:
+        self.go_on = False
+
+    def __call__(self, request: Request) -> Iterable[Step]:
+        yield b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE + b"x" * (SIZE // 2)
+        while not self.go_on:
+            yield Pause(0.02)
+        yield b"x" * (SIZE // 2)
+
+
+def tunnel(request: Request) -> Iterable[Step]:
+    """An upgrade whose upstream sends everything back."""
+
+    def serve(stream: Stream) -> None:
+        for piece in stream.rest():
+            stream.sock.sendall(piece)
+
+    return [b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", Take(serve)]
+
+
+class Scene:
+    """A gateway under load, with a download and a tunnel that are under way."""
+
+    def __init__(self, stack: ExitStack, workers: int = 2) -> None:
+        self.rest = LongDownload()
+        respond = by_path({"/download": self.rest, "/tunnel": tunnel}, plain(b"fine"))
+        self.upstream = stack.enter_context(Upstream(respond))
+        self.gateway = stack.enter_context(Gateway(workers=workers, env=DRAIN))
+        self.gateway.route(self.upstream.url)
+        self.old = set(self.gateway.worker_pids())
+        self.download = stack.enter_context(self.gateway.client(timeout=60))
+        self.download.send(head("GET", "/download"))
+        self.download.stream.fill()
+        self.tunnel = stack.enter_context(self.gateway.client(timeout=60))
+        self.tunnel.send(head("GET", "/tunnel", "Connection: Upgrade", "Upgrade: websocket"))
+        assert self.tunnel.answer().status == 101
+        self.speak(b"before")
+        self.load = stack.enter_context(Load(self.gateway))
+        self.load.more(100)
+
+    def speak(self, word: bytes) -> None:
+        """Send a word through the tunnel and get it back."""
+        self.tunnel.send(word)
+        assert b"".join(self.tunnel.stream.take(len(word))) == word
+
+    def finish(self) -> None:
+        """What was under way comes to its good end; nothing has failed meanwhile."""
+        self.speak(b"after")
+        self.rest.go_on = True
+        reply = self.download.answer()
+        assert (reply.status, reply.size, reply.complete) == (200, SIZE, True)
+        self.tunnel.end()
+        assert b"".join(self.tunnel.stream.rest()) == b""
+        assert self.load.failures == []
+        assert self.load.retried == 0, "a kept connection is told to close, not cut"
+
+
+def test_reload_under_load() -> None:
+    with ExitStack() as stack:
+        scene = Scene(stack)
+        gateway, load = scene.gateway, scene.load
+        for _ in range(2):
+            before = set(gateway.worker_pids())
+            gateway.send_signal(signal.SIGHUP)
+            wait_until(lambda before=before: len(set(gateway.worker_pids()) - before) == 2, 60)
+            load.more(300)
+        assert load.closed_politely > 0
+        scene.finish()
+        wait_until(lambda: not set(gateway.worker_pids()) & scene.old, 60)
+        load.more(100)
+        assert load.failures == []
+        wait_until(lambda: len(gateway.worker_pids()) == 2, 60)
+
+
+def test_reload_brings_new_settings_and_keeps_counters() -> None:
+    with Gateway(workers=2, env={**DRAIN, "headers": "off"}) as gateway:
+        assert ask_once(gateway, "GET", "/").get("server") is None
+        gateway.settings["KONG_HEADERS"] = "server_tokens"
+        old = set(gateway.worker_pids())
+        done = cli(gateway, "reload")
+        assert (done.returncode, done.stdout) == (0, "Kong reloaded\n"), done.stderr
+        wait_until(lambda: not set(gateway.worker_pids()) & old, 60)
+        assert ask_once(gateway, "GET", "/").get("server") == "kong/3.9.1"
+        gateway.settings["KONG_HEADERS"] = "nonsense"
+        gateway.settings["KONG_LOG_LEVEL"] = "nonsense"
+        refused = cli(gateway, "reload")
+        assert refused.returncode == 1
+        assert "log_level" in refused.stderr + refused.stdout
+        assert ask_once(gateway, "GET", "/").get("server") == "kong/3.9.1"
+        wait_until(lambda: total_requests(gateway) >= 3, 20)
+
+
+def test_binary_upgrade_under_load() -> None:
+    """SIGUSR2 starts a second master on the same sockets; then the first one is asked to leave."""
+    with ExitStack() as stack:
+        scene = Scene(stack)
+        gateway, load = scene.gateway, scene.load
+        gateway.send_signal(signal.SIGUSR2)
+        pid_file = gateway.prefix / "pids" / "kong.pid"
+        second = Path(f"{pid_file}.2")
+        wait_until(second.exists, 60)
+        new = int(second.read_text())
+        stack.callback(_end, new)
+        wait_until(lambda: _children(new), 60)
+        load.more(200)
+        first = gateway.process
+        assert first is not None
+        first.send_signal(signal.SIGTERM)
+        wait_until(lambda: not any(_has_listener(pid, gateway.proxy_port) for pid in scene.old), 60)
+        load.more(300)
+        assert all(alive(pid) for pid in _children(new))
+        scene.finish()
+        assert first.wait(60) == 0
+        load.more(100)
+        assert load.failures == []
+        wait_until(lambda: pid_file.exists() and pid_file.read_text().strip() == str(new), 60)
+        gateway.create("/routes", paths=["/made-by-the-new-one"])
+        assert cli(gateway, "health").returncode == 0
+        assert ask_once(gateway, "GET", "/made-by-the-new-one").status == 503
+
+
+def _children(pid: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if stat.read_text().rpartition(")")[2].split()[1] == str(pid):
+                found.append(int(stat.parent.name))
+    return found
+
+
+def _end(pid: int) -> None:
+    """End a second master and its workers, which the test's gateway does not know."""
+    for process in (pid, *_children(pid)):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _has_listener(pid: int, port: int) -> bool:
+    """Whether the process holds a listening socket for the port."""
+    inodes = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        words = line.split()
+        if words[1].endswith(f":{port:04X}") and words[3] == "0A":
+            inodes.add(f"socket:[{words[9]}]")
+    with suppress(OSError):
+        return any(os.readlink(link) in inodes for link in Path(f"/proc/{pid}/fd").iterdir())
+    return False
+
+
+@pytest.mark.parametrize("way", ["SIGTERM", "quit"])
+def test_drain(way: str) -> None:
+    """Readiness fails first; slow answers come; idle connections get one more answer with ``Connection: close``."""
+    with ExitStack() as stack:
+        gateway = stack.enter_context(Gateway(workers=2, env={**DRAIN, "drain_grace": "3"}))
+        upstream = stack.enter_context(Upstream(by_path({"/slow": script(Pause(5), answer(200, b"slow"))}, plain(b"fast"))))
+        gateway.route(upstream.url)
+        idle = [stack.enter_context(client_of(gateway, pid)) for pid in gateway.worker_pids()]
+        silent = stack.enter_context(gateway.client())
+        busy = [stack.enter_context(gateway.client(timeout=60)) for _ in range(6)]
+        for client in idle:
+            assert ask(client, "GET", "/").status == 200
+        for client in busy:
+            client.send(head("GET", "/slow"))
+        wait_until(lambda: len(upstream.requests) == 8, 30)
+        process = gateway.process
+        assert process is not None
+        if way == "quit":
+            done = stack.enter_context(in_thread(lambda: cli(gateway, "quit", "-t", "60")))
+        else:
+            gateway.send_signal(signal.SIGTERM)
+            done = []
+        wait_until(lambda: _readiness(gateway) == 503, 20, pause=0.005)
+        for client in [*idle, silent]:
+            while (reply := ask(client, "GET", "/")).get("connection") != "close":
+                assert reply.body == b"fast", "a worker that has not noticed yet"
+            assert reply.body == b"fast"
+            assert client.closed()
+        for client in busy:
+            assert client.answer().body == b"slow"
+        assert process.wait(60) == 0
+        assert not (gateway.prefix / "pids" / "kong.pid").exists()
+    for result in done:
+        assert (result.returncode, result.stdout) == (0, "Kong stopped (gracefully)\n")
+
+
+def _readiness(gateway: Gateway) -> int:
+    with suppress(OSError):
+        return int(gateway.session.get(gateway.status_url + "/status/ready", timeout=5).status_code)
+    return 0
+
+
+def test_drain_is_bounded() -> None:
+    with Gateway(env={"drain_grace": "0.2", "drain_timeout": "1"}) as gateway, Upstream(script(Pause(30))) as upstream:
+        gateway.route(upstream.url)
+        with gateway.client() as client:
+            client.send(head("GET", "/"))
+            upstream.wait_for(1)
+            assert gateway.stop() == 0
+
+
+def test_stop_ends_at_once() -> None:
+    with Gateway() as gateway, Upstream(script(Pause(30))) as upstream:
+        gateway.route(upstream.url)
+        with gateway.client() as client:
+            client.send(head("GET", "/"))
+            upstream.wait_for(1)
+            process = gateway.process
+            assert process is not None
+            assert cli(gateway, "stop").returncode == 0
+            assert process.wait(20) == 0
+            assert client.closed()
+
+
+def test_a_killed_worker_loses_only_what_it_served() -> None:
+    with ExitStack() as stack:
+        gateway = stack.enter_context(Gateway(workers=2))
+        upstream = stack.enter_context(Upstream(by_path({"/slow": script(Pause(2), answer(200, b"slow"))}, plain(b"fast"))))
+        gateway.route(upstream.url)
+        victim, other = gateway.worker_pids()
+        lost, saved = (stack.enter_context(client_of(gateway, pid)) for pid in (victim, other))
+        kept = stack.enter_context(client_of(gateway, other))
+        for client in (lost, saved):
+            client.send(head("GET", "/slow"))
+        upstream.wait_for(2)
+        os.kill(victim, signal.SIGKILL)
+        assert lost.closed()
+        assert ask(kept, "GET", "/").body == b"fast"
+        assert saved.answer().body == b"slow"
+        wait_until(lambda: len(set(gateway.worker_pids()) - {victim, other}) == 1, 30)
+        (born,) = set(gateway.worker_pids()) - {victim, other}
+        gateway.create("/routes", paths=["/new"])
+        with client_of(gateway, born) as client:
+            assert ask(client, "GET", "/").body == b"fast"
+            assert ask(client, "GET", "/new").status == 503
+        assert other in gateway.worker_pids()
+        for _ in range(20):
+            assert ask_once(gateway, "GET", "/").status == 200
+
+
+def test_counters_outlive_a_killed_worker() -> None:
+    """An exact limit stays exact, and the node's totals do not go down."""
+    with Gateway(workers=2) as gateway, Upstream(plain(b"in")) as upstream:
+        route = gateway.route(upstream.url)
+        limit = {"hour": 10, "policy": "local"}
+        gateway.create(f"/routes/{route['id']}/plugins", name="rate-limiting", config=limit)
+        victim = gateway.worker_pids()[0]
+        with client_of(gateway, victim) as client:
+            assert [ask(client, "GET", "/").status for _ in range(6)] == [200] * 6
+        wait_until(lambda: total_requests(gateway) == 6, 20)
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: len(gateway.worker_pids()) == 2 and victim not in gateway.worker_pids(), 30)
+        wait_until(gateway.is_ready, 30)
+        assert [ask_once(gateway, "GET", "/").status for _ in range(6)] == [200] * 4 + [429] * 2
+        wait_until(lambda: total_requests(gateway) == 12, 20)
+
+
+def total_requests(gateway: Gateway) -> int:
+    """Proxied requests of the node since its start; each worker reports its own every now and then."""
+    return int(gateway.admin("GET", "/status").json()["server"]["total_requests"])
+
+
+def test_the_master_works_on_while_old_workers_finish() -> None:
+    """After a reload with a tunnel in flight: a worker that dies is replaced, another reload and the end are heeded."""
+    with ExitStack() as stack:
+        gateway = stack.enter_context(Gateway(workers=2, env=DRAIN))
+        upstream = stack.enter_context(Upstream(by_path({"/tunnel": tunnel}, plain(b"fine"))))
+        gateway.route(upstream.url)
+        client = stack.enter_context(gateway.client(timeout=60))
+        client.send(head("GET", "/tunnel", "Connection: Upgrade", "Upgrade: websocket"))
+        assert client.answer().status == 101
+        holder = serving_pid(gateway, client)
+        first = set(gateway.worker_pids())
+        gateway.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(set(gateway.worker_pids()) - first) == 2 and len(gateway.worker_pids()) == 3, 60)
+        victim = min(set(gateway.worker_pids()) - first)
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: len(set(gateway.worker_pids()) - first - {victim}) == 2, 30)
+        second = set(gateway.worker_pids())
+        gateway.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(set(gateway.worker_pids()) - second) == 2 and len(gateway.worker_pids()) == 3, 60)
+        assert holder in gateway.worker_pids()
+        client.send(b"still here")
+        assert b"".join(client.stream.take(10)) == b"still here"
+        gateway.send_signal(signal.SIGTERM)
+        wait_until(lambda: gateway.worker_pids() == [holder], 60)
+        client.end()
+        assert b"".join(client.stream.rest()) == b""
+        assert gateway.process is not None
+        assert gateway.process.wait(60) == 0
+
+
+def test_a_killed_master_takes_its_workers_along() -> None:
+    """Nobody is left to hold the ports, and the same prefix starts again with all its data."""
+    with Gateway(workers=2) as gateway:
+        gateway.create("/routes", paths=["/kept"])
+        workers = gateway.worker_pids()
+        process = gateway.process
+        assert process is not None
+        process.kill()
+        process.wait()
+        wait_until(lambda: not any(alive(pid) for pid in workers), 30)
+        gateway.process = None
+        gateway.start()
+        assert ask_once(gateway, "GET", "/kept").status == 503
+
+
+def test_second_start_and_busy_port(gateway: Gateway) -> None:
+    again = cli(gateway, "start")
+    assert again.returncode == 1
+    assert "already running" in again.stderr.lower()
+    assert gateway.is_ready()
+    other = Gateway(env={"proxy_listen": f"127.0.0.1:{gateway.proxy_port}"}, start=False)
+    try:
+        other.settings["KONG_PROXY_LISTEN"] = f"127.0.0.1:{gateway.proxy_port}"
+        refused = cli(other, "start")
+        assert refused.returncode == 1
+        assert f"127.0.0.1:{gateway.proxy_port}" in refused.stderr
+        assert "Traceback" not in refused.stderr
+        assert cli(other, "health").returncode == 1
+    finally:
+        other.close()
+    assert ask_once(gateway, "GET", "/nowhere").status == 404
+
+
+def test_foreground_start_with_bad_settings() -> None:
+    with pytest.raises(GatewayFailed, match="log_level"):
+        Gateway(env={"log_level": "loud"}).close()
+
+
+def test_client_out_of_the_way_of_a_full_table(gateway: Gateway) -> None:
+    """A thousand connections that say nothing and leave do no harm."""
+    clients = [gateway.client() for _ in range(300)]
+    assert ask_once(gateway, "GET", "/nowhere").status == 404
+    for client in clients:
+        client.close()
+    (pid,) = gateway.worker_pids()
+    wait_until(lambda: len(list(Path(f"/proc/{pid}/fd").iterdir())) < 200, 30)
+
+
+# logs
+
+COMBINED = re.compile(
+    r'(\S+) - - \[(\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "(\S+) (\S+) (HTTP/1\.[01])" (\d{3}) (\d+) "(.*?)" "(.*?)" '
+    r'kong_request_id: "([0-9a-f]{32})"'
+)
+
+
+def line_of(gateway: Gateway, mark: str, name: str = "access.log") -> str:
+    """Wait for the line with this mark."""
+    return wait_until(lambda: next((line for line in gateway.log(name).splitlines() if mark in line), ""), 20)
+
+
+def test_combined_access_log(gateway: Gateway, site: Any) -> None:
+    path, _ = site(plain(b"hello"))
+    reply = ask_once(gateway, "GET", path + "?first", "User-Agent: my \"agent\"\\", "Referer: http://a.test/")
+    match = COMBINED.fullmatch(line_of(gateway, "?first"))
+    assert match
+    assert match.group(1, 3, 4, 5, 6) == ("127.0.0.1", "GET", path + "?first", "HTTP/1.1", "200")
+    assert match[8] == "http://a.test/"
+    assert match[9] == r"my \x22agent\x22\x5C"
+    assert match[10] == reply.get("x-kong-request-id")
+    assert int(match[7]) >= len("hello")
+    with gateway.client() as client:
+        client.send(b"BROKEN\r\n\r\n")
+        broken = client.answer()
+    assert '" 400 ' in line_of(gateway, broken.get("x-kong-request-id") or "?")
+
+
+def test_json_access_log(make_gateway: Any, upstream: Upstream) -> None:
+    gateway = make_gateway(env={"proxy_access_log": "logs/access.log json"})
+    route = gateway.route(upstream.url)
+    reply = ask_once(gateway, "GET", '/?mark="', "User-Agent: ü")
+    record = json.loads(line_of(gateway, "mark="))
+    assert record["request_id"] == reply.get("x-kong-request-id")
+    assert (record["method"], record["status"], record["route"]) == ("GET", 200, route["id"])
+    assert record["upstream"] == [f"127.0.0.1:{upstream.port}"]
+
+
+def test_access_log_off(make_gateway: Any, upstream: Upstream) -> None:
+    gateway = make_gateway(env={"proxy_access_log": "off", "admin_access_log": "off"})
+    gateway.route(upstream.url)
+    assert ask_once(gateway, "GET", "/").status == 200
+    gateway.stop()
+    assert not (gateway.prefix / "logs" / "access.log").exists()
+    assert not (gateway.prefix / "logs" / "admin_access.log").exists()
+
+
+def test_ids_join_the_logs(make_gateway: Any, make_upstream: Any) -> None:
+    gateway, upstream = make_gateway(env={"log_level": "debug"}), make_upstream(script(b"nonsense\r\n\r\n"))
+    gateway.route(upstream.url)
+    found = ask_once(gateway, "GET", "/").get("x-kong-request-id") or "?"
+    assert '" 502 ' in line_of(gateway, found)
+    assert line_of(gateway, found, "error.log")
+
+
+def test_logs_are_reopened(make_gateway: Any, upstream: Upstream) -> None:
+    gateway = make_gateway(workers=2)
+    gateway.route(upstream.url)
+    logs = gateway.prefix / "logs"
+    clients = [client_of(gateway, pid) for pid in gateway.worker_pids()]
+    for client in clients:
+        ask(client, "GET", "/?before")
+    wait_until(lambda: gateway.log("access.log").count("?before") == 2, 20)
+    for name in ("access.log", "error.log"):
+        (logs / name).rename(logs / f"{name}.1")
+    gateway.send_signal(signal.SIGUSR1)
+    wait_until(lambda: (logs / "access.log").exists() and (logs / "error.log").exists(), 20)
+    wait_until(lambda: _both_log(gateway, clients), 20)
+    assert gateway.log("access.log.1").count("?before") == 2
+    gateway.stop()
+    assert "leaves" in gateway.log("error.log") or "Shutting down" in gateway.log("error.log")
+    for client in clients:
+        client.close()
+
+
+def _both_log(gateway: Gateway, clients: list[Client]) -> bool:
+    """Whether the lines of every worker arrive in the new file."""
+    marks = [f"?after-{number}-" for number in range(len(clients))]
+    for client, mark in zip(clients, marks, strict=True):
+        ask(client, "GET", "/" + mark)
+    sleep(0.3)
+    text = gateway.log("access.log")
+    return all(mark in text for mark in marks)
+
+
+def test_a_log_that_cannot_be_written_stops_nothing(make_gateway: Any, upstream: Upstream) -> None:
+    gateway = make_gateway()
+    gateway.route(upstream.url)
+    log = gateway.prefix / "logs" / "access.log"
+    ask_once(gateway, "GET", "/")
+    wait_until(log.exists, 20)
+    log.unlink()
+    log.mkdir()
+    gateway.send_signal(signal.SIGUSR1)
+    for _ in range(10):
+        assert ask_once(gateway, "GET", "/").status == 200
+    wait_until(lambda: "access.log" in gateway.log("error.log"), 20)
+    log.rmdir()
+    assert ask_once(gateway, "GET", "/?back").status == 200
+    wait_until(lambda: log.is_file() and "?back" in log.read_text(), 20)
+
+
+SECRET = "very-secret-value"
+
+
+def test_secrets_stay_out_of_logs_and_the_admin_api(make_gateway: Any, upstream: Upstream) -> None:
+    gateway = make_gateway(env={"log_level": "debug", "pg_password": SECRET, "proxy_server": f"http://u:{SECRET}@127.0.0.1:1"})
+    route = gateway.route(upstream.url)
+    gateway.create(f"/routes/{route['id']}/plugins", name="key-auth")
+    gateway.create("/consumers", username="ann")
+    gateway.create("/consumers/ann/key-auth", key=SECRET)
+    assert ask_once(gateway, "GET", "/", f"apikey: {SECRET}", f"Authorization: Bearer {SECRET}").status == 200
+    assert ask_once(gateway, "GET", "/", f"apikey: wrong-{SECRET}").status == 401
+    shown = gateway.admin("GET", "/").text
+    assert SECRET not in shown
+    assert "******" in shown
+    gateway.stop()
+    for path in sorted((gateway.prefix / "logs").iterdir()):
+        assert SECRET not in path.read_text(), path.name
+    assert SECRET not in gateway.log("output")
+
+
+def test_all_workers_share_the_load() -> None:
+    """Under load every worker accepts connections."""
+    with Gateway(workers=3) as gateway, ExitStack() as stack:
+        clients = [stack.enter_context(gateway.client()) for _ in range(200)]
+        for client in clients:
+            client.send(head("GET", "/"))
+        assert [client.answer().status for client in clients] == [404] * 200
+        serving = {serving_pid(gateway, client) for client in clients}
+        assert len(serving) >= 2
+
+
+@pytest.fixture(autouse=True)
+def no_default_proxies() -> Iterator[None]:
+    """Nothing here may depend on the names of this machine."""
+    socket.setdefaulttimeout(None)
+    yield

@@ -1,0 +1,62 @@
+"""Request bodies by media type: what plugins find in them, and taking one field out."""
+
+from typing import Any
+
+import pytest
+
+from kong_gevent.pdk.bodies import is_parsable, parse_body, without_field
+
+FORM, JSON = "application/x-www-form-urlencoded", "application/json; charset=utf-8"
+MULTIPART = 'multipart/form-data; boundary="b 1"'
+FILE = (
+    b'--b 1\r\nContent-Disposition: form-data; name="f"; filename="x"\r\nContent-Type: image/png\r\n\r\n\x89P\r\nG\r\n'
+)
+PART = b'--b 1\r\ncontent-disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "value"),
+    [
+        (FORM, b"a=1&b=%C3%BC+x&a=2&c", {"a": ["1", "2"], "b": "ü x", "c": True}),
+        (FORM.upper(), b"a=1", {"a": "1"}),
+        (FORM, b"", {}),
+        (JSON, b'{"a": [1, null]}', {"a": [1, None]}),
+        (JSON, b"[1]", [1]),
+        (JSON, b"7", None),
+        (JSON, b"{", None),
+        (JSON, b"\xff", None),
+        (JSON, b"[" * 100_000, None),
+        (MULTIPART, PART % (b"a", b"1") + PART % (b"a", b"2") + b"--b 1--\r\n", {"a": ["1", "2"]}),
+        (MULTIPART, b"nothing", None),
+        ("text/plain", b"a=1", None),
+        ("", b"a=1", None),
+    ],
+)
+def test_bodies_are_decoded_by_their_type(kind: str, body: bytes, value: Any) -> None:
+    assert parse_body(kind, body) == value
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "", "application/jsonp", "application/octet-stream"])
+def test_other_types_are_not_worth_reading(kind: str) -> None:
+    assert not is_parsable(kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "left"),
+    [
+        (FORM, b"x=1&k=2&y=%20&k", b"x=1&y=%20"),
+        (FORM, b"x=1&%6b=2", b"x=1"),
+        (FORM, b"x=1", b"x=1"),
+        (JSON, b'{"k": 1, "x": 2}', b'{"x":2}'),
+        (JSON, b'{"x":  2}', b'{"x":  2}'),
+        (JSON, b'["k"]', b'["k"]'),
+        (JSON, b"{", b"{"),
+        (MULTIPART, FILE + PART % (b"k", b"1") + b"--b 1--\r\n", FILE + b"--b 1--\r\n"),
+        (MULTIPART, PART % (b"k", b"1") + FILE + b"--b 1--\r\n", FILE + b"--b 1--\r\n"),
+        (MULTIPART, FILE + b"--b 1--\r\n", FILE + b"--b 1--\r\n"),
+        ("multipart/form-data", FILE, FILE),
+        ("text/plain", b"k=1", b"k=1"),
+    ],
+)
+def test_a_field_is_taken_out_and_the_rest_keeps_its_bytes(kind: str, body: bytes, left: bytes) -> None:
+    assert without_field(kind, body, "k") == left
