@@ -7,15 +7,19 @@ changes first (at most every `db_update_frequency` seconds), since no background
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 
+from gevent import monkey
+
 from kong_gevent import conf
+from kong_gevent.runtime.bridge import GatewayThread
 
 
 class WsgiNode:
-    """A node that lives inside a WSGI server's process; one event loop per thread of that server."""
+    """A node that lives inside a WSGI server's process, in one event loop."""
 
     def __init__(self, settings: Any = None) -> None:
         from kong_gevent.observe.accesslog import AccessLog, LineWriter
@@ -47,15 +51,22 @@ class WsgiNode:
 
 
 class Application:
-    """Builds the node when the first request comes, after the server has forked."""
+    """Builds the node when the first request comes, after the server has forked.
+
+    Where the server runs on gevent its greenlets call the node themselves; the threads of any other server hand their
+    requests over to one thread that belongs to the gateway.
+    """
 
     def __init__(self) -> None:
-        self._node: WsgiNode | None = None
+        self._node: Callable[..., Iterable[bytes]] | None = None
+        self._lock = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """The WSGI interface."""
         if self._node is None:
-            self._node = WsgiNode()
+            with self._lock:
+                if self._node is None:
+                    self._node = WsgiNode() if monkey.is_module_patched("socket") else GatewayThread(WsgiNode)
         return self._node(environ, start_response)
 
 

@@ -178,6 +178,9 @@ def normalised_name(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
+_get = dict.get
+
+
 class FieldIndex(dict[str, bytes | list[bytes]]):
     """Look-ups by normalised name (see `normalised_name`); values are given as latin-1 texts.
 
@@ -202,12 +205,12 @@ class FieldIndex(dict[str, bytes | list[bytes]]):
 
     def get(self, name: str) -> list[str] | None:  # type: ignore[override]
         """All values of the field, in order; None when it is absent."""
-        if name not in self:
+        found = _get(self, name)
+        if found is None:
             return None
-        found = self[name]
-        if isinstance(found, list):
-            return [value.decode("latin-1") for value in found]
-        return [found.decode("latin-1")]
+        if type(found) is bytes:
+            return [found.decode("latin-1")]
+        return [value.decode("latin-1") for value in found]
 
     def items(self) -> list[tuple[str, list[str]]]:  # type: ignore[override]
         """(name, values) pairs in the order of first appearance."""
@@ -238,6 +241,7 @@ class RequestFields:
     expect: bool = False
     te_trailers: bool = False
     forwarding: dict[bytes, bytes] = {}
+    untouched_by: AbstractSet[str] | None = None
     _lowered: FieldIndex | None = None
 
     def __init__(self, section: bytes) -> None:
@@ -406,7 +410,7 @@ class AnswerStyle:
 class AnswerFields:
     """The header section of an upstream's answer, judged and sorted; immutable and shared like `RequestFields`."""
 
-    __slots__ = ("_index", "chunked", "close", "content_length", "date", "own", "ready", "forward", "keep_alive", "lines", "server", "trailer", "upgrade", "via")
+    __slots__ = ("_index", "untouched_by", "chunked", "close", "content_length", "date", "own", "ready", "forward", "keep_alive", "lines", "server", "trailer", "upgrade", "via")
 
     def __init__(self, section: bytes, minor: int, style: AnswerStyle) -> None:
         """`minor`: the HTTP/1 version of the answer. `ready` are all lines that are the same whenever it is repeated.
@@ -416,6 +420,7 @@ class AnswerFields:
         self.content_length = -1
         self.chunked = self.close = self.keep_alive = self.server = self.date = False
         self.via = b""
+        self.untouched_by: AbstractSet[str] | None = None
         self.upgrade = b""
         self.trailer = b""
         self._index: FieldIndex | None = None

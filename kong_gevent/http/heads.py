@@ -13,8 +13,8 @@ END = b"\r\n\r\n"
 TARGET_BYTES = bytes(code for code in range(0x21, 0x7F) if code != 0x23)
 """Bytes that may stand in a request target: visible ASCII without `#` (RFC 9112, section 3.2)."""
 STANDARD_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
-CACHED_SECTIONS = 4096
-CACHED_SECTION_BYTES = 2048
+CACHED_SECTIONS = 2048
+CACHED_SECTION_BYTES = 1024
 
 
 class RequestHead:
@@ -30,6 +30,10 @@ class RequestHead:
         self.size = size
 
 
+Scanned = tuple[bytes, bytes, int, RequestFields, int]
+"""Method, target, minor version, fields and size of a request's head."""
+
+
 class RequestReader:
     """Reads request heads under limits (bytes): the request line, one field line, the whole head."""
 
@@ -42,6 +46,11 @@ class RequestReader:
 
     def read(self, data: bytes) -> RequestHead | None:
         """The head that `data` begins with, or None when more bytes are needed. Raises `ProtocolError`."""
+        found = self.scan(data)
+        return None if found is None else RequestHead(*found)
+
+    def scan(self, data: bytes) -> Scanned | None:
+        """As `read`, with the parts of the head as a tuple: method, target, minor version, fields, size."""
         end = data.find(END)
         if end < 0 or end > self.head_limit:
             self._check_incomplete(data)
@@ -70,7 +79,7 @@ class RequestReader:
                 raise ProtocolError(400, "Bad request", "HTTP/1.1 without Host")
         elif fields.chunked:
             raise ProtocolError(400, "Bad request", "Transfer-Encoding in HTTP/1.0")
-        return RequestHead(method, target, minor, fields, end + 4)
+        return method, target, minor, fields, end + 4
 
     @staticmethod
     def check_target(target: bytes) -> None:
@@ -88,14 +97,12 @@ class RequestReader:
             self._known[section] = fields
         return fields
 
-    def _after_empty_line(self, data: bytes) -> RequestHead | None:
+    def _after_empty_line(self, data: bytes) -> Scanned | None:
         """One empty line before a request line is forgiven (RFC 9112, section 2.2)."""
         if data[:2] != b"\r\n" or data[2:3] == b"\r":
             raise ProtocolError(400, "Bad request", "more than one empty line before the request")
-        head = self.read(data[2:])
-        if head is not None:
-            head.size += 2
-        return head
+        found = self.scan(data[2:])
+        return None if found is None else (*found[:4], found[4] + 2)
 
     def _check_incomplete(self, data: bytes) -> None:
         """Refuse a head that cannot become good any more."""

@@ -46,6 +46,14 @@ def _name_of(line: bytes) -> str:
     return normalised_name(line.partition(b":")[0].decode("latin-1"))
 
 
+_sets: dict[frozenset[str], frozenset[str]] = {}
+
+
+def _shared(names: frozenset[str]) -> frozenset[str]:
+    """One object for equal sets of names, so that they can be told by identity."""
+    return _sets.setdefault(names, names)
+
+
 class HeaderTemplate:
     """Several fields that always change together, prepared once: `HeaderTemplate([("X-Limit", "%d"), …])`.
 
@@ -63,8 +71,8 @@ class HeaderTemplate:
         added: Sequence[tuple[str, str | bytes]] = (),
         cleared: Sequence[str] = (),
     ) -> None:
-        self.names = frozenset([_name(name)[0] for name, _ in fields] + [_name(name)[0] for name in cleared])
-        self.added = frozenset([_name(name)[0] for name, _ in added])
+        self.names = _shared(frozenset([_name(name)[0] for name, _ in fields] + [_name(name)[0] for name in cleared]))
+        self.added = _shared(frozenset([_name(name)[0] for name, _ in added]))
         self.pattern = b"".join([_line(_name(name)[1], _bytes(pattern)) for name, pattern in (*fields, *added)])
 
     @staticmethod
@@ -89,13 +97,12 @@ class Section(Protocol):
 class FieldEdits:
     """What was set, added and cleared; names ignore case and take `_` for `-`."""
 
-    __slots__ = ("_added", "_lines", "_serial", "_touched")
+    _touched: AbstractSet[str] = _NOTHING
+    _added: AbstractSet[str] = _NOTHING
+    _serial: int = 0
 
     def __init__(self) -> None:
         self._lines: dict[Any, bytes] = {}  # by name, (name, serial number) of an added line, or template
-        self._touched: AbstractSet[str] = _NOTHING
-        self._added: AbstractSet[str] = _NOTHING
-        self._serial = 0
 
     def set(self, name: str, value: str | int | float | bytes | Sequence[str]) -> None:
         """Set the field to one value, or to several lines when a list is given; earlier values go."""
@@ -194,9 +201,10 @@ class FieldEdits:
 
     def apply(self, section: Section, forward: bytes | None = None) -> bytes:
         """The section's lines after these edits; `forward` are its bytes when nothing has to be removed."""
-        if section.index.lacks(self._touched):
-            return (section.forward if forward is None else forward) + b"".join(self._lines.values())
         touched = self._touched
+        if touched is section.untouched_by or section.index.lacks(touched):
+            section.untouched_by = touched
+            return (section.forward if forward is None else forward) + b"".join(self._lines.values())
         kept = [
             b"%b: %b\r\n" % line for line in section.lines if normalised_name(line[0].decode("latin-1")) not in touched
         ]

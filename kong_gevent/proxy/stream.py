@@ -229,7 +229,18 @@ class Stream:
         Raises `ConnectionClosed`, `DeadlineExceeded`, `OSError`.
         """
         while True:
-            self.wait_readable()
+            timeout = self.read_timeout
+            if self.pending or timeout < PRECISE_BELOW or self.fault is not None:
+                self.wait_readable()
+            else:  # `wait_readable` in line: this is where a gateway spends its life
+                self.deadline = monotonic() + timeout
+                self._reader = getcurrent()
+                try:
+                    self._switch()
+                finally:
+                    self._reader = None
+                if self.fault is not None:
+                    raise self.fault
             try:
                 return self.recv(size)
             except BlockingIOError:

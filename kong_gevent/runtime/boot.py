@@ -146,7 +146,7 @@ class ProxyRole:
         gateway = self._gateway
         gateway.handled += 1
         self._handle(
-            Context(gateway, connection, connection, head.method, head.target, head.minor, head.fields, head.size, began)
+            Context(gateway, connection, connection, *head, began)
         )
 
 

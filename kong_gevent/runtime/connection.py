@@ -149,7 +149,7 @@ class Connection:
         self.started = False
         self.sent = 0
         try:
-            head = gateway.requests.read(data)
+            head = gateway.requests.scan(data)
             if head is None:
                 head, data = self._read_head(data, began)
                 if head is None:
@@ -162,17 +162,14 @@ class Connection:
             self._refuse(ProtocolError(408, problem.MESSAGES[408], str(error)), began)
             return False
         self.requests += 1
-        fields = head.fields
-        self._minor = head.minor
-        self._data = data[head.size :] if len(data) > head.size else b""
-        if fields.bodiless:
-            if self._had_body:
-                self._expect_body(head.minor, fields)
-        else:
-            self._expect_body(head.minor, fields)
+        _, _, minor, fields, size = head
+        self._minor = minor
+        self._data = data[size:] if len(data) > size else b""
+        if self._had_body or not fields.bodiless:
+            self._expect_body(minor, fields)
         self.keep = (
             not fields.close
-            and (head.minor == 1 or fields.keep_alive)
+            and (minor or fields.keep_alive)
             and not gateway.draining
             and self.requests < gateway.keepalive_requests
         )
@@ -206,7 +203,7 @@ class Connection:
             if not more:
                 return None, b""
             data += more
-            head = self.gateway.requests.read(data)
+            head = self.gateway.requests.scan(data)
             if head is not None:
                 return head, data
 

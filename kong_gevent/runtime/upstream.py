@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Iterator
+from copy import copy
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from kong_gevent.proxy.pool import Lease, Try
 from kong_gevent.proxy.resolver import NameNotResolved
 from kong_gevent.runtime.answers import AnswerNow, ClientFault
 from kong_gevent.runtime.phases import Phases
-from kong_gevent.runtime.plan import Endpoint, host_header
+from kong_gevent.runtime.plan import Endpoint, ServiceEntry, host_header
 from kong_gevent.runtime.upload import Upload
 
 if TYPE_CHECKING:
@@ -51,18 +52,18 @@ class UpstreamFailed(HttpError):
 class Call:
     """One request on its way to the upstream: where it goes and the bytes of its head."""
 
-    __slots__ = ("body", "chunked", "connect_timeout", "endpoint", "head", "method", "read_timeout", "retries", "server_name", "turn", "upgrade", "write_timeout")
+    # Defaults live on the class: most calls leave them as they are.
+    body: bytes | None = b""
+    chunked: bool = False
+    upgrade: bool = False
+    server_name: str | None = None
+    turn: int | None = None
 
     def __init__(self, gateway: Gateway, ctx: Context) -> None:
         service = ctx.service
         fields = ctx.fields
-        self.endpoint: Endpoint = service.endpoint
-        self.connect_timeout: float = service.connect_timeout
-        self.write_timeout: float = service.write_timeout
-        self.read_timeout: float = service.read_timeout
-        self.retries: int = service.retries
+        self.target: ServiceEntry = service
         self.method = ctx.method
-        self.turn: int | None = None
         host: bytes = (_client_host(ctx) if ctx.route.preserve_host else b"") or service.host_header
         prefix, target = self._target(ctx)
         if ctx.override is not None:
@@ -74,15 +75,13 @@ class Call:
         if edits is not None:
             host = self._edited_host(edits, host)
             forward = edits.apply(fields, forward)
-        self.server_name = _server_name(host) if self.endpoint.context is not None else None
+        if self.target.endpoint.context is not None:
+            self.server_name = _server_name(host)
         exchange = ctx.exchange
-        self.chunked = False
         if exchange.length == 0 and (ctx.override is None or ctx.override.body is None):
-            self.body: bytes | None = b""
             framing = b"Content-Length: 0\r\n" if fields.content_length == 0 else b""
         else:
             framing = self._frame(gateway, ctx)
-        self.upgrade = False
         options = b"keep-alive"
         if fields.upgrade is not None and ctx.minor and exchange.can_tunnel and fields.upgrade.lower() == b"websocket":
             self.upgrade = True
@@ -151,14 +150,16 @@ class Call:
             if override.query is not None:
                 mark, query = (b"?", override.query) if override.query else (b"", b"")
             target = path + mark + query
+        changed: ServiceEntry = copy(ctx.service)
+        self.target = changed
         if override.retries is not None:
-            self.retries = override.retries
+            changed.retries = override.retries
         if override.timeouts is not None:
-            self.connect_timeout, self.write_timeout, self.read_timeout = override.timeouts
+            changed.connect_timeout, changed.write_timeout, changed.read_timeout = override.timeouts
         if override.scheme is not None or override.host is not None:
             protocol = override.scheme or ctx.service.protocol
             name, port = override.host or ctx.service.host, override.port or ctx.service.port
-            self.endpoint = Endpoint(name, port, gateway.contexts.plain_or_tls(protocol, ctx.service.entity))
+            changed.endpoint = Endpoint(name, port, gateway.contexts.plain_or_tls(protocol, ctx.service.entity))
             if not ctx.route.preserve_host:
                 host = host_header(name, port, protocol)
         return host, target
@@ -210,7 +211,7 @@ def call_upstream(pipeline: Pipeline, ctx: Context, phases: Phases) -> None:
                 fresh = True  # a kept connection died under the request: that says nothing about the upstream
                 continue
             turn += 1
-            if turn > call.retries:
+            if turn > call.target.retries:
                 raise
             log.info("request %s: try %d failed: %s", ctx.id, turn, error.reason)
     stream = lease.stream
@@ -241,7 +242,8 @@ def _may_retry(ctx: Context, call: Call, error: UpstreamFailed) -> bool:
 
 def _attempt(gateway: Gateway, ctx: Context, call: Call, turn: int, fresh: bool) -> tuple[Lease, AnswerHead, bytes, Upload | None]:
     """Send the request once; the connection, the answer's head, the bytes after it, and the upload still running."""
-    endpoint = call.endpoint
+    service = call.target
+    endpoint = service.endpoint
     try:
         origin = endpoint.fixed
         if origin is None:
@@ -254,16 +256,16 @@ def _attempt(gateway: Gateway, ctx: Context, call: Call, turn: int, fresh: bool)
     ctx.proxied_at = monotonic()
     lease = upload = None
     try:
-        lease = origin.take(call.connect_timeout, fresh)
+        lease = origin.take(service.connect_timeout, fresh)
         stream = lease.stream
-        stream.write_timeout = call.write_timeout
-        stream.read_timeout = call.read_timeout
+        stream.write_timeout = service.write_timeout
+        stream.read_timeout = service.read_timeout
         body = call.body
         if body is not None:
             stream.write(call.head + body if body else call.head)
         else:
             stream.write(call.head)
-            upload = Upload(ctx.exchange, stream, call.chunked, call.read_timeout)
+            upload = Upload(ctx.exchange, stream, call.chunked, service.read_timeout)
         answer, data = _read_answer(gateway, ctx, call, stream)
         ctx.first_byte_at = monotonic()
         ctx.lease = lease

@@ -50,19 +50,19 @@ class Body(io.RawIOBase):
 
 def environ_of(connection: Connection, head: Any) -> dict[str, Any]:
     """The WSGI environment (PEP 3333) of a request."""
-    fields = head.fields
-    path, _, query = head.target.partition(b"?")
+    method, target, minor, fields, _ = head
+    path, _, query = target.partition(b"?")
     if not path.startswith(b"/"):
         path = b"/" + path.partition(b"://")[2].partition(b"/")[2] if b"://" in path else path
     environ: dict[str, Any] = {
-        "REQUEST_METHOD": head.method.decode("latin-1"),
+        "REQUEST_METHOD": method.decode("latin-1"),
         "SCRIPT_NAME": "",
         "PATH_INFO": unquote_latin(path),
-        "RAW_URI": head.target.decode("latin-1"),
+        "RAW_URI": target.decode("latin-1"),
         "QUERY_STRING": query.decode("latin-1"),
         "SERVER_NAME": connection.server_ip,
         "SERVER_PORT": str(connection.port),
-        "SERVER_PROTOCOL": f"HTTP/1.{head.minor}",
+        "SERVER_PROTOCOL": f"HTTP/1.{minor}",
         "REMOTE_ADDR": connection.peer_ip,
         "REMOTE_PORT": str(connection.peer_port),
         "wsgi.version": (1, 0),
@@ -104,7 +104,7 @@ class WsgiRole:
     def __call__(self, connection: Connection, head: Any, began: float) -> None:
         """Serve one request; the connection goes on only after a complete answer."""
         gateway = self._gateway
-        ctx = Context(gateway, connection, connection, head.method, head.target, head.minor, head.fields, head.size, began)
+        ctx = Context(gateway, connection, connection, *head, began)
         ctx.source = "exit"
         try:
             self._serve(ctx, connection, head)
@@ -121,7 +121,7 @@ class WsgiRole:
 
     def _serve(self, ctx: Context, connection: Connection, head: Any) -> None:
         if self._limit:
-            if head.fields.content_length > self._limit:
+            if ctx.fields.content_length > self._limit:
                 raise HttpError(413, problem.MESSAGES[413])
             connection.limit_body(self._limit, 413, problem.MESSAGES[413])
         answer: list[Any] = []

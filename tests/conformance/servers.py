@@ -30,5 +30,7 @@ class WsgiGateway(Gateway):
         kind = ["-k", "gevent"] if self.server == "gunicorn-gevent" else ["-k", "gthread", "--threads", "8"]
         return [
             *[sys.executable, "-m", "gunicorn", *kind, "-w", "1", "--no-control-socket", "--keep-alive", "75"],
+            # gunicorn itself believes X-Forwarded-Proto of loopback peers unless told otherwise.
+            *["--forwarded-allow-ips", ""],
             *["-b", f"{LOOPBACK}:{self.proxy_port}", "kong_gevent.app:application"],
         ]
