@@ -64,7 +64,8 @@ class CorrelationId(Plugin):
 
     def access(self, ctx: Context, conf: Conf) -> None:
         """Keep the client's identifier or make one for the upstream."""
-        value = ctx.request.header(conf.header)
+        found = ctx.field(conf.header)
+        value = found[0] if isinstance(found, list) else found
         if value is None or not value.strip():
             value = conf.generate(ctx)
             ctx.upstream.set_all(conf.template, (value.encode("latin-1"),))

@@ -156,7 +156,7 @@ class Cors(Plugin):
             template = conf.decisions.get(origin)
             if template is None:
                 template = self._decide(conf, origin)
-        ctx.response.set_all(template)
+        ctx.set_response(template)
 
     def _decide(self, conf: Conf, origin: str | None) -> HeaderTemplate:
         template = self._template(conf, origin)

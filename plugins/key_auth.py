@@ -95,18 +95,16 @@ class KeyAuth(AuthenticationPlugin):
 
     def _find(self, ctx: Context, conf: Conf) -> str | list[Any] | None:
         """The key; a list when it came more than once; empty or None when there is none."""
-        request = ctx.request
         body: Any = None
         for name in conf.key_names:
             value: Any = None
             if conf.key_in_header:
-                values = request.header_values(name)
-                value = values[0] if len(values) == 1 else values or None
+                value = ctx.field(name)
             if value is None and conf.key_in_query:
-                value = request.query_arg(name)
+                value = ctx.request.query_arg(name)
             if value is None and conf.key_in_body:
                 if body is None:
-                    body = request.body() or {}
+                    body = ctx.request.body() or {}
                 value = body.get(name) if isinstance(body, dict) else None
             if isinstance(value, str):
                 if conf.hide_credentials:

@@ -189,10 +189,9 @@ class RateLimiting(Plugin):
         now = int(self.clock())
         if now != conf.prepared:
             self._prepare(conf, now)
-        key = (conf.key, conf.identify(ctx))
         windows = conf.windows
         try:
-            passes, used = self.kit.counters.consume([((key, part), limit, end) for part, limit, end, _ in windows])
+            passes, used = self.kit.counters.consume((conf.key, conf.identify(ctx)), windows)
         except GatewayError as error:
             self.kit.log.error("rate-limiting: the counters cannot be reached: %s", error)
             return None if conf.fault_tolerant else ctx.error(500)
@@ -200,17 +199,16 @@ class RateLimiting(Plugin):
             return self._refuse(ctx, conf, used)
         if not conf.hide_client_headers:
             # Longer windows come later, so that of equally tight ones the longest is told.
-            least: float = -1
-            tightest: tuple[float, float, int] = (0, 0, 0)
+            least = tightest = None
             values: list[float] = []
-            for (_, limit, _, reset), count in zip(windows, used, strict=True):
-                left = limit - count - 1
+            for window, count in zip(windows, used):  # noqa: B905 - as many counts as windows
+                left = window[1] - count - 1
                 if left < 0:
                     left = 0  # a limit that is no whole number
                 values.append(left)
-                if left <= least or least < 0:
-                    least, tightest = left, (limit, left, reset)
-            ctx.response.set_all(conf.headers, (*values, *tightest))
+                if least is None or left <= least:
+                    least, tightest = left, window
+            ctx.set_response(conf.headers, (*values, tightest[1], least, tightest[3]))
         return None
 
     def _refuse(self, ctx: Context, conf: Conf, used: list[int]) -> Exit:

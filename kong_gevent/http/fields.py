@@ -20,6 +20,8 @@ FIELD_BYTES = bytes(code for code in range(256) if code == 9 or (code >= 32 and 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 MAX_FIELDS = 1000
 MAX_KNOWN_NAMES = 4096
+MAX_KNOWN_LINES = 4096
+MAX_KNOWN_LINE = 256
 MAX_LENGTH_DIGITS = 18
 
 IDENTITY_FIELDS = frozenset(
@@ -140,6 +142,26 @@ def split_lines(section: bytes) -> list[bytes]:
     return lines
 
 
+_LINES: dict[bytes, tuple[int, str, bytes, bytes]] = {}
+
+
+def _learn_line(line: bytes) -> tuple[int, str, bytes, bytes]:
+    """A field line's kind, look-up name, value and lower-case name; remembered, since most lines come again and again.
+
+    Raises ValueError for folded lines, white space around names, names that are no tokens and lines without a colon.
+    """
+    name, colon, value = line.partition(b":")
+    if not colon:
+        raise ValueError("field line without a colon")
+    lower, kind, normal = _NAMES[name]
+    entry = (kind, normal, value.strip(b" \t"), lower)
+    if len(line) <= MAX_KNOWN_LINE:
+        if len(_LINES) >= MAX_KNOWN_LINES:
+            _LINES.clear()
+        _LINES[line] = entry
+    return entry
+
+
 def split_fields(section: bytes) -> list[tuple[bytes, bytes, bytes, int]]:
     """Split a header section into (lower name, name, value, kind).
 
@@ -199,9 +221,11 @@ class FieldIndex(dict[str, bytes | list[bytes]]):
 
     def add(self, name: str, value: bytes) -> None:
         """Add a field under its normalised name."""
-        earlier = self.setdefault(name, value)
-        if earlier is not value:
-            self[name] = [*earlier, value] if isinstance(earlier, list) else [earlier, value]
+        if name not in self:
+            self[name] = value
+            return
+        earlier = self[name]
+        self[name] = [*earlier, value] if isinstance(earlier, list) else [earlier, value]
 
     def get(self, name: str) -> list[str] | None:  # type: ignore[override]
         """All values of the field, in order; None when it is absent."""
@@ -252,16 +276,12 @@ class RequestFields:
             raise ProtocolError(400, "Bad request", str(error)) from None
 
     def _read(self, section: bytes) -> None:
-        names = _NAMES
+        known = _LINES
         index = self.index = FieldIndex()
         passed: list[bytes] = []
         special: list[tuple[int, bytes, bytes, bytes]] = []
         for line in split_lines(section):
-            name, colon, value = line.partition(b":")
-            if not colon:
-                raise ValueError("field line without a colon")
-            lower, kind, normal = names[name]
-            value = value.strip(b" \t")
+            kind, normal, value, lower = known.get(line) or _learn_line(line)
             if not kind:
                 passed.append(line)
             elif kind == _OWN:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kong_gevent.http import problem
-from kong_gevent.pdk.edits import FieldEdits
+from kong_gevent.pdk.edits import FieldEdits, HeaderTemplate
 from kong_gevent.pdk.identity import Identity
-from kong_gevent.pdk.views import ClientView, RequestView, ResponseView, UpstreamView
+from kong_gevent.pdk.views import NORMAL_NAMES, ClientView, RequestView, ResponseView, UpstreamView
 
 if TYPE_CHECKING:
     from kong_gevent.http.fields import AnswerFields, RequestFields
@@ -55,6 +55,8 @@ class Context:
     service: Any = None
     consumer: dict[str, Any] | None = None
     credential: dict[str, Any] | None = None
+    identity: Identity | None = None
+    identity_lines: bytes = b""
     up: FieldEdits | None = None
     down: FieldEdits | None = None
     override: Override | None = None
@@ -192,10 +194,34 @@ class Context:
         """As `authenticate`, with an identity that was prepared before (see `Kit.memory`)."""
         self.consumer = identity.consumer
         self.credential = identity.credential
+        if self.up is None:
+            # No request brings these fields (see `http.fields.IDENTITY_FIELDS`), so there is nothing to replace.
+            self.identity_lines = identity.lines
+            self.identity = identity
+        else:
+            self.up.set_all(identity.fields)
+
+    def edit_upstream(self) -> FieldEdits:
+        """The changes to the upstream's fields, for the kit's views."""
         edits = self.up
         if edits is None:
             edits = self.up = FieldEdits()
-        edits.set_all(identity.fields)
+            if self.identity is not None:
+                edits.set_all(self.identity.fields)
+                self.identity_lines = b""
+        return edits
+
+    def field(self, name: str) -> str | list[str] | None:
+        """A field of the request by name: its text, a list of texts when it came more than once, None when absent."""
+        values = self.fields.index.get(NORMAL_NAMES[name])
+        return values if values is None or len(values) > 1 else values[0]
+
+    def set_response(self, template: HeaderTemplate, values: tuple[Any, ...] = ()) -> None:
+        """Set the answer's fields of a prepared template at once; as `ctx.response.set_all`."""
+        edits = self.down
+        if edits is None:
+            edits = self.down = FieldEdits()
+        edits.set_all(template, values)
 
     def exit(self, status: int, body: Any = None, headers: Mapping[str, Any] | None = None) -> Exit:
         """End the request with this answer; use as `return ctx.exit(…)`.

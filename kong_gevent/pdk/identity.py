@@ -16,7 +16,7 @@ class Identity:
     `identifier` is what `X-Credential-Identifier` says; fields without a value are removed from the request.
     """
 
-    __slots__ = ("consumer", "credential", "fields")
+    __slots__ = ("consumer", "credential", "fields", "lines")
 
     def __init__(self, consumer: Mapping[str, Any] | None, credential: Mapping[str, Any] | None, identifier: str | None = None) -> None:
         self.consumer: Any = consumer
@@ -31,3 +31,4 @@ class Identity:
         )
         fields = [(name, HeaderTemplate.constant(value)) for name, value in zip(NAMES, values, strict=True) if value]
         self.fields = HeaderTemplate(fields, cleared=NAMES)
+        self.lines = self.fields.pattern % ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from kong_gevent.errors import GatewayError
@@ -16,12 +16,12 @@ class LookupFailed(GatewayError):
 class Counters(Protocol):
     """Numbers shared by all workers of the node, changed under one lock: exact, lost only when the node stops."""
 
-    def consume(self, wanted: Sequence[tuple[Any, float, float]]) -> tuple[bool, list[int]]:
-        """Count 1 in every window, or in none.
+    def consume(self, owner: Any, windows: Iterable[tuple[Any, ...]]) -> tuple[bool, list[int]]:
+        """Count 1 in every window of `owner`, or in none.
 
-        `wanted`: (key, limit, expires) per window; `key` is hashable, `expires` an epoch time in s at which the
-        counter vanishes. Returns whether all windows were below their limit (then each was incremented) and the
-        values found *before* counting.
+        Each window begins with (name, limit, expires): owner and name, both hashable, tell the counter, `expires` is
+        the epoch time in s at which it vanishes. Returns whether all windows were below their limit (then each was
+        incremented) and the values found *before* counting.
         """
         ...
 

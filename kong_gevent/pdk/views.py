@@ -35,7 +35,7 @@ class _Names(dict[str, str]):
         return normalised
 
 
-_NAMES = _Names()
+NORMAL_NAMES = _Names()
 
 
 def parse_query(raw: str, limit: int = 100) -> dict[str, QueryValue | list[QueryValue]]:
@@ -139,12 +139,12 @@ class RequestView(_View):
 
     def header(self, name: str) -> str | None:
         """The first value of a field; names ignore case and take `_` for `-`."""
-        values = self._ctx.fields.index.get(_NAMES[name])
+        values = self._ctx.fields.index.get(NORMAL_NAMES[name])
         return values[0] if values else None
 
     def header_values(self, name: str) -> list[str]:
         """All values of a field, in order."""
-        values = self._ctx.fields.index.get(_NAMES[name])
+        values = self._ctx.fields.index.get(NORMAL_NAMES[name])
         return list(values) if values else []
 
     def headers(self) -> dict[str, str | list[str]]:
@@ -212,10 +212,7 @@ class UpstreamView(_View):
     __slots__ = ()
 
     def _edits(self) -> FieldEdits:
-        edits = self._ctx.up
-        if edits is None:
-            edits = self._ctx.up = FieldEdits()
-        return edits
+        return self._ctx.edit_upstream()
 
     def _override(self) -> Override:
         from kong_gevent.pdk.context import Override
@@ -227,7 +224,7 @@ class UpstreamView(_View):
 
     def header(self, name: str) -> str | None:
         """The value that will be sent: what was set here, else what the client sent."""
-        edits = self._ctx.up
+        edits = self._ctx.edit_upstream() if self._ctx.identity is not None else self._ctx.up
         edited = edits.values(name) if edits is not None else None
         if edits is None or edited is None or not edits.touches(normalised_name(name)):
             sent = self._ctx.request.header(name)

@@ -11,7 +11,7 @@ import fcntl
 import mmap
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from time import monotonic, time
 from typing import Any
 
@@ -105,19 +105,20 @@ class SharedCounters:
         self._mask = slots - 1
         self._places: dict[int, int] = {}
 
-    def consume(self, wanted: Sequence[tuple[Any, float, float]]) -> tuple[bool, list[int]]:
+    def consume(self, owner: Any, windows: Iterable[tuple[Any, ...]]) -> tuple[bool, list[int]]:
         """See `kong_gevent.pdk.kit.Counters.consume`."""
         words = self._words
         now = int(time())
         lock = self._lock
+        places: list[int] = []
+        values: list[int] = []
+        below = True
+        known = self._places.get
         lock.acquire()
         try:
-            places = []
-            values = []
-            below = True
-            known = self._places.get
-            for key, limit, expires in wanted:
-                code = hash(key) or 1
+            for window in windows:
+                limit, expires = window[1], window[2]
+                code = hash((owner, window[0])) or 1
                 place = known(code, -1)
                 if place < 0 or words[place] != code or words[place + 2] <= now:
                     place = self._place(code, now, expires)

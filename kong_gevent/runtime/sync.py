@@ -39,6 +39,7 @@ class Synchronizer:
         self._lock = RLock()
         self._cursor = 0
         self._retry_at = 0.0
+        self._failed_at = -1
         self.generation = -1
         self.loaded = False
         self.failure: str | None = None
@@ -57,8 +58,8 @@ class Synchronizer:
 
     def catch_up(self) -> None:
         """Apply all that was published on this node so far. A store that does not answer leaves the plan as it is."""
-        if monotonic() < self._retry_at:
-            return
+        if monotonic() < self._retry_at and self._shared.generation == self._failed_at:
+            return  # nobody has written since, so there is no sign that the store is back
         with self._lock:
             generation = self._shared.generation
             if self.generation != generation and self._try(self._apply_new):
@@ -72,12 +73,14 @@ class Synchronizer:
                 self.generation = generation
 
     def _try(self, action: Callable[[], None]) -> bool:
+        generation = self._shared.generation
         try:
             action()
         except Exception as error:
             if self.failure is None:
                 log.error("the datastore cannot be read, going on with the configuration in memory: %s", error)
             self.failure = str(error)
+            self._failed_at = generation
             self._retry_at = monotonic() + RETRY_SECONDS
             return False
         if self.failure is not None:

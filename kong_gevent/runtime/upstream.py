@@ -89,24 +89,26 @@ class Call:
         if fields.te_trailers:
             framing += b"TE: trailers\r\n"
         if gateway.sends_id_upstream:
-            self.head = b"%b %b HTTP/1.1\r\nHost: %b\r\nConnection: %b\r\n%b%bX-Kong-Request-Id: %b\r\n%b\r\n" % (
+            self.head = b"%b %b HTTP/1.1\r\nHost: %b\r\nConnection: %b\r\n%b%b%bX-Kong-Request-Id: %b\r\n%b\r\n" % (
                 self.method,
                 target,
                 host,
                 options,
                 forward,
+                ctx.identity_lines,
                 gateway.forwarding.lines(ctx, prefix),
                 ctx.request_id,
                 framing,
             )
         else:
             lines = gateway.forwarding.lines(ctx, prefix)
-            self.head = b"%b %b HTTP/1.1\r\nHost: %b\r\nConnection: %b\r\n%b%b%b\r\n" % (
+            self.head = b"%b %b HTTP/1.1\r\nHost: %b\r\nConnection: %b\r\n%b%b%b%b\r\n" % (
                 self.method,
                 target,
                 host,
                 options,
                 forward,
+                ctx.identity_lines,
                 lines,
                 framing,
             )
@@ -205,14 +207,13 @@ def call_upstream(pipeline: Pipeline, ctx: Context, phases: Phases) -> None:
             lease, answer, data, upload = _attempt(gateway, ctx, call, turn, fresh)
             break
         except UpstreamFailed as error:
-            if not _may_retry(ctx, call, error):
+            if not _may_retry(ctx, call, error) or (turn >= call.target.retries and not error.stale):
+                log.error("request %s: %s", ctx.id, error.reason)
                 raise
             if error.stale:
                 fresh = True  # a kept connection died under the request: that says nothing about the upstream
                 continue
             turn += 1
-            if turn > call.target.retries:
-                raise
             log.info("request %s: try %d failed: %s", ctx.id, turn, error.reason)
     stream = lease.stream
     try:

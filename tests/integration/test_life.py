@@ -1,22 +1,17 @@
-"""Drain, reload, binary upgrade, killed workers: no request is lost. Logs: formats, reopening, ids, masked secrets."""
+"""Drain, reload, binary upgrade, killed workers: no request is lost, and there is always somebody who serves."""
 
-import json
 import os
-import re
 import signal
-import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from time import sleep
-from typing import Any
 
 import pytest
 
 from tests.gateway import Gateway, GatewayFailed
 from tests.integration.support import MIB, Load, alive, ask, ask_once, cli, client_of, head, in_thread, serving_pid
 from tests.upstream import Pause, Step, Take, Upstream, answer, by_path, plain, script
-from tests.wire import Client, Request, Stream, wait_until
+from tests.wire import Request, Stream, wait_until
 
 DRAIN = {"drain_grace": "1", "drain_timeout": "40"}
 SIZE = 4 * MIB
@@ -178,8 +173,10 @@ def _has_listener(pid: int, port: int) -> bool:
 def test_drain(way: str) -> None:
     """Readiness fails first; slow answers come; idle connections get one more answer with ``Connection: close``."""
     with ExitStack() as stack:
-        gateway = stack.enter_context(Gateway(workers=2, env={**DRAIN, "drain_grace": "3"}))
-        upstream = stack.enter_context(Upstream(by_path({"/slow": script(Pause(5), answer(200, b"slow"))}, plain(b"fast"))))
+        gateway = stack.enter_context(Gateway(workers=2, env={**DRAIN, "drain_grace": "1.5"}))
+        upstream = stack.enter_context(
+            Upstream(by_path({"/slow": script(Pause(2.5), answer(200, b"slow"))}, plain(b"fast")))
+        )
         gateway.route(upstream.url)
         idle = [stack.enter_context(client_of(gateway, pid)) for pid in gateway.worker_pids()]
         silent = stack.enter_context(gateway.client())
@@ -241,7 +238,9 @@ def test_stop_ends_at_once() -> None:
 def test_a_killed_worker_loses_only_what_it_served() -> None:
     with ExitStack() as stack:
         gateway = stack.enter_context(Gateway(workers=2))
-        upstream = stack.enter_context(Upstream(by_path({"/slow": script(Pause(2), answer(200, b"slow"))}, plain(b"fast"))))
+        upstream = stack.enter_context(
+            Upstream(by_path({"/slow": script(Pause(2), answer(200, b"slow"))}, plain(b"fast")))
+        )
         gateway.route(upstream.url)
         victim, other = gateway.worker_pids()
         lost, saved = (stack.enter_context(client_of(gateway, pid)) for pid in (victim, other))
@@ -354,137 +353,14 @@ def test_foreground_start_with_bad_settings() -> None:
         Gateway(env={"log_level": "loud"}).close()
 
 
-def test_client_out_of_the_way_of_a_full_table(gateway: Gateway) -> None:
-    """A thousand connections that say nothing and leave do no harm."""
+def test_connections_that_leave_without_a_word(gateway: Gateway) -> None:
+    """They do no harm, and nothing of them stays."""
     clients = [gateway.client() for _ in range(300)]
     assert ask_once(gateway, "GET", "/nowhere").status == 404
     for client in clients:
         client.close()
     (pid,) = gateway.worker_pids()
     wait_until(lambda: len(list(Path(f"/proc/{pid}/fd").iterdir())) < 200, 30)
-
-
-# logs
-
-COMBINED = re.compile(
-    r'(\S+) - - \[(\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "(\S+) (\S+) (HTTP/1\.[01])" (\d{3}) (\d+) "(.*?)" "(.*?)" '
-    r'kong_request_id: "([0-9a-f]{32})"'
-)
-
-
-def line_of(gateway: Gateway, mark: str, name: str = "access.log") -> str:
-    """Wait for the line with this mark."""
-    return wait_until(lambda: next((line for line in gateway.log(name).splitlines() if mark in line), ""), 20)
-
-
-def test_combined_access_log(gateway: Gateway, site: Any) -> None:
-    path, _ = site(plain(b"hello"))
-    reply = ask_once(gateway, "GET", path + "?first", "User-Agent: my \"agent\"\\", "Referer: http://a.test/")
-    match = COMBINED.fullmatch(line_of(gateway, "?first"))
-    assert match
-    assert match.group(1, 3, 4, 5, 6) == ("127.0.0.1", "GET", path + "?first", "HTTP/1.1", "200")
-    assert match[8] == "http://a.test/"
-    assert match[9] == r"my \x22agent\x22\x5C"
-    assert match[10] == reply.get("x-kong-request-id")
-    assert int(match[7]) >= len("hello")
-    with gateway.client() as client:
-        client.send(b"BROKEN\r\n\r\n")
-        broken = client.answer()
-    assert '" 400 ' in line_of(gateway, broken.get("x-kong-request-id") or "?")
-
-
-def test_json_access_log(make_gateway: Any, upstream: Upstream) -> None:
-    gateway = make_gateway(env={"proxy_access_log": "logs/access.log json"})
-    route = gateway.route(upstream.url)
-    reply = ask_once(gateway, "GET", '/?mark="', "User-Agent: ü")
-    record = json.loads(line_of(gateway, "mark="))
-    assert record["request_id"] == reply.get("x-kong-request-id")
-    assert (record["method"], record["status"], record["route"]) == ("GET", 200, route["id"])
-    assert record["upstream"] == [f"127.0.0.1:{upstream.port}"]
-
-
-def test_access_log_off(make_gateway: Any, upstream: Upstream) -> None:
-    gateway = make_gateway(env={"proxy_access_log": "off", "admin_access_log": "off"})
-    gateway.route(upstream.url)
-    assert ask_once(gateway, "GET", "/").status == 200
-    gateway.stop()
-    assert not (gateway.prefix / "logs" / "access.log").exists()
-    assert not (gateway.prefix / "logs" / "admin_access.log").exists()
-
-
-def test_ids_join_the_logs(make_gateway: Any, make_upstream: Any) -> None:
-    gateway, upstream = make_gateway(env={"log_level": "debug"}), make_upstream(script(b"nonsense\r\n\r\n"))
-    gateway.route(upstream.url)
-    found = ask_once(gateway, "GET", "/").get("x-kong-request-id") or "?"
-    assert '" 502 ' in line_of(gateway, found)
-    assert line_of(gateway, found, "error.log")
-
-
-def test_logs_are_reopened(make_gateway: Any, upstream: Upstream) -> None:
-    gateway = make_gateway(workers=2)
-    gateway.route(upstream.url)
-    logs = gateway.prefix / "logs"
-    clients = [client_of(gateway, pid) for pid in gateway.worker_pids()]
-    for client in clients:
-        ask(client, "GET", "/?before")
-    wait_until(lambda: gateway.log("access.log").count("?before") == 2, 20)
-    for name in ("access.log", "error.log"):
-        (logs / name).rename(logs / f"{name}.1")
-    gateway.send_signal(signal.SIGUSR1)
-    wait_until(lambda: (logs / "access.log").exists() and (logs / "error.log").exists(), 20)
-    wait_until(lambda: _both_log(gateway, clients), 20)
-    assert gateway.log("access.log.1").count("?before") == 2
-    gateway.stop()
-    assert "leaves" in gateway.log("error.log") or "Shutting down" in gateway.log("error.log")
-    for client in clients:
-        client.close()
-
-
-def _both_log(gateway: Gateway, clients: list[Client]) -> bool:
-    """Whether the lines of every worker arrive in the new file."""
-    marks = [f"?after-{number}-" for number in range(len(clients))]
-    for client, mark in zip(clients, marks, strict=True):
-        ask(client, "GET", "/" + mark)
-    sleep(0.3)
-    text = gateway.log("access.log")
-    return all(mark in text for mark in marks)
-
-
-def test_a_log_that_cannot_be_written_stops_nothing(make_gateway: Any, upstream: Upstream) -> None:
-    gateway = make_gateway()
-    gateway.route(upstream.url)
-    log = gateway.prefix / "logs" / "access.log"
-    ask_once(gateway, "GET", "/")
-    wait_until(log.exists, 20)
-    log.unlink()
-    log.mkdir()
-    gateway.send_signal(signal.SIGUSR1)
-    for _ in range(10):
-        assert ask_once(gateway, "GET", "/").status == 200
-    wait_until(lambda: "access.log" in gateway.log("error.log"), 20)
-    log.rmdir()
-    assert ask_once(gateway, "GET", "/?back").status == 200
-    wait_until(lambda: log.is_file() and "?back" in log.read_text(), 20)
-
-
-SECRET = "very-secret-value"
-
-
-def test_secrets_stay_out_of_logs_and_the_admin_api(make_gateway: Any, upstream: Upstream) -> None:
-    gateway = make_gateway(env={"log_level": "debug", "pg_password": SECRET, "proxy_server": f"http://u:{SECRET}@127.0.0.1:1"})
-    route = gateway.route(upstream.url)
-    gateway.create(f"/routes/{route['id']}/plugins", name="key-auth")
-    gateway.create("/consumers", username="ann")
-    gateway.create("/consumers/ann/key-auth", key=SECRET)
-    assert ask_once(gateway, "GET", "/", f"apikey: {SECRET}", f"Authorization: Bearer {SECRET}").status == 200
-    assert ask_once(gateway, "GET", "/", f"apikey: wrong-{SECRET}").status == 401
-    shown = gateway.admin("GET", "/").text
-    assert SECRET not in shown
-    assert "******" in shown
-    gateway.stop()
-    for path in sorted((gateway.prefix / "logs").iterdir()):
-        assert SECRET not in path.read_text(), path.name
-    assert SECRET not in gateway.log("output")
 
 
 def test_all_workers_share_the_load() -> None:
@@ -494,12 +370,5 @@ def test_all_workers_share_the_load() -> None:
         for client in clients:
             client.send(head("GET", "/"))
         assert [client.answer().status for client in clients] == [404] * 200
-        serving = {serving_pid(gateway, client) for client in clients}
+        serving = {serving_pid(gateway, client) for client in clients[::8]}
         assert len(serving) >= 2
-
-
-@pytest.fixture(autouse=True)
-def no_default_proxies() -> Iterator[None]:
-    """Nothing here may depend on the names of this machine."""
-    socket.setdefaulttimeout(None)
-    yield
