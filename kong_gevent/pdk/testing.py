@@ -24,7 +24,7 @@ from kong_gevent.pdk.loader import load_plugins
 from kong_gevent.pdk.memory import Answer, MemoryStream, MemoryUpstream, Received, read_message, respond
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from kong_gevent.pdk import Context
 
@@ -61,13 +61,14 @@ class LocalCounters:
     def __init__(self) -> None:
         self.values: dict[Any, tuple[int, float]] = {}
 
-    def consume(self, wanted: Sequence[tuple[Any, float, float]]) -> tuple[bool, list[int]]:
+    def consume(self, owner: Any, windows: Iterable[tuple[Any, ...]]) -> tuple[bool, list[int]]:
         """See `kong_gevent.pdk.kit.Counters.consume`."""
-        found = [self.value(key) for key, _, _ in wanted]
-        below = all(value < limit for value, (_, limit, _) in zip(found, wanted, strict=True))
+        windows = list(windows)
+        found = [self.value((owner, window[0])) for window in windows]
+        below = all(value < window[1] for value, window in zip(found, windows, strict=True))
         if below:
-            for value, (key, _, expires) in zip(found, wanted, strict=True):
-                self.values[key] = (value + 1, expires)
+            for value, window in zip(found, windows, strict=True):
+                self.values[owner, window[0]] = (value + 1, window[2])
         return below, found
 
     def add(self, key: Any, amount: int, expires: float) -> int:

@@ -132,6 +132,8 @@ class Stream:
         else:
             self.pending = True
             self._watcher.stop()
+            if self.owner is not None:
+                self.owner.heard()
 
     def resume(self) -> None:
         """Take notice of data again after `pending` has been seen."""

@@ -7,6 +7,7 @@ connection is idle again. The connection itself is the *exchange* of the request
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -61,11 +62,13 @@ class Connection:
         "_linger",
         "_minor",
         "_pushed",
+        "_upstream",
         "_wants_continue",
         "can_tunnel",
         "forwarded_for",
         "forwarded_lines",
         "gateway",
+        "gone",
         "keep",
         "length",
         "listener",
@@ -105,6 +108,8 @@ class Connection:
         self.keep = True
         self._data = b""
         self._linger = False
+        self._upstream: Stream | None = None
+        self.gone = False
         self._expect_body(1, NO_FIELDS)
 
     # --- the loop --------------------------------------------------------------------------------------------------
@@ -304,6 +309,31 @@ class Connection:
                 self._count(len(body))
                 return body
         return b""
+
+    def waits_for(self, upstream: Stream | None) -> None:
+        """See `Exchange.waits_for`."""
+        self._upstream = upstream
+        if self.stream.pending and upstream is not None:
+            self.heard()
+
+    def heard(self) -> None:
+        """Something came while nobody reads: the next request, or the end of the connection. Called in the hub.
+
+        A client that closes its side while it waits for an answer has gone, as Kong's server layer sees it; the
+        upstream need not go on working for it.
+        """
+        upstream = self._upstream
+        if upstream is None or self._data:
+            return
+        try:
+            gone = not self.stream.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            gone = True
+        if gone:
+            self.gone = True
+            upstream.close()
 
     def _count(self, size: int) -> None:
         """Count body bytes against the limits."""

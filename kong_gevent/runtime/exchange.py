@@ -36,6 +36,13 @@ class Exchange(Protocol):
         """Whether the whole request body has been read."""
         ...
 
+    gone: bool
+    """Whether the client closed its side while it was waiting; the upstream's stream has been closed then."""
+
+    def waits_for(self, upstream: Stream | None) -> None:
+        """The client waits for what this stream will bring (None: it does no longer)."""
+        ...
+
     def read_body(self) -> bytes:
         """The next part of the body, empty at its end.
 

@@ -216,13 +216,16 @@ def call_upstream(pipeline: Pipeline, ctx: Context, phases: Phases) -> None:
             turn += 1
             log.info("request %s: try %d failed: %s", ctx.id, turn, error.reason)
     stream = lease.stream
+    exchange = ctx.exchange
     try:
         reusable = _relay(pipeline, ctx, phases, lease, answer, data)
     except BaseException:
         stream.close()
+        exchange.waits_for(None)
         if upload is not None:
             upload.stop()
         raise
+    exchange.waits_for(None)
     if upload is not None:
         upload.stop()
         reusable = reusable and upload.done
@@ -267,6 +270,7 @@ def _attempt(gateway: Gateway, ctx: Context, call: Call, turn: int, fresh: bool)
         else:
             stream.write(call.head)
             upload = Upload(ctx.exchange, stream, call.chunked, service.read_timeout)
+        ctx.exchange.waits_for(stream)
         answer, data = _read_answer(gateway, ctx, call, stream)
         ctx.first_byte_at = monotonic()
         ctx.lease = lease
@@ -278,6 +282,8 @@ def _attempt(gateway: Gateway, ctx: Context, call: Call, turn: int, fresh: bool)
             upload.stop()
             if upload.failure is not None:
                 raise ClientFault(upload.failure) from error
+        if ctx.exchange.gone:
+            raise ClientFault(ConnectionClosed("the client left while it was waiting")) from error
         failure = _failure(error, lease is not None, endpoint)
         if failure is None:
             raise
@@ -342,6 +348,7 @@ def _relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answe
     exchange = ctx.exchange
     if status == 101:
         run_filters(ctx, phases)
+        exchange.waits_for(None)
         exchange.tunnel(ctx, _head_lines(pipeline.gateway, ctx, answer.fields), stream, data)
         return False
     bodiless = status in _BODILESS or ctx.method == b"HEAD"

@@ -193,6 +193,7 @@ class WsgiExchange:
     """
 
     can_tunnel = False
+    gone = False
 
     def __init__(self, environ: dict[str, Any], start_response: Callable[..., Any], fields: RequestFields) -> None:
         self._input = environ["wsgi.input"]
@@ -208,6 +209,9 @@ class WsgiExchange:
         self.keep = True
         self.received = self.sent = 0
         self.trailers: list[tuple[bytes, bytes]] = []
+
+    def waits_for(self, upstream: Stream | None) -> None:
+        """A WSGI server does not tell when its client leaves."""
 
     def body_done(self) -> bool:
         """See `Exchange`."""

@@ -16,7 +16,7 @@ Site = tuple[str, Upstream]
 
 @pytest.fixture
 def site(gateway: Gateway) -> Iterator[Callable[..., Site]]:
-    """``path, upstream = site(plain(b"x"), service={"read_timeout": 500}, strip_path=False)``; it ends with the test."""
+    """``path, upstream = site(plain(b"x"), service={"read_timeout": 500}, strip_path=False)``."""
     with ExitStack() as stack:
 
         def make(

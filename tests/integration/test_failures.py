@@ -95,10 +95,18 @@ def test_read_timeout_within_the_answer(gateway: Gateway, site: Any, timeout: in
 def test_write_timeout(gateway: Gateway, site: Any, timeout: int, framing: str) -> None:
     """The upstream never reads the body: what does not fit into the kernel's buffers waits in vain."""
     path, upstream = site(
-        service={"write_timeout": timeout, "read_timeout": 20_000, "retries": 3}, server={"early": lambda _: [Pause(20)]}
+        service={"write_timeout": timeout, "read_timeout": 20_000, "retries": 3},
+        server={"early": lambda _: [Pause(20)]},
     )
     with gateway.client(timeout=30) as client:
-        client.send(head("PUT", path, JSON, "Transfer-Encoding: chunked" if framing == "chunked" else f"Content-Length: {64 * MIB}"))
+        client.send(
+            head(
+                "PUT",
+                path,
+                JSON,
+                "Transfer-Encoding: chunked" if framing == "chunked" else f"Content-Length: {64 * MIB}",
+            )
+        )
         client.sock.setblocking(False)
         _send_what_fits(client.sock, 64 * MIB, framing)
         client.sock.settimeout(30)
@@ -149,9 +157,13 @@ SAFE = ("GET", "HEAD", "PUT", "DELETE", "OPTIONS")
 UNSAFE = ("POST", "PATCH", "LOCK")
 
 
-@pytest.mark.parametrize("failure", [(CLOSE,), (RESET,), (b"HTTP/1.1 200 OK\r\nX-Half", CLOSE)], ids=["close", "reset", "half"])
+@pytest.mark.parametrize(
+    "failure", [(CLOSE,), (RESET,), (b"HTTP/1.1 200 OK\r\nX-Half", CLOSE)], ids=["close", "reset", "half"]
+)
 @pytest.mark.parametrize("method", SAFE)
-def test_broken_connections_are_tried_again(gateway: Gateway, site: Any, method: str, failure: tuple[Step, ...]) -> None:
+def test_broken_connections_are_tried_again(
+    gateway: Gateway, site: Any, method: str, failure: tuple[Step, ...]
+) -> None:
     path, upstream = site(flaky(*failure), service={"retries": 2})
     reply = ask_once(gateway, method, path, body=b"the body" if method == "PUT" else b"")
     assert reply.status == 200
@@ -189,7 +201,11 @@ def test_timeouts_are_tried_again_unless_unsafe(gateway: Gateway, site: Any) -> 
 
 @pytest.mark.parametrize(
     "reply",
-    [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nBad Name: x\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n"],
+    [
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nBad Name: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n",
+    ],
     ids=["no-status", "bad-field", "bad-length"],
 )
 def test_malformed_answers_are_never_tried_again(gateway: Gateway, site: Any, reply: bytes) -> None:
@@ -272,7 +288,10 @@ def test_names_change_their_addresses(names: Path, make_gateway: Any) -> None:
     hosts = names.with_name("moving")
     hosts.write_text("127.0.0.2 moving.test\n")
     gateway = make_gateway(env={"dns_hostsfile": str(hosts), "dns_valid_ttl": "1"})
-    with Upstream(plain(b"old"), host="127.0.0.2") as old, Upstream(plain(b"new"), host="127.0.0.3", port=old.port) as new:
+    with (
+        Upstream(plain(b"old"), host="127.0.0.2") as old,
+        Upstream(plain(b"new"), host="127.0.0.3", port=old.port) as new,
+    ):
         gateway.route(f"http://moving.test:{old.port}")
         assert gateway.get("/").content == b"old"
         hosts.write_text("127.0.0.3 moving.test\n")

@@ -1,6 +1,5 @@
 """What the gateway adds to requests and answers, removes from them, and says itself; the settings that change it."""
 
-import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,14 @@ from tests.upstream import Upstream, answer, plain, script
 from tests.wire import Answer, Request
 
 ID = re.compile(r"[0-9a-f]{32}")
-FORWARDING = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-path", "x-forwarded-prefix")
+FORWARDING = (
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-path",
+    "x-forwarded-prefix",
+)
 
 
 def sent(upstream: Upstream) -> Request:
@@ -41,7 +47,14 @@ def test_forwarding_fields_of_an_unknown_peer(gateway: Gateway, site: Any) -> No
     assert sent(upstream).get("x-real-ip") == "127.0.0.1"
     assert sent(upstream).get("via") == "1.1 kong/3.9.1"
     told = [f"X-Forwarded-{name}: evil" for name in ("Proto", "Host", "Port", "Path", "Prefix")]
-    lines = [*told, "X-Forwarded-For: 1.2.3.4", "X-Real-IP: 1.2.3.4", "Forwarded: for=1.2.3.4", "Proxy: x", "X-Original-URL: /y"]
+    lines = [
+        *told,
+        "X-Forwarded-For: 1.2.3.4",
+        "X-Real-IP: 1.2.3.4",
+        "Forwarded: for=1.2.3.4",
+        "Proxy: x",
+        "X-Original-URL: /y",
+    ]
     ask_once(gateway, "GET", path, *lines)
     assert forwarded(upstream) == ("1.2.3.4, 127.0.0.1", "http", "gateway.test", port, path, path)
     assert sent(upstream).get("x-real-ip") == "127.0.0.1"
@@ -56,13 +69,29 @@ def test_via_is_appended(gateway: Gateway, site: Any) -> None:
 
 
 def test_hop_by_hop_fields_end_here(gateway: Gateway, site: Any) -> None:
-    fields = [("Connection", "X-Hop, keep-alive"), ("X-Hop", "1"), ("Keep-Alive", "timeout=5"), ("Upgrade", "h2c"), ("X-End", "2")]
+    fields = [
+        ("Connection", "X-Hop, keep-alive"),
+        ("X-Hop", "1"),
+        ("Keep-Alive", "timeout=5"),
+        ("Upgrade", "h2c"),
+        ("X-End", "2"),
+    ]
     path, upstream = site(plain(b"x", headers=fields))
-    lines = ["Connection: close, X-Mine, Authorization", "X-Mine: 1", "Authorization: Basic x", "Keep-Alive: 5", "Upgrade: h2c"]
+    lines = [
+        "Connection: close, X-Mine, Authorization",
+        "X-Mine: 1",
+        "Authorization: Basic x",
+        "Keep-Alive: 5",
+        "Upgrade: h2c",
+    ]
     with gateway.client() as client:
-        client.send("\r\n".join([f"GET {path} HTTP/1.1", "Host: a.test", *lines, "Proxy-Connection: x", "", ""]).encode())
+        client.send(
+            "\r\n".join([f"GET {path} HTTP/1.1", "Host: a.test", *lines, "Proxy-Connection: x", "", ""]).encode()
+        )
         reply = client.answer()
-    received = [sent(upstream).get(name) for name in ("x-mine", "keep-alive", "upgrade", "proxy-connection", "authorization")]
+    received = [
+        sent(upstream).get(name) for name in ("x-mine", "keep-alive", "upgrade", "proxy-connection", "authorization")
+    ]
     assert received == [None, None, None, None, "Basic x"]
     assert sent(upstream).get("connection") == "keep-alive"
     assert [reply.get(name) for name in ("x-hop", "keep-alive", "upgrade", "x-end")] == [None, None, None, "2"]
@@ -73,14 +102,23 @@ TRUSTED = {"trusted_ips": "127.0.0.0/8,10.0.0.0/8"}
 
 @pytest.fixture(scope="module")
 def trusting() -> Any:
-    with Gateway(env={**TRUSTED, "real_ip_header": "X-Forwarded-For", "real_ip_recursive": "on", "port_maps": ""}) as node:
+    with Gateway(
+        env={**TRUSTED, "real_ip_header": "X-Forwarded-For", "real_ip_recursive": "on", "port_maps": ""}
+    ) as node:
         yield node
 
 
 def test_forwarding_fields_of_a_trusted_peer(trusting: Gateway) -> None:
     with Upstream() as upstream:
         trusting.route(upstream.url, paths=["/t"])
-        lines = ["Proto: https", "Host: outer.test", "Port: 443", "Path: /outer", "Prefix: /pre", "For: 1.2.3.4, 10.1.1.1"]
+        lines = [
+            "Proto: https",
+            "Host: outer.test",
+            "Port: 443",
+            "Path: /outer",
+            "Prefix: /pre",
+            "For: 1.2.3.4, 10.1.1.1",
+        ]
         ask_once(trusting, "GET", "/t/x", *(f"X-Forwarded-{line}" for line in lines))
         kept = ("1.2.3.4, 10.1.1.1, 127.0.0.1", "https", "outer.test", "443", "/outer", "/pre")
         assert forwarded(upstream) == kept
@@ -102,7 +140,9 @@ def test_forwarding_fields_of_a_trusted_peer(trusting: Gateway) -> None:
     ],
     ids=["default", "other-field", "not-recursive", "not-trusted", "all"],
 )
-def test_the_address_of_the_client(make_gateway: Any, upstream: Upstream, env: dict[str, str], line: str, address: str) -> None:
+def test_the_address_of_the_client(
+    make_gateway: Any, upstream: Upstream, env: dict[str, str], line: str, address: str
+) -> None:
     gateway = make_gateway(env=env)
     gateway.route(upstream.url, name="it")
     ask_once(gateway, "GET", "/", line)
@@ -169,7 +209,11 @@ def test_fields_of_answers(gateway: Gateway, site: Any) -> None:
     assert sorted(times(reply)) == ["X-Kong-Proxy-Latency", "X-Kong-Upstream-Latency"]
     assert (reply.get("via"), reply.get("server")) == ("1.1 kong/3.9.1", "kong/3.9.1")
     assert reply.get("date"), "an answer has a date"
-    path, upstream = site(plain(b"x", headers=[("Server", "mine"), ("Date", "Tue, 15 Nov 1994 08:12:31 GMT"), ("X-Kong-Request-Id", "fake")]))
+    path, upstream = site(
+        plain(
+            b"x", headers=[("Server", "mine"), ("Date", "Tue, 15 Nov 1994 08:12:31 GMT"), ("X-Kong-Request-Id", "fake")]
+        )
+    )
     reply = ask_once(gateway, "GET", path, "X-Kong-Request-Id: forged")
     assert reply.all("server") == ["mine"]
     assert reply.all("date") == ["Tue, 15 Nov 1994 08:12:31 GMT"]
@@ -203,7 +247,9 @@ SETTINGS: list[tuple[dict[str, str], set[str], set[str]]] = [
 
 
 @pytest.mark.parametrize(("env", "proxied", "own"), SETTINGS, ids=[case[0]["headers"] for case in SETTINGS])
-def test_headers_setting(make_gateway: Any, make_upstream: Any, env: dict[str, str], proxied: set[str], own: set[str]) -> None:
+def test_headers_setting(
+    make_gateway: Any, make_upstream: Any, env: dict[str, str], proxied: set[str], own: set[str]
+) -> None:
     gateway, upstream = make_gateway(env=env), make_upstream(plain(b"x"))
     gateway.route(upstream.url, paths=["/up"])
     ours = {"server", "via"}
@@ -224,90 +270,6 @@ def test_the_id_stays_inside_when_it_is_not_sent(make_gateway: Any, make_upstrea
     assert (reply.get("via"), reply.get("server")) == ("1.1 inner", None)
 
 
-# the gateway's own errors
-
-JSON_BODY = re.compile(rb'\{\n  "message":"(.*)",\n  "request_id":"([0-9a-f]{32})"\n\}')
-PLAIN_BODY = re.compile(rb"(.*)\nrequest_id: ([0-9a-f]{32})\n")
-XML_BODY = re.compile(
-    rb'<\?xml version="1.0" encoding="UTF-8"\?>\s*<error>\s*<message>(.*)</message>\s*'
-    rb"<requestid>([0-9a-f]{32})</requestid>\s*</error>\s*"
-)
-HTML_BODY = re.compile(rb"(?s)<!doctype html>.*<p>(.*)\.</p>.*request_id: ([0-9a-f]{32})</p>.*")
-TYPES = {
-    "application/json; charset=utf-8": JSON_BODY,
-    "text/plain; charset=utf-8": PLAIN_BODY,
-    "application/xml; charset=utf-8": XML_BODY,
-    "text/html; charset=utf-8": HTML_BODY,
-}
-
-
-def error_of(reply: Answer) -> tuple[str, str]:
-    """Media type and message of an error; the body must be of that type's form and name the request."""
-    kind = reply.get("content-type") or ""
-    match = TYPES[kind].fullmatch(reply.body)
-    assert match, reply.body
-    assert match[2].decode() == reply.get("x-kong-request-id")
-    return kind.partition(";")[0], match[1].decode()
-
-
-@pytest.mark.parametrize(
-    ("accept", "media"),
-    [
-        (None, "application/json"),
-        ("text/html", "text/html"),
-        ("application/xml", "application/xml"),
-        ("text/plain", "text/plain"),
-        ("application/*", "application/json"),
-        ("text/*", "text/plain"),
-        ("*/*", "application/json"),
-        ("image/png", "application/json"),
-        ("text/html;q=0.1, application/xml;q=0.9", "application/xml"),
-        ("text/plain, text/html", "text/plain"),
-        ("text/html;q=0, application/xml;q=0.1", "application/xml"),
-    ],
-)
-def test_form_of_errors_by_accept(gateway: Gateway, accept: str | None, media: str) -> None:
-    reply = ask_once(gateway, "GET", "/nowhere", *([f"Accept: {accept}"] if accept else []))
-    assert (reply.status, *error_of(reply)) == (404, media, "no Route matched with those values")
-
-
-@pytest.mark.parametrize(
-    ("kind", "media"),
-    [(None, "text/plain"), ("application/json", "application/json"), ("text/html", "text/html"), ("image/png", "text/plain")],
-)
-def test_form_of_server_errors_by_content_type(gateway: Gateway, site: Any, kind: str | None, media: str) -> None:
-    path, _ = site(script(b"nonsense\r\n\r\n"))
-    reply = ask_once(gateway, "GET", path, *([f"Content-Type: {kind}"] if kind else []))
-    assert (reply.status, *error_of(reply)) == (502, media, "An invalid response was received from the upstream server")
-
-
-def test_default_type_of_errors(make_gateway: Any) -> None:
-    gateway = make_gateway(env={"error_default_type": "text/html"})
-    with gateway.client() as client:
-        client.send(b"GET / HTTP/1.1\r\n\r\n")
-        assert error_of(client.answer()) == ("text/html", "Bad request")
-
-
-def test_no_service(gateway: Gateway) -> None:
-    gateway.create("/routes", paths=["/bare"])
-    reply = ask_once(gateway, "GET", "/bare")
-    assert (reply.status, error_of(reply)[1]) == (503, "no Service found with those values")
-
-
-def test_redirects_to_https(gateway: Gateway, site: Any) -> None:
-    for status in (426, 301, 302, 307, 308):
-        path, upstream = site(protocols=["https"], https_redirect_status_code=status)
-        reply = ask_once(gateway, "GET", path + "/a%20b?c=d", host="Api.test:8000")
-        assert reply.status == status
-        if status == 426:
-            assert error_of(reply)[1] == "Please use HTTPS protocol"
-            assert (reply.get("connection"), reply.get("upgrade")) == ("Upgrade", "TLS/1.2, HTTP/1.1")
-        else:
-            assert (reply.get("location") or "").lower() == f"https://api.test{path}/a%20b?c=d"
-            assert reply.body == b""
-        assert upstream.requests == []
-
-
 def test_trusted_proto_counts_for_redirects(trusting: Gateway) -> None:
     with Upstream() as upstream:
         trusting.route(upstream.url, paths=["/secure"], protocols=["https"], https_redirect_status_code=301)
@@ -318,14 +280,25 @@ def test_trusted_proto_counts_for_redirects(trusting: Gateway) -> None:
 
 def test_identity_fields_of_clients_never_pass(gateway: Gateway, site: Any) -> None:
     path, upstream = site()
-    names = ["X-Consumer-ID", "X-Consumer-Username", "x_consumer_custom_id", "X-Credential-Identifier", "X-Anonymous-Consumer"]
-    ask_once(gateway, "GET", path, *(f"{name}: root" for name in [*names, "X-Authenticated-Groups", "X-Consumer_Groups"]))
+    names = [
+        "X-Consumer-ID",
+        "X-Consumer-Username",
+        "x_consumer_custom_id",
+        "X-Credential-Identifier",
+        "X-Anonymous-Consumer",
+    ]
+    ask_once(
+        gateway, "GET", path, *(f"{name}: root" for name in [*names, "X-Authenticated-Groups", "X-Consumer_Groups"])
+    )
     assert [field for field in sent(upstream).headers if field[1] == "root"] == []
 
 
 @pytest.mark.parametrize("charset", ["off", "latin1"])
 def test_charset_setting(make_gateway: Any, make_upstream: Callable[..., Upstream], charset: str) -> None:
-    gateway, upstream = make_gateway(env={"nginx_http_charset": charset}), make_upstream(plain(b"x", headers=[("Content-Type", "text/plain")]))
+    gateway, upstream = (
+        make_gateway(env={"nginx_http_charset": charset}),
+        make_upstream(plain(b"x", headers=[("Content-Type", "text/plain")])),
+    )
     gateway.route(upstream.url)
     wanted = "text/plain" if charset == "off" else "text/plain; charset=latin1"
     assert ask_once(gateway, "GET", "/").all("content-type") == [wanted]
@@ -338,13 +311,3 @@ def test_debug_fields(make_gateway: Any, make_upstream: Any) -> None:
     assert (reply.get("kong-route-id"), reply.get("kong-route-name")) == (route["id"], "r")
     assert (reply.get("kong-service-id"), reply.get("kong-service-name")) == (route["service"]["id"], "s")
     assert ask_once(gateway, "GET", "/").get("kong-route-id") is None
-
-
-def test_plugin_answers_are_json(gateway: Gateway, site: Any) -> None:
-    path, upstream = site()
-    (route,) = [entry for entry in gateway.admin("GET", "/routes?size=1000").json()["data"] if entry["paths"] == [path]]
-    gateway.create(f"/routes/{route['id']}/plugins", name="key-auth")
-    reply = ask_once(gateway, "GET", path)
-    assert (reply.status, reply.get("www-authenticate")) == (401, 'Key realm="key-auth"') or reply.status == 401
-    assert json.loads(reply.body)["message"] == "No API key found in request"
-    assert upstream.requests == []

@@ -14,8 +14,8 @@ from tests.wire import Client, wait_until
 QUICK = {"drain_grace": "0.2"}
 
 COMBINED = re.compile(
-    r'(\S+) - - \[(\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "(\S+) (\S+) (HTTP/1\.[01])" (\d{3}) (\d+) "(.*?)" "(.*?)" '
-    r'kong_request_id: "([0-9a-f]{32})"'
+    r'(\S+) - - \[(\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4})\] "(\S+) (\S+) (HTTP/1\.[01])" '
+    r'(\d{3}) (\d+) "(.*?)" "(.*?)" kong_request_id: "([0-9a-f]{32})"'
 )
 
 

@@ -16,7 +16,9 @@ KIB = 1024
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
-    with Upstream(by_path({"/cut": script(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", CLOSE)}, plain(b"x" * 1024))) as server:
+    with Upstream(
+        by_path({"/cut": script(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", CLOSE)}, plain(b"x" * 1024))
+    ) as server:
         yield server
 
 

@@ -156,7 +156,9 @@ def test_unreadable_store(upstream: Upstream) -> None:
         finally:
             _show(store)
         wait_until(gateway.is_ready, 20)
-        wait_until(lambda: gateway.admin("POST", "/services", {"url": upstream.url, "name": "new"}).status_code == 201, 20)
+        wait_until(
+            lambda: gateway.admin("POST", "/services", {"url": upstream.url, "name": "new"}).status_code == 201, 20
+        )
         assert gateway.get("/kept", headers={"apikey": "known"}).status_code == 200
         gateway.create("/services/new/routes", paths=["/new"])
         assert gateway.get("/new").status_code == 200

@@ -21,10 +21,14 @@ from tests.wire import Client, Request, wait_until
 QUIET = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "HTTP_PROXY": "", "http_proxy": ""}
 
 
-def run(*command: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None, code: int = 0, data: bytes = b"") -> str:
+def run(
+    *command: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None, code: int = 0, data: bytes = b""
+) -> str:
     """Run a program to its end and return its output; any other exit code fails with all it said."""
     words = [str(word) for word in command]
-    done = subprocess.run(words, cwd=cwd, env={**os.environ, **QUIET, **(env or {})}, input=data, capture_output=True, check=False)
+    done = subprocess.run(
+        words, cwd=cwd, env={**os.environ, **QUIET, **(env or {})}, input=data, capture_output=True, check=False
+    )
     assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout.decode()}\n{done.stderr.decode()}"
     return done.stdout.decode()
 
@@ -73,7 +77,9 @@ def make_wheel(folder: Path, name: str, version: str) -> Path:
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr(f"{name}.py", "VALUE = 42\n" + f"# {os.urandom(20_000).hex()}\n")
         wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         wheel.writestr(f"{info}/RECORD", "")
     return path
 
@@ -85,7 +91,19 @@ def package_index(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     for version in ("1.0", "1.1"):
         make_wheel(packages, "gatewaydemo", version)
     (port,) = free_ports(1)
-    words = [sys.executable, "-W", "ignore", "-m", "pypiserver", "run", "-i", "127.0.0.1", "-p", str(port), str(packages)]
+    words = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "pypiserver",
+        "run",
+        "-i",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        str(packages),
+    ]
     with (tmp_path / "pypi.log").open("wb") as log, subprocess.Popen(words, stdout=log, stderr=log) as process:
         try:
             wait_until(lambda: process.poll() is not None or _answers(port), 30)
@@ -176,7 +194,9 @@ def test_curl_resumes_after_a_cut(files: tuple[str, Files], tmp_path: Path) -> N
     url, handler = files
     target = tmp_path / "file"
     handler.cut_after = 2 * MIB
-    done = subprocess.run(["curl", "-sS", "-o", str(target), url], env={**os.environ, **QUIET}, capture_output=True, check=False)
+    done = subprocess.run(
+        ["curl", "-sS", "-o", str(target), url], env={**os.environ, **QUIET}, capture_output=True, check=False
+    )
     assert done.returncode in (18, 56), done.stderr
     assert 0 < target.stat().st_size < len(handler.content)
     run("curl", "-sSf", "-C", "-", "-o", target, url)
@@ -259,7 +279,11 @@ def test_upload_and_download_of_one_client_at_a_time(gateway: Gateway, site: Any
     path, upstream = site(echo)
     bodies = [os.urandom(200_000) for _ in range(8)]
     threads = [
-        threading.Thread(target=run, args=("curl", "-sSf", "-T", "-", "-o", os.devnull, f"{gateway.proxy_url}{path}"), kwargs={"data": body})
+        threading.Thread(
+            target=run,
+            args=("curl", "-sSf", "-T", "-", "-o", os.devnull, f"{gateway.proxy_url}{path}"),
+            kwargs={"data": body},
+        )
         for body in bodies
     ]
     for thread in threads:

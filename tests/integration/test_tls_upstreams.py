@@ -86,8 +86,13 @@ def test_an_unknown_authority(gateway: Gateway, site: Any, authority: Authority)
 
 
 def test_verification_by_the_settings(make_gateway: Any, authority: Authority) -> None:
-    gateway = make_gateway(env={"nginx_proxy_proxy_ssl_verify": "on", "lua_ssl_trusted_certificate": str(authority.root)})
-    with Upstream(tls=authority.context(authority.server)) as good, Upstream(tls=authority.context(authority.other)) as bad:
+    gateway = make_gateway(
+        env={"nginx_proxy_proxy_ssl_verify": "on", "lua_ssl_trusted_certificate": str(authority.root)}
+    )
+    with (
+        Upstream(tls=authority.context(authority.server)) as good,
+        Upstream(tls=authority.context(authority.other)) as bad,
+    ):
         gateway.route(good.url, paths=["/good"])
         gateway.route(bad.url, paths=["/bad"])
         gateway.route(bad.url, service={"tls_verify": False}, paths=["/excused"])
@@ -95,7 +100,9 @@ def test_verification_by_the_settings(make_gateway: Any, authority: Authority) -
 
 
 @pytest.mark.parametrize("preserve", [False, True])
-def test_the_name_in_the_handshake_is_that_of_the_host_field(gateway: Gateway, authority: Authority, preserve: bool) -> None:
+def test_the_name_in_the_handshake_is_that_of_the_host_field(
+    gateway: Gateway, authority: Authority, preserve: bool
+) -> None:
     seen: list[str | None] = []
     context = authority.context(authority.server)
     context.sni_callback = lambda _sock, name, _context: seen.append(name)

@@ -1,4 +1,4 @@
-"""WebSocket tunnels to a gevent-websocket server and to raw upstreams, with a real client library and with raw bytes."""
+"""WebSocket tunnels to a gevent-websocket server and to raw upstreams, with a client library and with raw bytes."""
 
 import json
 import os
@@ -16,7 +16,12 @@ from tests.integration.websockets import EchoServer
 from tests.upstream import Step, Take, Upstream, answer, script
 from tests.wire import Request, Stream, wait_until
 
-UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
+UPGRADE = (
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Mine: 1\r\n\r\n"
 
 
@@ -177,7 +182,9 @@ def test_an_upgrade_nobody_asked_for(gateway: Gateway, site: Any) -> None:
 def test_other_upgrades_are_not_passed_on(gateway: Gateway, site: Any) -> None:
     path, upstream = site()
     with gateway.client() as client:
-        client.send(head("GET", path, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQ"))
+        client.send(
+            head("GET", path, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQ")
+        )
         told = json.loads(client.answer().body)
     names = {name.lower() for name, _ in told["headers"]}
     assert not names & {"upgrade", "http2-settings"}
@@ -190,7 +197,7 @@ def test_tunnels_are_logged(gateway: Gateway, site: Any) -> None:
         assert client.answer().status == 101
         client.end()
         b"".join(client.stream.rest())
-    wait_until(lambda: "?tunnelled HTTP/1.1\" 101 " in gateway.log("access.log"), 20)
+    wait_until(lambda: '?tunnelled HTTP/1.1" 101 ' in gateway.log("access.log"), 20)
 
 
 # life

@@ -1,4 +1,4 @@
-"""A WebSocket echo server as its own process, so that gevent stays out of the tests: gevent-websocket on gevent.pywsgi."""
+"""A WebSocket echo server (gevent-websocket on gevent.pywsgi) in its own process: gevent stays out of the tests."""
 
 import os
 import subprocess
@@ -28,7 +28,8 @@ def application(environ, start_response):
         pass
     return []
 
-pywsgi.WSGIServer(("127.0.0.1", int(sys.argv[1])), application, handler_class=WebSocketHandler, log=None).serve_forever()
+address = ("127.0.0.1", int(sys.argv[1]))
+pywsgi.WSGIServer(address, application, handler_class=WebSocketHandler, log=None).serve_forever()
 """
 
 

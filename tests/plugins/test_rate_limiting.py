@@ -268,7 +268,7 @@ class TestScopes:
 
 class TestFailure:
     class Broken(LocalCounters):
-        def consume(self, wanted: Any) -> tuple[bool, list[int]]:
+        def consume(self, owner: Any, windows: Any) -> tuple[bool, list[int]]:
             raise GatewayError("the counters are gone")
 
     def test_requests_pass_without_headers_when_it_is_tolerated(self, plugin: Make) -> None:
