@@ -7,7 +7,6 @@ from typing import Any
 from kong_gevent.pdk import Conf, Config, Context, HeaderTemplate, Identity, Kit, fields
 from kong_gevent.pdk.auth import AuthenticationPlugin, Refusal, challenge
 
-
 MAX_KNOWN = 10_000
 """Identities by key that a worker keeps ready; one takes about 1 KiB."""
 

@@ -199,7 +199,8 @@ class RateLimiting(Plugin):
             return self._refuse(ctx, conf, used)
         if not conf.hide_client_headers:
             # Longer windows come later, so that of equally tight ones the longest is told.
-            least = tightest = None
+            least: float | None = None
+            tightest = windows[0]
             values: list[float] = []
             for window, count in zip(windows, used):  # noqa: B905 - as many counts as windows
                 left = window[1] - count - 1

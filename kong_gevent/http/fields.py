@@ -53,26 +53,30 @@ REWRITING_FIELDS = frozenset((b"forwarded", b"x-original-url", b"x-rewrite-url",
 """Fields with which a client could make another hop see another request; passed on from trusted peers only."""
 HOP_FIELDS = frozenset((b"keep-alive", b"proxy-connection", b"te", b"trailer", b"upgrade", b"connection"))
 """Fields of one connection (RFC 9110, section 7.6.1)."""
-PROTECTED_FIELDS = frozenset(
-    (
-        b"host",
-        b"content-length",
-        b"transfer-encoding",
-        b"content-type",
-        b"content-encoding",
-        b"authorization",
-        b"proxy-authorization",
-        b"cookie",
-        b"set-cookie",
-        b"origin",
-        b"expect",
-        b"date",
-        b"cache-control",
-        b"location",
-        b"www-authenticate",
-        b"x-kong-request-id",
+PROTECTED_FIELDS = (
+    frozenset(
+        (
+            b"host",
+            b"content-length",
+            b"transfer-encoding",
+            b"content-type",
+            b"content-encoding",
+            b"authorization",
+            b"proxy-authorization",
+            b"cookie",
+            b"set-cookie",
+            b"origin",
+            b"expect",
+            b"date",
+            b"cache-control",
+            b"location",
+            b"www-authenticate",
+            b"x-kong-request-id",
+        )
     )
-) | IDENTITY_FIELDS | frozenset(FORWARDING_FIELDS)
+    | IDENTITY_FIELDS
+    | frozenset(FORWARDING_FIELDS)
+)
 """End-to-end fields that nobody can have removed by naming them in `Connection`."""
 SINGLE_FIELDS = frozenset((b"authorization", b"content-type"))
 """Fields that decide something and may stand once only: two of them could be read in two ways."""
@@ -232,9 +236,9 @@ class FieldIndex(dict[str, bytes | list[bytes]]):
         found = _get(self, name)
         if found is None:
             return None
-        if type(found) is bytes:
-            return [found.decode("latin-1")]
-        return [value.decode("latin-1") for value in found]
+        if isinstance(found, list):
+            return [value.decode("latin-1") for value in found]
+        return [found.decode("latin-1")]
 
     def items(self) -> list[tuple[str, list[str]]]:  # type: ignore[override]
         """(name, values) pairs in the order of first appearance."""
@@ -354,9 +358,18 @@ class RequestFields:
             self.chunked = True
             return
         codings = [part.strip(b" \t") for part in value.split(b",")]
-        if all(TOKEN.fullmatch(coding) for coding in codings) and codings[-1].lower() != b"chunked" and len(codings) == 1:
+        if (
+            all(TOKEN.fullmatch(coding) for coding in codings)
+            and codings[-1].lower() != b"chunked"
+            and len(codings) == 1
+        ):
             raise ProtocolError(501, "Not implemented", "unknown transfer coding")
-        if len(codings) == 2 and TOKEN.fullmatch(codings[0]) and codings[1] == b"chunked" and codings[0].lower() != b"chunked":
+        if (
+            len(codings) == 2
+            and TOKEN.fullmatch(codings[0])
+            and codings[1] == b"chunked"
+            and codings[0].lower() != b"chunked"
+        ):
             raise ProtocolError(501, "Not implemented", "unknown transfer coding")
         raise ValueError("malformed Transfer-Encoding")
 
@@ -408,7 +421,9 @@ class AnswerStyle:
 
     __slots__ = ("charset", "product", "replaced", "server")
 
-    def __init__(self, charset: bytes = b"", replaced: frozenset[bytes] = frozenset(), product: bytes = b"", server: bytes = b"") -> None:
+    def __init__(
+        self, charset: bytes = b"", replaced: frozenset[bytes] = frozenset(), product: bytes = b"", server: bytes = b""
+    ) -> None:
         self.charset = charset
         self.replaced = replaced
         self.product = product
@@ -430,7 +445,23 @@ class AnswerStyle:
 class AnswerFields:
     """The header section of an upstream's answer, judged and sorted; immutable and shared like `RequestFields`."""
 
-    __slots__ = ("_index", "untouched_by", "chunked", "close", "content_length", "date", "own", "ready", "forward", "keep_alive", "lines", "server", "trailer", "upgrade", "via")
+    __slots__ = (
+        "_index",
+        "untouched_by",
+        "chunked",
+        "close",
+        "content_length",
+        "date",
+        "own",
+        "ready",
+        "forward",
+        "keep_alive",
+        "lines",
+        "server",
+        "trailer",
+        "upgrade",
+        "via",
+    )
 
     def __init__(self, section: bytes, minor: int, style: AnswerStyle) -> None:
         """`minor`: the HTTP/1 version of the answer. `ready` are all lines that are the same whenever it is repeated.

@@ -110,7 +110,11 @@ class RequestReader:
         line_end = head.find(b"\r\n", 2 if head[:2] == b"\r\n" else 0)
         if (line_end if line_end >= 0 else len(head)) > self.line_limit:
             raise ProtocolError(414, "URI too long")
-        if head.count(b"\n") != head.count(b"\r\n") or b"\0" in head or b"\r" in head.removesuffix(b"\r").replace(b"\r\n", b""):
+        if (
+            head.count(b"\n") != head.count(b"\r\n")
+            or b"\0" in head
+            or b"\r" in head.removesuffix(b"\r").replace(b"\r\n", b"")
+        ):
             raise ProtocolError(400, "Bad request", "bare line end or NUL in the head")
         if line_end > 0:
             self._check_line(head[:line_end].removeprefix(b"\r\n"))
@@ -134,7 +138,13 @@ class RequestReader:
 
     @staticmethod
     def _bad_version(version: bytes) -> ProtocolError:
-        if len(version) == 8 and version[:5] == b"HTTP/" and version[5:6].isdigit() and version[6:7] == b"." and version[7:].isdigit():
+        if (
+            len(version) == 8
+            and version[:5] == b"HTTP/"
+            and version[5:6].isdigit()
+            and version[6:7] == b"."
+            and version[7:].isdigit()
+        ):
             if version[5:6] not in (b"0", b"1"):
                 return ProtocolError(505, "HTTP version not supported")
         return ProtocolError(400, "Bad request", "malformed HTTP version")
@@ -198,7 +208,12 @@ class AnswerReader:
         """Status, reason phrase and minor version; 3 digits from 100 to 599 (RFC 9112, section 4)."""
         version, _, rest = line.partition(b" ")
         code, _, reason = rest.partition(b" ")
-        if version not in (b"HTTP/1.1", b"HTTP/1.0") or len(code) != 3 or not code.isdigit() or not 100 <= int(code) <= 599:
+        if (
+            version not in (b"HTTP/1.1", b"HTTP/1.0")
+            or len(code) != 3
+            or not code.isdigit()
+            or not 100 <= int(code) <= 599
+        ):
             raise AnswerError("malformed status line")
         if any(byte < 32 and byte != 9 or byte == 127 for byte in reason):
             raise AnswerError("control character in the reason phrase")

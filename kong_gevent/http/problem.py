@@ -62,10 +62,13 @@ GRPC_NAMES = (
 TEMPLATES: dict[str, str] = {
     JSON: '{\n  "message":"%s",\n  "request_id":"%s"\n}',
     HTML: (
-        "<!doctype html>\n<html>\n  <head>\n    <meta charset=\"utf-8\">\n    <title>Error</title>\n  </head>\n"
+        '<!doctype html>\n<html>\n  <head>\n    <meta charset="utf-8">\n    <title>Error</title>\n  </head>\n'
         "  <body>\n    <h1>Error</h1>\n    <p>%s.</p>\n    <p>request_id: %s</p>\n  </body>\n</html>\n"
     ),
-    XML: '<?xml version="1.0" encoding="UTF-8"?>\n<error>\n  <message>%s</message>\n  <requestid>%s</requestid>\n</error>',
+    XML: (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<error>\n'
+        "  <message>%s</message>\n  <requestid>%s</requestid>\n</error>"
+    ),
     PLAIN: "%s\nrequest_id: %s\n",
 }
 

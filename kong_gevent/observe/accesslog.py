@@ -138,8 +138,8 @@ class AccessLog:
             "service": ctx.service.id if ctx.service is not None else None,
             "consumer": ctx.consumer["id"] if ctx.consumer else None,
             "upstream": [f"{attempt.ip}:{attempt.port}" for attempt in ctx.tries or ()],
-            "user_agent": (index.get("user-agent") or [None])[0],
-            "referer": (index.get("referer") or [None])[0],
+            "user_agent": next(iter(index.get("user-agent") or ()), None),
+            "referer": next(iter(index.get("referer") or ()), None),
         }
         return orjson.dumps(record) + b"\n"
 

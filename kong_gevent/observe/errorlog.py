@@ -21,7 +21,8 @@ LEVELS = {
 """Kong's levels as numbers of `logging`."""
 _NAMES = {number: name for name, number in LEVELS.items()}
 _SECRETS = re.compile(
-    r"""(?ix) (["']? (?: password | passwd | secret | api_?key | authorization | token | client_secret ) ["']? \s* [:=] \s*)
+    r"""(?ix) (["']? (?: password | passwd | secret | api_?key | authorization | token | client_secret )
+        ["']? \s* [:=] \s*)
         ( "[^"]*" | '[^']*' | (?: (?: bearer | basic ) \s+ )? [^\s,;}&]+ )"""
 )
 

@@ -19,7 +19,8 @@ from kong_gevent.pdk.identity import Identity
 from kong_gevent.pdk.views import NORMAL_NAMES, ClientView, RequestView, ResponseView, UpstreamView
 
 if TYPE_CHECKING:
-    from kong_gevent.http.fields import AnswerFields, RequestFields
+    from kong_gevent.http.fields import AnswerFields
+    from kong_gevent.http.heads import Scanned
     from kong_gevent.pdk.plugin import Conf, Plugin
 
 JSON_TYPE = b"Content-Type: application/json; charset=utf-8\r\n"
@@ -76,26 +77,11 @@ class Context:
     _own: dict[Any, SimpleNamespace] | None = None
     _shared: dict[str, Any] | None = None
 
-    def __init__(
-        self,
-        gateway: Any,
-        exchange: Any,
-        connection: Any,
-        method: bytes,
-        target: bytes,
-        minor: int,
-        fields: RequestFields,
-        head_size: int,
-        started: float,
-    ) -> None:
+    def __init__(self, gateway: Any, exchange: Any, connection: Any, head: Scanned, started: float) -> None:
         self.gateway = gateway
         self.exchange = exchange
         self.connection = connection
-        self.method = method
-        self.target = target
-        self.minor = minor
-        self.fields = fields
-        self.head_size = head_size
+        self.method, self.target, self.minor, self.fields, self.head_size = head
         self.started = started
         self.request_id: bytes = gateway.new_id()
 

@@ -84,6 +84,9 @@ class HeaderTemplate:
 class Section(Protocol):
     """The header section that edits are applied to."""
 
+    untouched_by: AbstractSet[str] | None
+    """Names that were found to be missing from it, so that the same edits need not look again."""
+
     @property
     def lines(self) -> list[tuple[bytes, bytes]]: ...
 

@@ -7,7 +7,13 @@ from typing import Any
 
 from kong_gevent.pdk.edits import HeaderTemplate
 
-NAMES = ("X-Consumer-ID", "X-Consumer-Custom-ID", "X-Consumer-Username", "X-Credential-Identifier", "X-Anonymous-Consumer")
+NAMES = (
+    "X-Consumer-ID",
+    "X-Consumer-Custom-ID",
+    "X-Consumer-Username",
+    "X-Credential-Identifier",
+    "X-Anonymous-Consumer",
+)
 
 
 class Identity:
@@ -18,7 +24,9 @@ class Identity:
 
     __slots__ = ("consumer", "credential", "fields", "lines")
 
-    def __init__(self, consumer: Mapping[str, Any] | None, credential: Mapping[str, Any] | None, identifier: str | None = None) -> None:
+    def __init__(
+        self, consumer: Mapping[str, Any] | None, credential: Mapping[str, Any] | None, identifier: str | None = None
+    ) -> None:
         self.consumer: Any = consumer
         self.credential: Any = credential
         known = consumer or {}

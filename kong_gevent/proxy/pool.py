@@ -45,7 +45,9 @@ class Origin:
 
     __slots__ = ("_address", "_context", "_family", "_free", "_pool", "_server_name", "ip", "port")
 
-    def __init__(self, pool: Pool, family: int, ip: str, port: int, context: ssl.SSLContext | None, server_name: str | None) -> None:
+    def __init__(
+        self, pool: Pool, family: int, ip: str, port: int, context: ssl.SSLContext | None, server_name: str | None
+    ) -> None:
         self._pool = pool
         self._family = family
         self.ip = ip
@@ -112,7 +114,9 @@ class Origin:
 class Pool:
     """All origins of a worker. `size`: idle connections kept in all; `max_requests` per connection; times in s."""
 
-    def __init__(self, streams: Streams, size: int = 512, max_requests: int = 10000, idle_timeout: float = 60.0) -> None:
+    def __init__(
+        self, streams: Streams, size: int = 512, max_requests: int = 10000, idle_timeout: float = 60.0
+    ) -> None:
         self.streams = streams
         self.size = size
         self.max_requests = max_requests or 1 << 62
@@ -120,7 +124,9 @@ class Pool:
         self.idle = 0
         self._origins: dict[Any, Origin] = {}
 
-    def origin(self, family: int, ip: str, port: int, context: ssl.SSLContext | None = None, server_name: str | None = None) -> Origin:
+    def origin(
+        self, family: int, ip: str, port: int, context: ssl.SSLContext | None = None, server_name: str | None = None
+    ) -> Origin:
         """The origin for these parameters, shared by all services that use them."""
         key = (ip, port, id(context) if context else None, server_name)
         origin = self._origins.get(key)

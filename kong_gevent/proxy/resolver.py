@@ -37,7 +37,7 @@ class _Entry:
 
 
 class Resolver:
-    """A cache of host names; times in s. Stale addresses serve while they are looked up anew, as with Kong's DNS client."""
+    """A cache of host names; times in s. Stale addresses serve while they are looked up anew, as in Kong's client."""
 
     def __init__(
         self,

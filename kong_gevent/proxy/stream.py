@@ -317,7 +317,7 @@ class Pipes:
 
     @classmethod
     def take(cls) -> tuple[int, int]:
-        """A pipe (read end, write end), enlarged when the per-user quota allows it. Raises OSError without descriptors."""
+        """A pipe (read end, write end), enlarged as far as the quota allows. Raises OSError without descriptors."""
         if cls._free:
             return cls._free.pop()
         ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)

@@ -13,7 +13,9 @@ class TlsStream(Stream):
 
     __slots__ = ("_incoming", "_outgoing", "_tls")
 
-    def __init__(self, sock: _socket.socket, streams: Streams, context: ssl.SSLContext, server_name: str | None) -> None:
+    def __init__(
+        self, sock: _socket.socket, streams: Streams, context: ssl.SSLContext, server_name: str | None
+    ) -> None:
         super().__init__(sock, streams)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()

@@ -17,7 +17,7 @@ SPAWN_PAUSE = 0.1
 """Seconds, at most, between the starts of two workers, as gunicorn spreads them."""
 
 
-class GatewayArbiter(Arbiter):  # type: ignore[misc]
+class GatewayArbiter(Arbiter):
     """Counts only workers that have not been told to leave as workers of the node."""
 
     def reload(self) -> None:
@@ -55,7 +55,6 @@ def _leaves(worker: Any) -> bool:
 def on_starting(server: Any) -> None:
     """For gunicorn's hook of this name: gunicorn has no setting for the class of its arbiter."""
     server.__class__ = GatewayArbiter
-
 
 
 def post_fork(server: Any, worker: Any) -> None:

@@ -37,7 +37,7 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane) -> Node:
     """A node's parts for this process; nothing is read from the store yet. Raises `ConfigurationError`."""
     shared.lock.forked()
     classes = load_plugins(settings.plugins)
-    entities = [entity for plugin in classes.values() for entity in plugin.entities]
+    entities: list[Any] = [entity for plugin in classes.values() for entity in plugin.entities]
     store: Any = open_store(settings, classes, entities)
     identity = node_id(settings.node_id, settings.prefix)
     store.origin = identity
@@ -68,7 +68,9 @@ def load(node: Node) -> None:
         gc.collect()
         gc.freeze()  # what has been loaded stays: looking through it again and again would only cost time
         plan = node.gateway.plan
-        log.info("%d routes and %d services loaded in %.3f s", len(plan.routes), len(plan.services), monotonic() - began)
+        log.info(
+            "%d routes and %d services loaded in %.3f s", len(plan.routes), len(plan.services), monotonic() - began
+        )
         return
 
 
@@ -145,9 +147,7 @@ class ProxyRole:
             self._sync.catch_up()
         gateway = self._gateway
         gateway.handled += 1
-        self._handle(
-            Context(gateway, connection, connection, *head, began)
-        )
+        self._handle(Context(gateway, connection, connection, head, began))
 
 
 class Roles:
@@ -168,7 +168,9 @@ class Roles:
         """The listener for a bound socket. Raises LookupError for an address that no setting names."""
         name = sock.getsockname()
         host, port = name[0], name[1]
-        exact = [role for role, listener_host, listener_port in self._ports if (listener_host, listener_port) == (host, port)]
+        exact = [
+            role for role, listener_host, listener_port in self._ports if (listener_host, listener_port) == (host, port)
+        ]
         roles = exact or [role for role, _, listener_port in self._ports if listener_port == port]
         if not roles:
             raise LookupError(f"no *_listen setting names {host}:{port}")

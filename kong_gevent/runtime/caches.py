@@ -37,7 +37,9 @@ class LookupCache:
         self.kept = self._entries.get
         """Key → (value, monotonic time at which it is too old), or None: for the hot path."""
 
-    def get(self, key: str, load: Callable[[], Any], ttl: float | None = None, negative_ttl: float | None = None) -> Any:
+    def get(
+        self, key: str, load: Callable[[], Any], ttl: float | None = None, negative_ttl: float | None = None
+    ) -> Any:
         """The value of `key`; calls `load` when it is unknown or too old. Raises what `load` raises."""
         found = self._entries.get(key)
         if found is not None and found[1] > monotonic():

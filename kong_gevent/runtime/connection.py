@@ -12,7 +12,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, GatewayError, HttpError, ProtocolError
+from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError, ProtocolError
 from kong_gevent.http import problem
 from kong_gevent.http.chunked import ChunkedDecoder, encode_chunk, last_chunk
 from kong_gevent.http.fields import RequestFields
@@ -39,7 +39,9 @@ class Listener:
 
     __slots__ = ("__weakref__", "gateway", "port", "role", "serve", "server_ip", "tls")
 
-    def __init__(self, gateway: Gateway, role: str, server_ip: str, port: int, serve: Callable[[Connection, Any, float], None]) -> None:
+    def __init__(
+        self, gateway: Gateway, role: str, server_ip: str, port: int, serve: Callable[[Connection, Any, float], None]
+    ) -> None:
         self.gateway = gateway
         self.role = role
         self.server_ip = server_ip
@@ -108,6 +110,9 @@ class Connection:
         self.keep = True
         self._data = b""
         self._linger = False
+        self._decoder: ChunkedDecoder | None = None
+        self._limit: tuple[int, int, str, type[HttpError]] | None = None
+        self.trailers: list[tuple[bytes, bytes]] = []
         self._upstream: Stream | None = None
         self.gone = False
         self._expect_body(1, NO_FIELDS)
@@ -174,7 +179,7 @@ class Connection:
             self._expect_body(minor, fields)
         self.keep = (
             not fields.close
-            and (minor or fields.keep_alive)
+            and (minor == 1 or fields.keep_alive)
             and not gateway.draining
             and self.requests < gateway.keepalive_requests
         )
@@ -220,7 +225,7 @@ class Connection:
         self._linger = True
         gateway = self.gateway
         log.info("client %s: %d %s", self.peer_ip, error.status, error.reason)
-        ctx = Context(gateway, self, self, b"-", b"-", 1, NO_FIELDS, 0, began)
+        ctx = Context(gateway, self, self, (b"-", b"-", 1, NO_FIELDS, 0), began)
         gateway.pipeline.refuse(ctx, error)
 
     def _end(self) -> None:
@@ -388,7 +393,12 @@ class Connection:
 
     def splice_body(self, sink: Stream) -> bool:
         """See `Exchange.splice_body`."""
-        if self._decoder is not None or self._pushed or self._left - len(self._data) < SPLICE_FROM or not self.stream.plain:
+        if (
+            self._decoder is not None
+            or self._pushed
+            or self._left - len(self._data) < SPLICE_FROM
+            or not self.stream.plain
+        ):
             return False
         if self._limit is not None and self.received + self._left > self._limit[0]:
             return False

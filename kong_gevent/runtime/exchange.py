@@ -55,7 +55,7 @@ class Exchange(Protocol):
         ...
 
     def read_whole_body(self, limit: int) -> bytes:
-        """The whole body, which still counts as unread for `read_body`. Raises `HttpError` (413) beyond `limit` bytes."""
+        """The whole body, still unread for `read_body`. Raises `HttpError` (413) beyond `limit` bytes."""
         ...
 
     def limit_body(self, limit: int, status: int, message: str, kind: type[HttpError] = HttpError) -> None:

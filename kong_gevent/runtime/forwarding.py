@@ -14,7 +14,9 @@ _MAX_DECISIONS = 10000
 class Forwarding:
     """`trusted`: networks whose peers are believed; `header`, `recursive`: `real_ip_header`, `real_ip_recursive`."""
 
-    def __init__(self, trusted: list[Network], trusts_unix: bool, header: str, recursive: bool, via: bool, product: bytes) -> None:
+    def __init__(
+        self, trusted: list[Network], trusts_unix: bool, header: str, recursive: bool, via: bool, product: bytes
+    ) -> None:
         self._networks = trusted
         self._trusts_unix = trusts_unix
         self._header = header.lower()
@@ -105,19 +107,27 @@ class Forwarding:
             lines = connection.forwarded_lines = self._untrusted_lines(ctx, None)
             connection.forwarded_for = ctx.host
         if len(prefix) > 1:
-            return b"%bX-Forwarded-Path: %b\r\nX-Forwarded-Prefix: %b\r\n" % (lines, ctx.raw_path, prefix.encode("latin-1"))
+            return b"%bX-Forwarded-Path: %b\r\nX-Forwarded-Prefix: %b\r\n" % (
+                lines,
+                ctx.raw_path,
+                prefix.encode("latin-1"),
+            )
         return b"%bX-Forwarded-Path: %b\r\n" % (lines, ctx.raw_path)
 
     def _untrusted_lines(self, ctx: Context, listed: bytes | None) -> bytes:
         """The fields that only depend on the connection, the host asked for and what a client claims to forward."""
         connection = ctx.connection
         peer: bytes = connection.peer_bytes
-        lines = b"X-Real-IP: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %d\r\nX-Forwarded-For: %b\r\nX-Forwarded-Host: %b\r\n" % (
-            peer,
-            b"https" if connection.tls else b"http",
-            connection.port,
-            b"%b, %b" % (listed, peer) if listed else peer,
-            ctx.host[2],
+        lines = (
+            b"X-Real-IP: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %d\r\n"
+            b"X-Forwarded-For: %b\r\nX-Forwarded-Host: %b\r\n"
+            % (
+                peer,
+                b"https" if connection.tls else b"http",
+                connection.port,
+                b"%b, %b" % (listed, peer) if listed else peer,
+                ctx.host[2],
+            )
         )
         return lines + self._via_line(ctx) if self._sends_via else lines
 
@@ -140,7 +150,10 @@ class Forwarding:
             (b"X-Forwarded-Host", sent.get(b"x-forwarded-host") or ctx.host[2]),
             (b"X-Forwarded-Port", sent.get(b"x-forwarded-port") or b"%d" % connection.port),
             (b"X-Forwarded-Path", sent.get(b"x-forwarded-path") or ctx.raw_path),
-            (b"X-Forwarded-Prefix", sent.get(b"x-forwarded-prefix") or (prefix.encode("latin-1") if len(prefix) > 1 else None)),
+            (
+                b"X-Forwarded-Prefix",
+                sent.get(b"x-forwarded-prefix") or (prefix.encode("latin-1") if len(prefix) > 1 else None),
+            ),
         ]
         lines = b"".join([b"%b: %b\r\n" % field for field in fields if field[1]])
         return lines + self._via_line(ctx) if self._sends_via else lines

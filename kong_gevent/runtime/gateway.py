@@ -56,7 +56,12 @@ class Gateway:
         enabled = settings.enabled_headers
         self._enabled = enabled
         self.forwarding = Forwarding(
-            settings.trusted_networks, settings.trusts_unix, settings.real_ip_header, settings.real_ip_recursive, True, PRODUCT.encode()
+            settings.trusted_networks,
+            settings.trusts_unix,
+            settings.real_ip_header,
+            settings.real_ip_recursive,
+            True,
+            PRODUCT.encode(),
         )
         charset = settings.nginx_http_charset
         replaced = {name.encode() for name in enabled if name not in ("server", "via")}
@@ -166,5 +171,3 @@ class Gateway:
                 lines += f"Kong-{kind}-Id: {entry.id}\r\n".encode()
                 lines += f"Kong-{kind}-Name: {name}\r\n".encode() if name else b""
         return lines
-
-

@@ -35,7 +35,9 @@ class WorkerKit:
         self._queues: dict[str, BatchQueue] = {}
         self.timers = 0
 
-    def cached(self, key: str, load: Callable[[], Any], ttl: float | None = None, negative_ttl: float | None = None) -> Any:
+    def cached(
+        self, key: str, load: Callable[[], Any], ttl: float | None = None, negative_ttl: float | None = None
+    ) -> Any:
         """See `Kit.cached`."""
         try:
             return self._cache.get(key, load, ttl, negative_ttl)

@@ -171,7 +171,9 @@ class PluginTable:
             try:
                 configured = Configured(entity, plugin)
             except Exception:
-                log.exception("plugin %s (%s) could not be configured; requests for it are refused", entity["name"], entity["id"])
+                log.exception(
+                    "plugin %s (%s) could not be configured; requests for it are refused", entity["name"], entity["id"]
+                )
                 configured = self._broken(entity, plugin)
             self._by_id[configured.id] = configured
             self._scoped[plugin.name] = {**self._scoped.get(plugin.name, {}), configured.scope: configured}
@@ -209,7 +211,7 @@ class PluginTable:
         self.version += 1
         self._global = None
         self.rewrite = [
-            (getattr(configured.plugin, "rewrite"), configured.conf)
+            (configured.plugin.rewrite, configured.conf)
             for plugin in self._order
             for scope, configured in self._scoped.get(plugin.name, {}).items()
             if scope == (None, None, None) and hasattr(configured.plugin, "rewrite")

@@ -90,7 +90,9 @@ class Pipeline:
                 return answer, plan.global_chain.phases_without_access()
         host, port, _ = ctx.host
         connection = ctx.connection
-        match = plan.router.match(ctx.method, ctx.path, host, port or connection.port, ctx.fields.get, None, connection.tls)
+        match = plan.router.match(
+            ctx.method, ctx.path, host, port or connection.port, ctx.fields.get, None, connection.tls
+        )
         if match is None:
             answer = ctx.error(404, "no Route matched with those values")
             return answer, plan.global_chain.phases_without_access()
@@ -193,7 +195,9 @@ class Pipeline:
                 headers = {"Connection": "Upgrade", "Upgrade": "TLS/1.2, HTTP/1.1"}
                 return ctx.error(426, "Please use HTTPS protocol", headers)
             host = self.gateway.forwarding.host(ctx)
-            return ctx.exit(route.redirect_status, None, {"Location": f"https://{host}{origin_form(ctx).decode('latin-1')}"})
+            return ctx.exit(
+                route.redirect_status, None, {"Location": f"https://{host}{origin_form(ctx).decode('latin-1')}"}
+            )
         if route.grpc:
             kind = ctx.request.header("content-type") or ""
             if kind.startswith("application/grpc"):
@@ -211,7 +215,7 @@ class Pipeline:
     # --- answers made here -----------------------------------------------------------------------------------------
 
     def send_error(self, ctx: Context, status: int, message: str, phases: Phases | None) -> None:
-        """Answer with one of the server layer's errors: the format follows Accept, else Content-Type, else the setting."""
+        """Answer with an error of the server layer: its format follows Accept, else Content-Type, else the setting."""
         if ctx.exchange.started:
             raise ConnectionClosed("the answer had begun")
         accept = ctx.fields.index.get("accept") if ctx.fields is not None else None

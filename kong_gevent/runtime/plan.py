@@ -1,7 +1,7 @@
 """The plan: everything a worker needs to proxy, compiled from validated entities.
 
 Entries are immutable; a change replaces entries and the places that point to them, between two greenlet switches, so a
-request that is under way keeps what it started with. Compiled chains are made when a route is first used after a change.
+request that is under way keeps what it started with. Chains are compiled when a route is first used after a change.
 """
 
 from __future__ import annotations
@@ -197,7 +197,9 @@ class Plan:
         if reference is not None:
             service = self.services.get(reference["id"])
             if service is None:
-                log.warning("route %s refers to the unknown service %s; it is not served", entity["id"], reference["id"])
+                log.warning(
+                    "route %s refers to the unknown service %s; it is not served", entity["id"], reference["id"]
+                )
                 return None
         entry = self.routes[entity["id"]] = RouteEntry(entity, service)
         self._by_service.setdefault(service.id if service else None, set()).add(entry.id)

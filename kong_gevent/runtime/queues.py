@@ -105,7 +105,11 @@ class BatchQueue:
                 log.warning("queue %s: could not send %d entries: %s", self.name, len(batch), error)
             if monotonic() - began > self._retry_time:
                 self.dropped += len(batch)
-                log.error("queue %s: could not send entries due to max_retry_time exceeded. %d queue entries were lost", self.name, len(batch))
+                log.error(
+                    "queue %s: could not send entries due to max_retry_time exceeded. %d queue entries were lost",
+                    self.name,
+                    len(batch),
+                )
                 return
             gevent.sleep(min(self._last_retry, self._first_retry * 2**attempt))
             attempt += 1

@@ -19,7 +19,7 @@ WORD = 8
 LANES = 128
 LANE_WORDS = 8
 PID, ACCEPTED, ACTIVE, WAITING, REQUESTS, READING, WRITING, SERVING = range(LANE_WORDS)
-"""Words of a lane. ACTIVE, WAITING, READING and WRITING are connections; SERVING is 1 once the worker takes requests."""
+"""Words of a lane. ACTIVE, WAITING, READING, WRITING are connections; SERVING is 1 once the worker takes requests."""
 _GENERATION, _HOLDER, _DRAINING, _LEVEL, _EPOCH, _FIRST_LANE = 0, 1, 2, 3, 4, 8
 COUNTER_SLOTS = 1 << 16
 PROBES = 64

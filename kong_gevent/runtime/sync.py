@@ -110,7 +110,7 @@ class Synchronizer:
         held: dict[str, dict[str, Any]] = {
             "services": {key: entry.entity for key, entry in self._plan.services.items()},
             "routes": {key: entry.entity for key, entry in self._plan.routes.items()},
-            "plugins": {key: None for key in self._plan.table.ids()},
+            "plugins": dict.fromkeys(self._plan.table.ids()),
         }
         for kind in PLANNED:
             known = held[kind]

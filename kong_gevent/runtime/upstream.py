@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from kong_gevent.errors import AnswerError, ConnectionClosed, DeadlineExceeded, HttpError
 from kong_gevent.http import problem
 from kong_gevent.http.chunked import ChunkedDecoder
+from kong_gevent.http.fields import AnswerFields
 from kong_gevent.http.heads import AnswerHead
 from kong_gevent.http.target import upstream_path
-from kong_gevent.http.fields import AnswerFields
 from kong_gevent.pdk import Context
 from kong_gevent.pdk.edits import FieldEdits
 from kong_gevent.proxy.pool import Lease, Try
@@ -244,7 +244,9 @@ def _may_retry(ctx: Context, call: Call, error: UpstreamFailed) -> bool:
     return not error.sent or call.method in _RETRIED_AFTER_SENDING
 
 
-def _attempt(gateway: Gateway, ctx: Context, call: Call, turn: int, fresh: bool) -> tuple[Lease, AnswerHead, bytes, Upload | None]:
+def _attempt(
+    gateway: Gateway, ctx: Context, call: Call, turn: int, fresh: bool
+) -> tuple[Lease, AnswerHead, bytes, Upload | None]:
     """Send the request once; the connection, the answer's head, the bytes after it, and the upload still running."""
     service = call.target
     endpoint = service.endpoint
@@ -360,7 +362,9 @@ def _relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answe
     lines = _head_lines(pipeline.gateway, ctx, answer.fields)
     reason = answer.reason if ctx.status == status else gateway.reason(ctx.status)
     if bodiless:
-        exchange.start(ctx, ctx.status, reason, lines, fields.content_length if fields.content_length >= 0 else None, b"")
+        exchange.start(
+            ctx, ctx.status, reason, lines, fields.content_length if fields.content_length >= 0 else None, b""
+        )
         return persistent and not data
     length = fields.content_length
     if phases.body_filter:
@@ -506,7 +510,9 @@ class BodyParts:
         self.clean = self.clean and not data
 
 
-def _relay_filtered(ctx: Context, phases: Phases, stream: Any, answer: AnswerHead, data: bytes, reason: bytes, lines: bytes) -> bool:
+def _relay_filtered(
+    ctx: Context, phases: Phases, stream: Any, answer: AnswerHead, data: bytes, reason: bytes, lines: bytes
+) -> bool:
     """Pass an answer on through `body_filter`; its length stands unless a plugin cleared Content-Length."""
     exchange = ctx.exchange
     length: int | None = answer.fields.content_length
@@ -538,7 +544,9 @@ def filter_body(ctx: Context, phases: Phases, part: bytes, last: bool) -> bytes:
     return part
 
 
-def _relay_buffered(pipeline: Pipeline, ctx: Context, phases: Phases, stream: Any, answer: AnswerHead, data: bytes, bodiless: bool) -> bool:
+def _relay_buffered(
+    pipeline: Pipeline, ctx: Context, phases: Phases, stream: Any, answer: AnswerHead, data: bytes, bodiless: bool
+) -> bool:
     """Read the whole answer, run `response` (and the filters), then send it with its new length."""
     parts: list[bytes] = []
     body_parts = BodyParts(stream, answer, data)
@@ -558,7 +566,11 @@ def _relay_buffered(pipeline: Pipeline, ctx: Context, phases: Phases, stream: An
             pipeline.send_exit(ctx, result, phases)
             return False
     run_filters(ctx, phases)
-    body = filter_body(ctx, phases, ctx.response.body or b"", last=True) if phases.body_filter else ctx.response.body or b""
+    body = (
+        filter_body(ctx, phases, ctx.response.body or b"", last=True)
+        if phases.body_filter
+        else ctx.response.body or b""
+    )
     lines = _head_lines(pipeline.gateway, ctx, answer.fields)
     reason = answer.reason if ctx.status == answer.status else pipeline.gateway.reason(ctx.status)
     length: int | None = len(body)

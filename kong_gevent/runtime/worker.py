@@ -184,7 +184,7 @@ class GatewayWorker(GeventWorker):
             self._beat()
             if handed_over():
                 break
-        for watcher, raw, listener in self._watchers:
+        for watcher, _, _ in self._watchers:
             watcher.stop()
             watcher.close()
         watchers, self._watchers = self._watchers, []
@@ -199,7 +199,11 @@ class GatewayWorker(GeventWorker):
                 self._close_idle()
             self._beat()
         if self._connections:
-            log.warning("worker leaves with %d connections still busy after %s s", len(self._connections), settings.drain_timeout)
+            log.warning(
+                "worker leaves with %d connections still busy after %s s",
+                len(self._connections),
+                settings.drain_timeout,
+            )
         self.node.shut_down()
 
     def _take_queued(self, raw: Any, listener: Listener) -> None:

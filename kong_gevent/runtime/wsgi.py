@@ -1,4 +1,4 @@
-"""WSGI in both directions: our own WSGI applications on the gateway's connections, and the proxy under any WSGI server."""
+"""WSGI in both directions: our own applications on the gateway's connections, and the proxy under any WSGI server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Application = Callable[..., Iterable[bytes]]
 _BODILESS = frozenset((204, 304))
 
 
-# --- our applications (Admin API, status) on the gateway's own connections ---------------------------------------------
+# --- our applications (Admin API, status) on the gateway's own connections --------------------------------------------
 
 
 class Body(io.RawIOBase):
@@ -86,7 +86,9 @@ def unquote_latin(path: bytes) -> str:
     decoded = [parts[0]]
     for part in parts[1:]:
         try:
-            decoded.append(bytes((int(part[:2], 16),)) + part[2:] if part[:2].isalnum() and len(part) > 1 else b"%" + part)
+            decoded.append(
+                bytes((int(part[:2], 16),)) + part[2:] if part[:2].isalnum() and len(part) > 1 else b"%" + part
+            )
         except ValueError:
             decoded.append(b"%" + part)
     return b"".join(decoded).decode("latin-1")
@@ -104,7 +106,7 @@ class WsgiRole:
     def __call__(self, connection: Connection, head: Any, began: float) -> None:
         """Serve one request; the connection goes on only after a complete answer."""
         gateway = self._gateway
-        ctx = Context(gateway, connection, connection, *head, began)
+        ctx = Context(gateway, connection, connection, head, began)
         ctx.source = "exit"
         try:
             self._serve(ctx, connection, head)
@@ -126,7 +128,9 @@ class WsgiRole:
             connection.limit_body(self._limit, 413, problem.MESSAGES[413])
         answer: list[Any] = []
 
-        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
+        def start_response(
+            status: str, headers: list[tuple[str, str]], exc_info: Any = None
+        ) -> Callable[[bytes], None]:
             answer[:] = [status, headers]
             return parts.append
 
@@ -141,7 +145,9 @@ class WsgiRole:
                 close()
         self._answer(ctx, connection, answer[0], answer[1], b"".join(parts))
 
-    def _answer(self, ctx: Context, connection: Connection, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
+    def _answer(
+        self, ctx: Context, connection: Connection, status: str, headers: list[tuple[str, str]], body: bytes
+    ) -> None:
         code, _, reason = status.partition(" ")
         ctx.status = int(code)
         names = {name.lower() for name, _ in headers}
@@ -166,7 +172,7 @@ class WsgiRole:
         connection.finish()
 
 
-# --- the proxy under any WSGI server -----------------------------------------------------------------------------------
+# --- the proxy under any WSGI server ----------------------------------------------------------------------------------
 
 
 class WsgiConnection:
@@ -343,7 +349,9 @@ def target_of(environ: dict[str, Any]) -> bytes:
             return raw.encode("latin-1")
     from urllib.parse import quote_from_bytes
 
-    path = quote_from_bytes((environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1"), safe="/%:@!$&'()*+,;=-._~")
+    path = quote_from_bytes(
+        (environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1"), safe="/%:@!$&'()*+,;=-._~"
+    )
     query = environ.get("QUERY_STRING", "")
     return (f"{path}?{query}" if query else path).encode("latin-1") or b"/"
 
@@ -364,10 +372,10 @@ def serve_wsgi(gateway: Gateway, environ: dict[str, Any], start_response: Callab
     except ProtocolError as error:
         empty = RequestFields(b"")
         exchange = WsgiExchange(environ, start_response, empty)
-        ctx = Context(gateway, exchange, connection, method, b"-", minor, empty, 0, began)
+        ctx = Context(gateway, exchange, connection, (method, b"-", minor, empty, 0), began)
         gateway.pipeline.refuse(ctx, error)
         return []
     exchange = WsgiExchange(environ, start_response, fields)
-    ctx = Context(gateway, exchange, connection, method, target, minor, fields, len(section), began)
+    ctx = Context(gateway, exchange, connection, (method, target, minor, fields, len(section)), began)
     gateway.pipeline.handle(ctx)
     return []

@@ -192,12 +192,3 @@ def _logged(gateway: Gateway, mark: str) -> str:
         if mark in line:
             return line.partition('"')[2].rpartition('" ')[0].partition('" ')[0] + " " + line.split('" ')[1].split()[0]
     return ""
-
-
-def test_client_that_half_closes_still_gets_its_answer(gateway: Gateway, site: Any) -> None:
-    path, _ = site(script(Pause(0.3), answer(200, b"late")))
-    with gateway.client() as client:
-        client.send(head("GET", path))
-        client.end()
-        assert client.answer().body == b"late"
-        assert client.closed()
