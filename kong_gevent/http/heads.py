@@ -13,6 +13,9 @@ END = b"\r\n\r\n"
 TARGET_BYTES = bytes(code for code in range(0x21, 0x7F) if code != 0x23)
 """Bytes that may stand in a request target: visible ASCII without `#` (RFC 9112, section 3.2)."""
 STANDARD_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
+CACHED_HEADS = 1024
+ADMITTED = 8
+"""One in so many heads that were not known is remembered as a whole: those that come often are soon among them."""
 CACHED_SECTIONS = 2048
 CACHED_SECTION_BYTES = 1024
 
@@ -37,12 +40,14 @@ Scanned = tuple[bytes, bytes, int, RequestFields, int]
 class RequestReader:
     """Reads request heads under limits (bytes): the request line, one field line, the whole head."""
 
-    __slots__ = ("_known", "head_limit", "line_limit")
+    __slots__ = ("_heads", "_known", "_misses", "head_limit", "line_limit")
 
     def __init__(self, line_limit: int = 8192, head_limit: int = 32768) -> None:
         self.line_limit = line_limit
         self.head_limit = head_limit
         self._known: dict[bytes, RequestFields] = {}
+        self._heads: dict[bytes, Scanned] = {}
+        self._misses = 0
 
     def read(self, data: bytes) -> RequestHead | None:
         """The head that `data` begins with, or None when more bytes are needed. Raises `ProtocolError`."""
@@ -55,6 +60,10 @@ class RequestReader:
         if end < 0 or end > self.head_limit:
             self._check_incomplete(data)
             return None
+        whole = data[:end]
+        known = self._heads.get(whole)
+        if known is not None:
+            return known
         if data[:1] == b"\r":
             return self._after_empty_line(data)
         line_end = data.find(b"\r\n")
@@ -79,7 +88,13 @@ class RequestReader:
                 raise ProtocolError(400, "Bad request", "HTTP/1.1 without Host")
         elif fields.chunked:
             raise ProtocolError(400, "Bad request", "Transfer-Encoding in HTTP/1.0")
-        return method, target, minor, fields, end + 4
+        found = (method, target, minor, fields, end + 4)
+        self._misses += 1
+        if not self._misses % ADMITTED and end <= CACHED_SECTION_BYTES:
+            if len(self._heads) >= CACHED_HEADS:
+                self._heads.clear()
+            self._heads[whole] = found
+        return found
 
     @staticmethod
     def check_target(target: bytes) -> None:
@@ -151,7 +166,7 @@ class RequestReader:
 
 
 class AnswerHead:
-    """One answer's status line and header section; `size` is the number of bytes it took."""
+    """One answer's status line and header section, `size` bytes long. Never changed, since it is shared."""
 
     __slots__ = ("fields", "minor", "reason", "size", "status")
 
@@ -166,13 +181,15 @@ class AnswerHead:
 class AnswerReader:
     """Reads answer heads of upstreams; `head_limit` in bytes."""
 
-    __slots__ = ("_known", "_lines", "_style", "head_limit")
+    __slots__ = ("_heads", "_known", "_lines", "_misses", "_style", "head_limit")
 
     def __init__(self, style: AnswerStyle | None = None, head_limit: int = 65536) -> None:
         self._style = style or AnswerStyle()
         self.head_limit = head_limit
         self._known: tuple[dict[bytes, AnswerFields], dict[bytes, AnswerFields]] = ({}, {})
         self._lines: dict[bytes, tuple[int, bytes, int]] = {}
+        self._heads: dict[bytes, AnswerHead] = {}
+        self._misses = 0
 
     def read(self, data: bytes) -> AnswerHead | None:
         """The head that `data` begins with, or None when more bytes are needed. Raises `AnswerError`."""
@@ -185,13 +202,23 @@ class AnswerReader:
             return None
         if end > self.head_limit:
             raise AnswerError("answer head too large")
+        whole = data[:end]
+        found = self._heads.get(whole)
+        if found is not None:
+            return found
         line_end = data.find(b"\r\n")
         line = data[:line_end]
         known = self._lines.get(line)
         status, reason, minor = known if known is not None else self._read_line(line)
         section = data[line_end + 2 : end]
         fields = self._known[minor].get(section) or self._read_fields(section, minor)
-        return AnswerHead(status, reason, minor, fields, end + 4)
+        found = AnswerHead(status, reason, minor, fields, end + 4)
+        self._misses += 1
+        if not self._misses % ADMITTED and end <= CACHED_SECTION_BYTES:
+            if len(self._heads) >= CACHED_HEADS:
+                self._heads.clear()
+            self._heads[whole] = found
+        return found
 
     def _read_fields(self, section: bytes, minor: int) -> AnswerFields:
         fields = AnswerFields(section, minor, self._style)

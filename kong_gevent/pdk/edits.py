@@ -51,7 +51,21 @@ _sets: dict[frozenset[str], frozenset[str]] = {}
 
 def _shared(names: frozenset[str]) -> frozenset[str]:
     """One object for equal sets of names, so that they can be told by identity."""
+    if len(_sets) >= _MAX_KNOWN:
+        _sets.clear()
     return _sets.setdefault(names, names)
+
+
+_unions: dict[tuple[AbstractSet[str], AbstractSet[str]], tuple[AbstractSet[str], bool]] = {}
+
+
+def _unite(touched: AbstractSet[str], names: AbstractSet[str]) -> tuple[AbstractSet[str], bool]:
+    """The union of two sets and whether they have nothing in common; remembered, for templates meet again and again."""
+    found = (_shared(frozenset(touched | names)), touched.isdisjoint(names))
+    if len(_unions) >= _MAX_KNOWN:
+        _unions.clear()
+    _unions[touched, names] = found
+    return found
 
 
 class HeaderTemplate:
@@ -120,12 +134,13 @@ class FieldEdits:
     def set_all(self, template: HeaderTemplate, values: tuple[Any, ...] = ()) -> None:
         """Set the fields of a template at once; earlier values of them go."""
         names = template.names
-        if not self._lines:
-            self._touched = self._touched | names if self._touched else names
+        if not self._lines and not self._touched:
+            self._touched = names
         else:
-            if not (self._touched.isdisjoint(names) and self._added.isdisjoint(names)):
+            union, apart = _unions.get((self._touched, names)) or _unite(self._touched, names)
+            if not apart or (self._added and not self._added.isdisjoint(names)):
                 self._drop(names)
-            self._touched |= names
+            self._touched = union
         self._lines[template] = template.pattern % values
         if template.added:
             self._added |= template.added

@@ -64,8 +64,8 @@ class Connection:
         "_linger",
         "_minor",
         "_pushed",
-        "_upstream",
         "_wants_continue",
+        "awaited",
         "can_tunnel",
         "forwarded_for",
         "forwarded_lines",
@@ -113,7 +113,7 @@ class Connection:
         self._decoder: ChunkedDecoder | None = None
         self._limit: tuple[int, int, str, type[HttpError]] | None = None
         self.trailers: list[tuple[bytes, bytes]] = []
-        self._upstream: Stream | None = None
+        self.awaited: Stream | None = None
         self.gone = False
         self._expect_body(1, NO_FIELDS)
 
@@ -315,10 +315,10 @@ class Connection:
                 return body
         return b""
 
-    def waits_for(self, upstream: Stream | None) -> None:
-        """See `Exchange.waits_for`."""
-        self._upstream = upstream
-        if self.stream.pending and upstream is not None:
+    def wait_for(self, upstream: Stream) -> None:
+        """See `Exchange.wait_for`."""
+        self.awaited = upstream
+        if self.stream.pending:
             self.heard()
 
     def heard(self) -> None:
@@ -327,7 +327,7 @@ class Connection:
         A client that closes its side while it waits for an answer has gone, as Kong's server layer sees it; the
         upstream need not go on working for it.
         """
-        upstream = self._upstream
+        upstream = self.awaited
         if upstream is None or self._data:
             return
         try:

@@ -39,8 +39,11 @@ class Exchange(Protocol):
     gone: bool
     """Whether the client closed its side while it was waiting; the upstream's stream has been closed then."""
 
-    def waits_for(self, upstream: Stream | None) -> None:
-        """The client waits for what this stream will bring (None: it does no longer)."""
+    awaited: Stream | None
+    """The upstream's stream that the client is waiting for."""
+
+    def wait_for(self, upstream: Stream) -> None:
+        """Set `awaited`, and notice at once if the client has gone already."""
         ...
 
     def read_body(self) -> bytes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError, PluginLimit, ProtocolError
 from kong_gevent.http import problem
+from kong_gevent.http.heads import ADMITTED
 from kong_gevent.http.target import normalise_path, parse_host, split_absolute
 from kong_gevent.pdk import Context, Exit, LookupFailed
 from kong_gevent.pdk.edits import FieldEdits
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("kong_gevent.proxy")
 CLIENT_GONE = 499
 """Status in the logs of a request whose client went away before the answer was complete."""
+KNOWN_TARGETS = 1024
+KNOWN_TARGET_BYTES = 512
 _REFUSED_METHODS = frozenset((b"TRACE", b"CONNECT"))
 
 
@@ -35,6 +38,8 @@ class Pipeline:
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
+        self._targets: dict[bytes, tuple[bytes, bytes | None, str, bool]] = {}
+        self._unknown = 0
 
     def handle(self, ctx: Context) -> None:
         """Serve one request completely, the answer included.
@@ -149,17 +154,25 @@ class Pipeline:
         if ctx.method in _REFUSED_METHODS:
             raise ProtocolError(405, problem.MESSAGES[405])
         host = ctx.fields.host
-        origin_form = target[:1] == b"/"
-        if not origin_form:
+        if target[:1] == b"/":
+            ctx.raw_path, ctx.query, ctx.path, ctx.plain_target = self._targets.get(target) or self._split(target)
+        else:
             host, target = self._other_form(ctx, target, host)
-        path, mark, query = target.partition(b"?")
-        ctx.raw_path = path
-        if mark:
-            ctx.query = query
-        text = path.decode("latin-1")
-        ctx.path = normal = normalise_path(text)
-        ctx.plain_target = origin_form and normal is text
+            ctx.raw_path, ctx.query, ctx.path, _ = self._split(target)
         ctx.host = self.gateway.hosts.get(host) or self._read_host(host)
+
+    def _split(self, target: bytes) -> tuple[bytes, bytes | None, str, bool]:
+        """Raw path, query, path in normal form, and whether that is how it was sent; now and then remembered."""
+        path, mark, query = target.partition(b"?")
+        text = path.decode("latin-1")
+        normal = normalise_path(text)
+        found = (path, query if mark else None, normal, normal is text)
+        self._unknown += 1
+        if not self._unknown % ADMITTED and len(target) <= KNOWN_TARGET_BYTES:
+            if len(self._targets) >= KNOWN_TARGETS:
+                self._targets.clear()
+            self._targets[target] = found
+        return found
 
     def _other_form(self, ctx: Context, target: bytes, host: bytes | None) -> tuple[bytes | None, bytes]:
         if target == b"*" and ctx.method == b"OPTIONS":

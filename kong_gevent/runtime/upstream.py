@@ -221,11 +221,11 @@ def call_upstream(pipeline: Pipeline, ctx: Context, phases: Phases) -> None:
         reusable = _relay(pipeline, ctx, phases, lease, answer, data)
     except BaseException:
         stream.close()
-        exchange.waits_for(None)
+        exchange.awaited = None
         if upload is not None:
             upload.stop()
         raise
-    exchange.waits_for(None)
+    exchange.awaited = None
     if upload is not None:
         upload.stop()
         reusable = reusable and upload.done
@@ -272,7 +272,7 @@ def _attempt(
         else:
             stream.write(call.head)
             upload = Upload(ctx.exchange, stream, call.chunked, service.read_timeout)
-        ctx.exchange.waits_for(stream)
+        ctx.exchange.wait_for(stream)
         answer, data = _read_answer(gateway, ctx, call, stream)
         ctx.first_byte_at = monotonic()
         ctx.lease = lease
@@ -350,7 +350,7 @@ def _relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answe
     exchange = ctx.exchange
     if status == 101:
         run_filters(ctx, phases)
-        exchange.waits_for(None)
+        exchange.awaited = None
         exchange.tunnel(ctx, _head_lines(pipeline.gateway, ctx, answer.fields), stream, data)
         return False
     bodiless = status in _BODILESS or ctx.method == b"HEAD"

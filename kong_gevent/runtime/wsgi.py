@@ -212,11 +212,12 @@ class WsgiExchange:
         self.length = -1 if fields.chunked else max(fields.content_length, 0)
         self._left = self.length
         self.started = self.uploading = False
+        self.awaited: Stream | None = None
         self.keep = True
         self.received = self.sent = 0
         self.trailers: list[tuple[bytes, bytes]] = []
 
-    def waits_for(self, upstream: Stream | None) -> None:
+    def wait_for(self, upstream: Stream) -> None:
         """A WSGI server does not tell when its client leaves."""
 
     def body_done(self) -> bool:
