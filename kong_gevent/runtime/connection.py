@@ -19,6 +19,7 @@ from kong_gevent.http.fields import RequestFields
 from kong_gevent.pdk import Context
 from kong_gevent.proxy.stream import SourceFailed, Stream, splice
 from kong_gevent.runtime.answers import ClientFault
+from kong_gevent.runtime.bodies import BodyBuffer
 from kong_gevent.runtime.tunnel import run_tunnel
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Listener:
         self.tls = False
 
 
-class Connection:
+class Connection(BodyBuffer):
     """One client connection and, while it serves a request, that request's exchange (see `runtime.exchange`)."""
 
     __slots__ = (
@@ -59,11 +60,8 @@ class Connection:
         "_data",
         "_had_body",
         "_decoder",
-        "_left",
-        "_limit",
         "_linger",
         "_minor",
-        "_pushed",
         "_wants_continue",
         "awaited",
         "can_tunnel",
@@ -72,13 +70,11 @@ class Connection:
         "gateway",
         "gone",
         "keep",
-        "length",
         "listener",
         "peer_bytes",
         "peer_ip",
         "peer_port",
         "port",
-        "received",
         "requests",
         "sent",
         "serial",
@@ -349,11 +345,6 @@ class Connection:
             self._linger = True
             raise limit[3](limit[1], limit[2], "the body is larger than allowed")
 
-    def limit_body(self, limit: int, status: int, message: str, kind: type[HttpError] = HttpError) -> None:
-        """See `Exchange.limit_body`."""
-        if self._limit is None or limit < self._limit[0]:
-            self._limit = (limit, status, message, kind)
-
     def buffered_body(self, limit: int) -> bytes | None:
         """See `Exchange.buffered_body`."""
         if self._pushed:
@@ -364,32 +355,13 @@ class Connection:
             return None
         return self._gather(limit)
 
-    def _gather(self, limit: int) -> bytes | None:
-        """Read the body up to `limit` bytes; when there is more, what was read counts as unread again."""
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            part = self.read_body()
-            if not part:
-                return b"".join(parts)
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                self._pushed = b"".join(parts)
-                self.received -= size
-                return None
-
-    def read_whole_body(self, limit: int) -> bytes:
-        """See `Exchange.read_whole_body`."""
-        body = None if self._left > limit else self._gather(limit)
-        if body is None:
-            self._linger = True
-            raise HttpError(413, problem.MESSAGES[413], "the body is larger than a plugin may read")
+    def _unframed(self) -> None:
+        """See `BodyBuffer`."""
         self._decoder = None
-        self._pushed = body
-        self.length = len(body)
-        self.received -= len(body)
-        return body
+
+    def _refused(self) -> None:
+        """See `BodyBuffer`."""
+        self._linger = True
 
     def splice_body(self, sink: Stream) -> bool:
         """See `Exchange.splice_body`."""

@@ -14,6 +14,7 @@ from kong_gevent.http import problem
 from kong_gevent.http.fields import RequestFields
 from kong_gevent.pdk import Context
 from kong_gevent.proxy.stream import Stream
+from kong_gevent.runtime.bodies import BodyBuffer
 from kong_gevent.runtime.reasons import REASONS
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ class WsgiConnection:
         self.serial = self.requests = 1
 
 
-class WsgiExchange:
+class WsgiExchange(BodyBuffer):
     """One request under a WSGI server, as the pipeline's exchange (see `runtime.exchange.Exchange`).
 
     Interim answers, trailers and tunnels cannot be expressed in WSGI; upgrades are therefore ignored here.
@@ -255,35 +256,12 @@ class WsgiExchange:
             return None if self._left or self._pushed else b""
         return self._gather(limit)
 
-    def _gather(self, limit: int) -> bytes | None:
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            part = self.read_body()
-            if not part:
-                return b"".join(parts)
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                self._pushed = b"".join(parts)
-                self.received -= size
-                return None
-
-    def read_whole_body(self, limit: int) -> bytes:
-        """See `Exchange`."""
-        body = None if self._left > limit else self._gather(limit)
-        if body is None:
-            raise HttpError(413, problem.MESSAGES[413], "the body is larger than a plugin may read")
-        self._pushed = body
+    def _unframed(self) -> None:
+        """See `BodyBuffer`."""
         self._left = 0
-        self.length = len(body)
-        self.received -= len(body)
-        return body
 
-    def limit_body(self, limit: int, status: int, message: str, kind: type[HttpError] = HttpError) -> None:
-        """See `Exchange`."""
-        if self._limit is None or limit < self._limit[0]:
-            self._limit = (limit, status, message, kind)
+    def _refused(self) -> None:
+        """The server decides what becomes of the connection."""
 
     def splice_body(self, sink: Stream) -> bool:
         """There is no socket here."""
