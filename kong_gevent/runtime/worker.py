@@ -23,6 +23,10 @@ log = logging.getLogger("kong_gevent.worker")
 HEARTBEAT = 0.1
 MAX_FREE = 1000
 ACCEPT_BATCH = 64
+UNEVEN = 8
+"""Connections that a worker may have more than another before it lets that one accept first."""
+YIELD_PAUSE = 0.003
+"""Seconds that it leaves the others to do so."""
 FULL_PAUSE = 0.05
 """Seconds without accepting when the process has run out of file descriptors."""
 
@@ -48,10 +52,12 @@ class GatewayWorker(GeventWorker):
         self._watchers: list[Any] = []
         self._single = self.cfg.workers == 1
         self._leaving_at: float | None = None
+        self._yielded = False
         self.node = boot_worker(self)
         self.gateway = self.node.gateway
         self.lane = self.node.lane
         self._counts = self.lane.words()
+        self._siblings = [lane for lane in self.node.shared.lanes() if lane.index != self.lane.index]
         listeners = [(sock, self.node.listener_of(sock)) for sock in self.sockets]
         for sock, listener in listeners:
             if listener.role != "proxy":
@@ -88,6 +94,9 @@ class GatewayWorker(GeventWorker):
 
     def _accept(self, raw: Any, listener: Listener, watcher: Any) -> None:
         """Take new connections: many at a time when alone, one at a time when other workers want some too."""
+        if not self._single and self.alive and self._has_more_than_its_share():
+            self._pause_accepting(watcher, raw, listener, YIELD_PAUSE)
+            return
         for _ in range(ACCEPT_BATCH if self._single or not self.alive else 1):
             try:
                 fd, address = raw._accept()
@@ -96,12 +105,30 @@ class GatewayWorker(GeventWorker):
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     log.error("cannot accept connections: %s; raise the limit of open files", error.strerror)
-                    watcher.stop()
-                    pause = self._hub.loop.timer(FULL_PAUSE)
-                    pause.start(self._resume_accepting, watcher, raw, listener, pause)
+                    self._pause_accepting(watcher, raw, listener, FULL_PAUSE)
                     return
                 continue  # the client is gone already
             self._adopt(fd, address, raw, listener)
+
+    def _has_more_than_its_share(self) -> bool:
+        """Whether another worker has clearly fewer connections; every second time in a row the answer is no.
+
+        On a quiet node the same worker would always be first, and one that keeps connections open would get all.
+        """
+        if self._yielded:
+            self._yielded = False
+            return False
+        mine = len(self._connections)
+        if mine <= UNEVEN:
+            return False
+        least = min((lane[ACTIVE] for lane in self._siblings if lane[SERVING]), default=mine)
+        self._yielded = mine > least + UNEVEN
+        return self._yielded
+
+    def _pause_accepting(self, watcher: Any, raw: Any, listener: Listener, seconds: float) -> None:
+        watcher.stop()
+        pause = self._hub.loop.timer(seconds)
+        pause.start(self._resume_accepting, watcher, raw, listener, pause)
 
     def _resume_accepting(self, watcher: Any, raw: Any, listener: Listener, pause: Any) -> None:
         pause.close()
@@ -124,6 +151,7 @@ class GatewayWorker(GeventWorker):
         stream.deadline = monotonic() + self.gateway.header_timeout
         stream.idle = self._wake
         self._counts[ACCEPTED] += 1
+        self._counts[ACTIVE] = len(self._connections)
 
     # --- serving ---------------------------------------------------------------------------------------------------
 

@@ -367,6 +367,7 @@ def test_connections_that_leave_without_a_word(gateway: Gateway) -> None:
 def test_all_workers_share_the_load() -> None:
     """When many clients come at a time every worker takes some."""
     with Gateway(workers=3) as gateway, ExitStack() as stack:
+        wait_until(lambda: len(gateway.admin("GET", "/status").json()["memory"]["workers_lua_vms"]) == 3, 60)
 
         def come(_: int) -> Client:
             client = stack.enter_context(gateway.client(timeout=60))
