@@ -68,7 +68,7 @@ class CorrelationId(Plugin):
         value = found[0] if isinstance(found, list) else found
         if value is None or not value.strip():
             value = conf.generate(ctx)
-            ctx.upstream.set_all(conf.template, (value.encode("latin-1"),))
+            ctx.set_upstream(conf.template, (value.encode("latin-1"),))
         ctx.log["correlation_id"] = value
 
     def header_filter(self, ctx: Context, conf: Conf) -> None:
@@ -78,7 +78,7 @@ class CorrelationId(Plugin):
         value = ctx.log.get("correlation_id")
         if value is None:
             value = ctx.request.header(conf.header) or conf.generate(ctx)
-        ctx.response.set_all(conf.template, (value.encode("latin-1"),))
+        ctx.set_response(conf.template, (value.encode("latin-1"),))
 
 
 def tracker(ctx: Context) -> str:

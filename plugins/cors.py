@@ -123,9 +123,9 @@ class Cors(Plugin):
 
     def access(self, ctx: Context, conf: Conf) -> Exit | None:
         """Answer a preflight request."""
-        request = ctx.request
-        if request.method != "OPTIONS":
+        if ctx.method != b"OPTIONS":
             return None
+        request = ctx.request
         origin = request.header("origin")
         if origin is None or request.header("access-control-request-method") is None:
             return None
@@ -147,12 +147,11 @@ class Cors(Plugin):
 
     def header_filter(self, ctx: Context, conf: Conf) -> None:
         """Mark the answer, whoever made it; preflights have all they need."""
-        request = ctx.request
-        if request.method == "OPTIONS" and getattr(ctx.own(self), "preflight", False):
+        if ctx.method == b"OPTIONS" and getattr(ctx.own(self), "preflight", False):
             return
         template = conf.always
         if template is None:
-            origin = request.header("origin")
+            origin = ctx.request.header("origin")
             template = conf.decisions.get(origin)
             if template is None:
                 template = self._decide(conf, origin)

@@ -8,6 +8,7 @@ plugins touch.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import orjson
 
 from kong_gevent.http import problem
 from kong_gevent.pdk.edits import FieldEdits, HeaderTemplate
-from kong_gevent.pdk.identity import Identity
+from kong_gevent.pdk.identity import IDENTITY_NAMES, Identity
 from kong_gevent.pdk.views import NORMAL_NAMES, ClientView, RequestView, ResponseView, UpstreamView
 
 if TYPE_CHECKING:
@@ -180,27 +181,31 @@ class Context:
         """As `authenticate`, with an identity that was prepared before (see `Kit.memory`)."""
         self.consumer = identity.consumer
         self.credential = identity.credential
-        if self.up is None:
+        edits = self.up
+        if edits is None or edits.leaves(IDENTITY_NAMES):
             # No request brings these fields (see `http.fields.IDENTITY_FIELDS`), so there is nothing to replace.
             self.identity_lines = identity.lines
             self.identity = identity
         else:
-            self.up.set_all(identity.fields)
+            edits.set_all(identity.fields)
 
-    def edit_upstream(self) -> FieldEdits:
-        """The changes to the upstream's fields, for the kit's views."""
+    def edit_upstream(self, names: AbstractSet[str] = frozenset()) -> FieldEdits:
+        """The changes to the upstream's fields, for the kit; `names` (normalised) are about to be changed."""
         edits = self.up
         if edits is None:
             edits = self.up = FieldEdits()
-            if self.identity is not None:
-                edits.set_all(self.identity.fields)
-                self.identity_lines = b""
+        if self.identity is not None and not names.isdisjoint(IDENTITY_NAMES):
+            edits.set_all(self.identity.fields)
+            self.identity, self.identity_lines = None, b""
         return edits
 
     def field(self, name: str) -> str | list[str] | None:
         """A field of the request by name: its text, a list of texts when it came more than once, None when absent."""
-        values = self.fields.index.get(NORMAL_NAMES[name])
-        return values if values is None or len(values) > 1 else values[0]
+        return self.fields.index.one(NORMAL_NAMES[name])
+
+    def set_upstream(self, template: HeaderTemplate, values: tuple[Any, ...] = ()) -> None:
+        """Set the upstream's fields of a prepared template at once; as `ctx.upstream.set_all`."""
+        self.edit_upstream(template.names).set_all(template, values)
 
     def set_response(self, template: HeaderTemplate, values: tuple[Any, ...] = ()) -> None:
         """Set the answer's fields of a prepared template at once; as `ctx.response.set_all`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kong_gevent.http.fields import normalised_name
 from kong_gevent.pdk.edits import HeaderTemplate
 
 NAMES = (
@@ -14,6 +15,9 @@ NAMES = (
     "X-Credential-Identifier",
     "X-Anonymous-Consumer",
 )
+
+IDENTITY_NAMES = frozenset(normalised_name(name) for name in NAMES)
+"""The same as they are looked up."""
 
 
 class Identity:

@@ -211,8 +211,8 @@ class UpstreamView(_View):
 
     __slots__ = ()
 
-    def _edits(self) -> FieldEdits:
-        return self._ctx.edit_upstream()
+    def _edits(self, name: str) -> FieldEdits:
+        return self._ctx.edit_upstream(frozenset((NORMAL_NAMES[name],)))
 
     def _override(self) -> Override:
         from kong_gevent.pdk.context import Override
@@ -224,7 +224,9 @@ class UpstreamView(_View):
 
     def header(self, name: str) -> str | None:
         """The value that will be sent: what was set here, else what the client sent."""
-        edits = self._ctx.edit_upstream() if self._ctx.identity is not None else self._ctx.up
+        edits = self._ctx.up
+        if self._ctx.identity is not None:
+            edits = self._ctx.edit_upstream(frozenset((NORMAL_NAMES[name],)))
         edited = edits.values(name) if edits is not None else None
         if edits is None or edited is None or not edits.touches(normalised_name(name)):
             sent = self._ctx.request.header(name)
@@ -234,19 +236,19 @@ class UpstreamView(_View):
 
     def set_header(self, name: str, value: str | int | Sequence[str]) -> None:
         """Set a field (`Host` included); the client's value goes."""
-        self._edits().set(name, value)
+        self._edits(name).set(name, value)
 
     def set_all(self, template: HeaderTemplate, values: tuple[Any, ...] = ()) -> None:
         """Set the fields of a prepared template at once."""
-        self._edits().set_all(template, values)
+        self._ctx.set_upstream(template, values)
 
     def add_header(self, name: str, value: str | int) -> None:
         """Add a line of a field."""
-        self._edits().add(name, value)
+        self._edits(name).add(name, value)
 
     def clear_header(self, name: str) -> None:
         """Remove a field, in every spelling."""
-        self._edits().clear(name)
+        self._edits(name).clear(name)
 
     def set_method(self, method: str) -> None:
         """Change the method."""
