@@ -61,6 +61,7 @@ class CorrelationId(Plugin):
         conf.header = conf.header_name or DEFAULT_HEADER
         conf.generate = self.generators[conf.generator or DEFAULT_GENERATOR]
         conf.template = HeaderTemplate([(conf.header, "%b")])
+        conf.unused_phases = () if conf.echo_downstream else ("header_filter",)
 
     def access(self, ctx: Context, conf: Conf) -> None:
         """Keep the client's identifier or make one for the upstream."""
@@ -73,8 +74,6 @@ class CorrelationId(Plugin):
 
     def header_filter(self, ctx: Context, conf: Conf) -> None:
         """Tell the client, also on answers that the gateway makes."""
-        if not conf.echo_downstream:
-            return
         value = ctx.log.get("correlation_id")
         if value is None:
             value = ctx.request.header(conf.header) or conf.generate(ctx)

@@ -77,7 +77,7 @@ class IpRestriction(Plugin):
 
     def access(self, ctx: Context, conf: Conf) -> Exit | None:
         """Let the client in, or refuse it."""
-        ip = ctx.client.ip
+        ip = ctx.client_ip
         passes = conf.passes.get(ip)
         if passes is None:
             passes = self._decide(conf, ip)

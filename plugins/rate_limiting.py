@@ -241,21 +241,21 @@ def identifier(conf: Conf) -> Callable[[Context], str]:
     header_name, path = conf.header_name, conf.path
 
     def consumer(ctx: Context) -> str:
-        found = ctx.consumer or ctx.credential
-        return found["id"] if found is not None else ctx.client.ip
+        known = ctx.consumer_id
+        return known if known is not None else credential(ctx)
 
     def credential(ctx: Context) -> str:
         found = ctx.credential
-        return found["id"] if found is not None else ctx.client.ip
+        return found["id"] if found is not None else ctx.client_ip
 
     def service(ctx: Context) -> str:
-        return ctx.service_id or ctx.client.ip
+        return ctx.service_id or ctx.client_ip
 
     def header(ctx: Context) -> str:
-        return ctx.request.header(header_name) or ctx.client.ip
+        return ctx.request.header(header_name) or ctx.client_ip
 
     def by_path(ctx: Context) -> str:
-        return path if ctx.request.path == path else ctx.client.ip
+        return path if ctx.request.path == path else ctx.client_ip
 
     chosen = {"consumer": consumer, "credential": credential, "service": service, "header": header, "path": by_path}
     return chosen.get(conf.limit_by) or (lambda ctx: ctx.client.ip)

@@ -56,6 +56,7 @@ class Context:
     route: Any = None
     service: Any = None
     consumer: dict[str, Any] | None = None
+    consumer_id: str | None = None
     credential: dict[str, Any] | None = None
     identity: Identity | None = None
     identity_lines: bytes = b""
@@ -177,9 +178,18 @@ class Context:
         """
         self.identify(Identity(consumer, credential, identifier))
 
+    @property
+    def client_ip(self) -> str:
+        """The client's address, as `ctx.client.ip`."""
+        connection = self.connection
+        if connection.trusted:
+            return self.gateway.forwarding.client_address(self)  # type: ignore[no-any-return]
+        return connection.peer_ip  # type: ignore[no-any-return]
+
     def identify(self, identity: Identity) -> None:
         """As `authenticate`, with an identity that was prepared before (see `Kit.memory`)."""
         self.consumer = identity.consumer
+        self.consumer_id = identity.consumer_id
         self.credential = identity.credential
         edits = self.up
         if edits is None or edits.leaves(IDENTITY_NAMES):

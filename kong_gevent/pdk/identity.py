@@ -26,13 +26,14 @@ class Identity:
     `identifier` is what `X-Credential-Identifier` says; fields without a value are removed from the request.
     """
 
-    __slots__ = ("consumer", "credential", "fields", "lines")
+    __slots__ = ("consumer", "consumer_id", "credential", "fields", "lines")
 
     def __init__(
         self, consumer: Mapping[str, Any] | None, credential: Mapping[str, Any] | None, identifier: str | None = None
     ) -> None:
         self.consumer: Any = consumer
         self.credential: Any = credential
+        self.consumer_id: str | None = consumer["id"] if consumer else None
         known = consumer or {}
         values = (
             known.get("id"),

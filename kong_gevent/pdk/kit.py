@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from kong_gevent.errors import GatewayError
@@ -16,7 +16,7 @@ class LookupFailed(GatewayError):
 class Counters(Protocol):
     """Numbers shared by all workers of the node, changed under one lock: exact, lost only when the node stops."""
 
-    def consume(self, owner: Any, windows: Iterable[tuple[Any, ...]]) -> tuple[bool, list[int]]:
+    def consume(self, owner: Any, windows: Sequence[tuple[Any, ...]]) -> tuple[bool, list[int]]:
         """Count 1 in every window of `owner`, or in none.
 
         Each window begins with (name, limit, expires): owner and name, both hashable, tell the counter, `expires` is

@@ -28,6 +28,8 @@ class Conf:
     service_id: str | None
     consumer_id: str | None
     instance_name: str | None
+    unused_phases: tuple[str, ...] = ()
+    """Phases (after `access`) that this configuration has no use for; set in `configure`, they are not called then."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():

@@ -24,7 +24,7 @@ from kong_gevent.pdk.loader import load_plugins
 from kong_gevent.pdk.memory import Answer, MemoryStream, MemoryUpstream, Received, read_message, respond
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from kong_gevent.pdk import Context
 
@@ -61,7 +61,7 @@ class LocalCounters:
     def __init__(self) -> None:
         self.values: dict[Any, tuple[int, float]] = {}
 
-    def consume(self, owner: Any, windows: Iterable[tuple[Any, ...]]) -> tuple[bool, list[int]]:
+    def consume(self, owner: Any, windows: Sequence[tuple[Any, ...]]) -> tuple[bool, list[int]]:
         """See `kong_gevent.pdk.kit.Counters.consume`."""
         windows = list(windows)
         found = [self.value((owner, window[0])) for window in windows]

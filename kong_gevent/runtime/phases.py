@@ -104,7 +104,11 @@ class Phases:
         self.log = self._of("log")
 
     def _of(self, phase: str) -> list[tuple[Function, Conf]]:
-        return [(getattr(plugin, phase), conf) for plugin, conf in self.chosen if hasattr(plugin, phase)]
+        return [
+            (getattr(plugin, phase), conf)
+            for plugin, conf in self.chosen
+            if hasattr(plugin, phase) and phase not in conf.unused_phases
+        ]
 
 
 class Chain:

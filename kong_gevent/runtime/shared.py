@@ -11,7 +11,7 @@ import fcntl
 import mmap
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from time import monotonic, time
 from typing import Any
 
@@ -24,6 +24,8 @@ _GENERATION, _HOLDER, _DRAINING, _LEVEL, _EPOCH, _FIRST_LANE = 0, 1, 2, 3, 4, 8
 COUNTER_SLOTS = 1 << 16
 PROBES = 64
 _SLOT_WORDS = 3
+MAX_KNOWN = 8192
+"""Counters and owners whose places a worker remembers."""
 PATIENCE = 0.05
 """Seconds to wait for the lock before looking whether its holder is still alive."""
 HOLDER_UNKNOWN = 1.0
@@ -92,6 +94,10 @@ def _alive(pid: int) -> bool:
     return True
 
 
+_Known = tuple[Sequence[tuple[Any, ...]], list[int], list[int]]
+"""Windows, and the place and code of each one's counter."""
+
+
 class SharedCounters:
     """Counters by key in a fixed open-addressed table; every change is made under the lock, so sums are exact.
 
@@ -104,34 +110,53 @@ class SharedCounters:
         self._lock = lock
         self._mask = slots - 1
         self._places: dict[int, int] = {}
+        self._owners: dict[Any, _Known] = {}
 
-    def consume(self, owner: Any, windows: Iterable[tuple[Any, ...]]) -> tuple[bool, list[int]]:
+    def consume(self, owner: Any, windows: Sequence[tuple[Any, ...]]) -> tuple[bool, list[int]]:
         """See `kong_gevent.pdk.kit.Counters.consume`."""
         words = self._words
-        now = int(time())
-        lock = self._lock
-        places: list[int] = []
+        known = self._owners.get(owner)
         values: list[int] = []
         below = True
-        known = self._places.get
+        lock = self._lock
         lock.acquire()
         try:
-            for window in windows:
-                limit, expires = window[1], window[2]
-                code = hash((owner, window[0])) or 1
-                place = known(code, -1)
-                if place < 0 or words[place] != code or words[place + 2] <= now:
-                    place = self._place(code, now, expires)
+            if known is None or known[0] is not windows:
+                known = self._look_up(owner, windows)
+            places = known[1]
+            for place, code, window in zip(places, known[2], windows):  # noqa: B905 - one of each per window
+                if words[place] != code:  # another worker has given the slot to another key
+                    return self._consume_again(self._look_up(owner, windows)[1], windows)
                 value = words[place + 1]
-                places.append(place)
                 values.append(value)
-                if value >= limit:
+                if value >= window[1]:
                     below = False
             if below:
                 for place in places:
                     words[place + 1] += 1
         finally:
             lock.release()
+        return below, values
+
+    def _look_up(self, owner: Any, windows: Sequence[tuple[Any, ...]]) -> _Known:
+        """Where the counters of an owner's windows are; remembered as long as the very same windows are asked for."""
+        now = int(time())
+        codes = [hash((owner, window[0])) or 1 for window in windows]
+        places = [self._place(code, now, window[2]) for code, window in zip(codes, windows, strict=True)]
+        known = (windows, places, codes)
+        if len(self._owners) >= MAX_KNOWN:
+            self._owners.clear()
+        self._owners[owner] = known
+        return known
+
+    def _consume_again(self, places: list[int], windows: Sequence[tuple[Any, ...]]) -> tuple[bool, list[int]]:
+        """The rest of `consume` (under its lock) after a slot had to be found again."""
+        words = self._words
+        values = [words[place + 1] for place in places]
+        below = all(value < window[1] for value, window in zip(values, windows, strict=True))
+        if below:
+            for place in places:
+                words[place + 1] += 1
         return below, values
 
     def add(self, key: Any, amount: int, expires: float) -> int:
@@ -178,7 +203,7 @@ class SharedCounters:
         place = self._places.get(code, -1)
         if place < 0 or words[place] != code:
             place = self._search(code, now)
-            if len(self._places) > 4096:
+            if len(self._places) >= MAX_KNOWN:
                 self._places.clear()
             self._places[code] = place
         if words[place] != code or words[place + 2] <= now:
