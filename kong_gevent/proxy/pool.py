@@ -67,8 +67,8 @@ class Origin:
             lease = free.pop()
             stream = lease.stream
             stream.idle = None
-            if not stream.closed:
-                self._pool.idle -= 1
+            self._pool.idle -= 1
+            if stream.fault is None:
                 lease.reused = True
                 return lease
         return Lease(self._connect(connect_timeout), self)
@@ -91,8 +91,6 @@ class Origin:
         stream = lease.stream
         pool = self._pool
         lease.requests += 1
-        if stream.closed:
-            return
         if stream.pending or stream.fault is not None or pool.idle >= pool.size or lease.requests >= pool.max_requests:
             stream.close()
             return

@@ -407,27 +407,40 @@ class Connection(BodyBuffer):
         if keep and self._had_body and not self.body_done():
             self._settle_body(status)
             keep = self.keep
+        stream = self.stream
+        stream.write_timeout = self.gateway.send_timeout
+        if keep and length is not None and not bodiless and status != 426:  # by far the most frequent form
+            head = b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\nConnection: keep-alive\r\n\r\n%b" % (
+                status,
+                reason,
+                lines,
+                length,
+                body,
+            )
+        else:
+            head = self._unusual_head(status, reason, lines, length)
+            if body and not bodiless:
+                head += encode_chunk(body) if self._chunked_answer else body
+        self.sent += len(head)
+        stream.write(head)
+
+    def _unusual_head(self, status: int, reason: bytes, lines: bytes, length: int | None) -> bytes:
+        """The head of an answer with its framing and connection fields; decides both."""
         if length is not None:
             framing = b"" if status == 204 else b"Content-Length: %d\r\n" % length
-        elif bodiless:
+        elif self._bodiless:
             framing = b""
         elif self._minor:
             framing = b"Transfer-Encoding: chunked\r\n"
             self._chunked_answer = True
         else:
             framing = b""
-            keep = self.keep = False
-        if status == 426:
-            connection = b"" if keep else b"Connection: close\r\n"
-        else:
-            connection = b"Connection: keep-alive\r\n" if keep else b"Connection: close\r\n"
-        head = b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (status, reason, lines, framing, connection)
-        stream = self.stream
-        stream.write_timeout = self.gateway.send_timeout
-        if body and not bodiless:
-            head += encode_chunk(body) if self._chunked_answer else body
-        self.sent += len(head)
-        stream.write(head)
+            self.keep = False
+        if not self.keep:
+            connection = b"Connection: close\r\n"
+        else:  # the field of a 426 names the upgrade, and has been set with the others
+            connection = b"" if status == 426 else b"Connection: keep-alive\r\n"
+        return b"HTTP/1.1 %d %b\r\n%b%b%b\r\n" % (status, reason, lines, framing, connection)
 
     def write(self, data: bytes) -> None:
         """See `Exchange.write`."""
