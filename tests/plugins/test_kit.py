@@ -114,3 +114,48 @@ def test_a_request_leaves_nothing_for_the_garbage_collector(plugin: Make, path: 
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+class Rename(Plugin):
+    """Changes fields that tell who asks, after the authentication."""
+
+    name = "rename"
+    priority = 1
+    config = NoteConfig
+
+    def access(self, ctx: Context, conf: Conf) -> None:
+        ctx.log["seen"] = ctx.upstream.header("X-Consumer-Username")
+        ctx.upstream.set_header("x_consumer_username", "someone")
+        ctx.upstream.clear_header("X-Credential-Identifier")
+        ctx.upstream.set_header("X-Other", "1")
+
+
+class Presume(Rename):
+    """Says who asks before the authentication has found out."""
+
+    name = "presume"
+    priority = 5000
+
+    def access(self, ctx: Context, conf: Conf) -> None:
+        ctx.upstream.set_header("X-Consumer-Username", "a guess")
+        ctx.upstream.set_header("X-Other", "1")
+
+
+def test_a_plugin_may_change_who_asks(plugin: Make) -> None:
+    made = plugin(Rename).use("key-auth")
+    ada = made.consumer("ada", "k1")
+    run = made.get("/?apikey=k1")
+    assert run.log["seen"] == "ada"
+    fields_sent = {name.lower().replace("_", "-"): value for name, value in run.upstream.headers.fields}
+    assert fields_sent["x-consumer-username"] == "someone"
+    assert run.upstream.headers.all("X-Consumer-Username") == []  # only the plugin's spelling
+    assert run.upstream.headers.all("X-Consumer-ID") == [ada["id"]]
+    assert run.upstream.headers.all("X-Credential-Identifier") == []
+
+
+def test_the_authentication_has_the_last_word(plugin: Make) -> None:
+    made = plugin(Presume).use("key-auth")
+    made.consumer("ada", "k1")
+    run = made.get("/?apikey=k1")
+    assert run.upstream.headers.all("X-Consumer-Username") == ["ada"]
+    assert run.upstream.headers.all("X-Other") == ["1"]
