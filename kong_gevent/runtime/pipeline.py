@@ -20,7 +20,8 @@ from kong_gevent.pdk.edits import FieldEdits
 from kong_gevent.runtime.answers import AnswerNow, ClientFault
 from kong_gevent.runtime.phases import Phases
 from kong_gevent.runtime.reasons import REASONS
-from kong_gevent.runtime.upstream import call_upstream, filter_body, run_filters
+from kong_gevent.runtime.relay import filter_body, run_filters
+from kong_gevent.runtime.upstream import call_upstream
 
 if TYPE_CHECKING:
     from kong_gevent.runtime.gateway import Gateway

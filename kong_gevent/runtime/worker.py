@@ -21,6 +21,8 @@ from kong_gevent.runtime.shared import ACCEPTED, ACTIVE, REQUESTS, SERVING, WAIT
 
 log = logging.getLogger("kong_gevent.worker")
 HEARTBEAT = 0.1
+COUNTED = 5
+"""Connections are counted at one heartbeat in so many: there may be tens of thousands."""
 MAX_FREE = 1000
 ACCEPT_BATCH = 64
 UNEVEN = 8
@@ -53,6 +55,7 @@ class GatewayWorker(GeventWorker):
         self._single = self.cfg.workers == 1
         self._leaving_at: float | None = None
         self._yielded = False
+        self._beats = 0
         self.node = boot_worker(self)
         self.gateway = self.node.gateway
         self.lane = self.node.lane
@@ -76,11 +79,13 @@ class GatewayWorker(GeventWorker):
         """Tell the arbiter that this worker lives, and the node what it does."""
         self.notify()
         counts = self._counts
-        idle = sum(1 for connection in self._connections if connection.stream.idle is not None)
-        counts[ACTIVE] = len(self._connections)
-        counts[WAITING] = idle
-        counts[WRITING] = len(self._connections) - idle
         counts[REQUESTS] = self.gateway.handled
+        self._beats += 1
+        if not self._beats % COUNTED:
+            idle = sum(1 for connection in self._connections if connection.stream.idle is not None)
+            counts[ACTIVE] = len(self._connections)
+            counts[WAITING] = idle
+            counts[WRITING] = len(self._connections) - idle
         gevent.sleep(HEARTBEAT)
 
     # --- accepting -------------------------------------------------------------------------------------------------
