@@ -21,7 +21,7 @@ WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 MAX_DEPTH = 128
 """Nested containers of a JSON body; no entity is deeper than a dozen."""
 
-MAX_VALUES = 100_000
+MAX_VALUES = 20_000
 """Values in one JSON body: validation costs some 10 µs for each and holds up whatever else the worker does."""
 
 LARGE = 65536

@@ -24,7 +24,7 @@ def check_size(size: Any) -> int:
         return DEFAULT_SIZE
     if isinstance(size, str):
         try:
-            size = float(size)
+            size = float(size.replace("_", "?"))
         except ValueError:
             raise InvalidSize("size must be a number") from None
     if isinstance(size, bool) or not isinstance(size, (int, float)):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kong_gevent.db.catalogue import Entity
+from kong_gevent.errors import ProtocolError
 from kong_gevent.http.target import normalise_path
 from kong_gevent.schema import Errors, Record, checks, fields, names
 from kong_gevent.schema.messages import REQUIRED
@@ -26,7 +27,10 @@ def path_error(path: str) -> str | None:
     error = names.escapes(path)
     if error:
         return error
-    normal = normalise_path(path)
+    try:
+        normal = normalise_path(path)
+    except ProtocolError as error:  # no request with such a path is ever routed
+        return f"invalid path: '{path}' ({error.reason})"
     return None if normal == path else f"non-normalized path, consider use '{normal}' instead"
 
 

@@ -122,7 +122,7 @@ SPECIAL = [
     b'{"name":"\\ud83d"}',
     b'{"surely-unknown":' + b"9" * 5000 + b"}",
     b'{"surely-unknown":-' + b"9" * 400 + b"." + b"9" * 400 + b"}",
-    b'{"surely-unknown":[' + b"1," * 100_000 + b"1]}",
+    b'{"surely-unknown":[' + b"1," * 10_000 + b"1]}",
     b"{" + b",".join(b'"k%d":1' % at for at in range(2000)) + b"}",
     b'{"tags":' + orjson.dumps(["a,b"] * 2000) + b"}",
     b'{"__proto__":{},"constructor":1,"__class__":"x"}',

@@ -88,6 +88,12 @@ MESSAGES: list[tuple[str, dict[str, Any], str]] = [
     ("routes", {"paths": ["/a//b"]}, "schema violation (paths.1: must not have empty segments)"),
     ("routes", {"paths": ["/%zz"]}, "schema violation (paths.1: invalid url-encoded value: '%zz')"),
     ("routes", {"paths": ["/a/../b"]}, "schema violation (paths.1: non-normalized path, consider use '/b' instead)"),
+    (
+        "routes",
+        {"paths": ["/a/..;x"]},
+        "schema violation (paths.1: invalid path: '/a/..;x' (disguised dot segment in the path))",
+    ),
+    ("routes", {"paths": ["/a%00"]}, "schema violation (paths.1: invalid path: '/a%00' (escaped NUL in the path))"),
     ("routes", {"protocols": ["foo", "http"], "methods": ["GET"]}, "schema violation (protocols.1: expected one of: "
      "grpc, grpcs, http, https, tcp, tls, tls_passthrough, udp)"),
     ("routes", {"protocols": ["foo"], "bar": 1}, "schema violation (protocols: unknown type: foo)"),
