@@ -174,9 +174,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("bench/run: interrupted; everything that was started is ended")
         return 130
-    how = shlex.join(["bench/run", *(sys.argv[1:] if arguments is None else arguments)])
+    how = shlex.join(["bench/run", *_without_paths(sys.argv[1:] if arguments is None else arguments)])
     report = build({**facts, "Command": how}, rows, figures, failed)
     print(report.text())
     if parsed.write:
         say(write(report, everything=not parsed.cases))
     return 1 if failed else 0
+
+
+def _without_paths(arguments: Sequence[str]) -> list[str]:
+    """The arguments without `--python` and `--tmp`, which only mean something on one machine."""
+    kept: list[str] = []
+    skip = False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument in ("--python", "--tmp"):
+            skip = True
+        elif not argument.startswith(("--python=", "--tmp=")):
+            kept.append(argument)
+    return kept

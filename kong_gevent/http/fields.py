@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
-from kong_gevent.errors import AnswerError, ProtocolError
+from kong_gevent.errors import ProtocolError
 
 CRLF = b"\r\n"
 FIELD_BYTES = bytes(code for code in range(256) if code == 9 or (code >= 32 and code != 127))
@@ -83,36 +83,36 @@ SINGLE_FIELDS = frozenset((b"authorization", b"content-type"))
 DEBUG_FIELDS = frozenset((b"x-kong-request-debug", b"x-kong-request-debug-token", b"x-kong-request-debug-log"))
 OWN_FIELDS = IDENTITY_FIELDS | DEBUG_FIELDS | frozenset((b"x-kong-request-id", b"proxy"))
 
-_PLAIN, _HOST, _LENGTH, _CODING, _CONNECTION, _HOP, _OWN, _FORWARDING, _REWRITING, _EXPECT, _SINGLE, _SERVER = range(12)
+PLAIN, HOST, LENGTH, CODING, CONNECTION, HOP, OWN, FORWARDING, REWRITING, EXPECT, SINGLE, SERVER = range(12)
 
-_ONCE = frozenset((_HOST, _LENGTH, _CODING, _SINGLE))
+ONCE = frozenset((HOST, LENGTH, CODING, SINGLE))
 
 
 def _kind(name: bytes) -> int:
     """What is special about a field of this (lower-case) name, in a request or an answer."""
     dashed = name.replace(b"_", b"-")
     for kind, names in (
-        (_OWN, OWN_FIELDS),
-        (_FORWARDING, FORWARDING_FIELDS),
-        (_REWRITING, REWRITING_FIELDS),
+        (OWN, OWN_FIELDS),
+        (FORWARDING, FORWARDING_FIELDS),
+        (REWRITING, REWRITING_FIELDS),
     ):
         if dashed in names:
             return kind
     exact = {
-        b"host": _HOST,
-        b"content-length": _LENGTH,
-        b"transfer-encoding": _CODING,
-        b"connection": _CONNECTION,
-        b"expect": _EXPECT,
-        b"server": _SERVER,
+        b"host": HOST,
+        b"content-length": LENGTH,
+        b"transfer-encoding": CODING,
+        b"connection": CONNECTION,
+        b"expect": EXPECT,
+        b"server": SERVER,
     }
     if name != dashed and (dashed in exact or dashed in HOP_FIELDS):
-        return _OWN  # `content_length` and the like: some server may take it for the real one
+        return OWN  # `content_length` and the like: some server may take it for the real one
     if name in exact:
         return exact[name]
     if name in HOP_FIELDS:
-        return _HOP
-    return _SINGLE if name in SINGLE_FIELDS else _PLAIN
+        return HOP
+    return SINGLE if name in SINGLE_FIELDS else PLAIN
 
 
 class _Names(dict[bytes, tuple[bytes, int, str]]):
@@ -297,11 +297,11 @@ class RequestFields:
             kind, normal, value, lower = known.get(line) or _learn_line(line)
             if not kind:
                 passed.append(line)
-            elif kind == _OWN:
+            elif kind == OWN:
                 continue
             else:
                 special.append((kind, lower, value, line))
-                if kind in _ONCE and normal in index:
+                if kind in ONCE and normal in index:
                     raise ValueError(f"more than one {normal} field")
             if normal in index:
                 index.add(normal, value)
@@ -319,26 +319,26 @@ class RequestFields:
         options: list[bytes] = []
         upgrade: bytes | None = None
         for kind, lower, value, line in special:
-            if kind == _HOST:
+            if kind == HOST:
                 self.host = value
-            elif kind == _SINGLE or kind == _SERVER:
+            elif kind == SINGLE or kind == SERVER:
                 self._passed.append(line)
-            elif kind == _CONNECTION:
+            elif kind == CONNECTION:
                 options += connection_options(value)
-            elif kind == _LENGTH:
+            elif kind == LENGTH:
                 self.content_length = parse_length(value)
-            elif kind == _CODING:
+            elif kind == CODING:
                 self._coding(value)
-            elif kind == _HOP:
+            elif kind == HOP:
                 if lower == b"upgrade":
                     upgrade = value
                 elif lower == b"te" and b"trailers" in value.lower():
                     self.te_trailers = True
-            elif kind == _FORWARDING:
+            elif kind == FORWARDING:
                 self._forwarding(lower, value)
-            elif kind == _REWRITING:
+            elif kind == REWRITING:
                 self._rewriting.append(line)
-            elif kind == _EXPECT:
+            elif kind == EXPECT:
                 self._expectation(value)
         if self.chunked and self.content_length >= 0:
             raise ValueError("both Content-Length and Transfer-Encoding")
@@ -413,134 +413,3 @@ class RequestFields:
     def get(self, name: str) -> list[str] | None:
         """The lower-case values of a field by its normalised name: what the router asks for."""
         return self.lowered.get(name)
-
-
-CHARSET_TYPES = frozenset(
-    (b"text/html", b"text/plain", b"text/xml", b"text/vnd.wap.wml", b"application/javascript", b"application/rss+xml")
-)
-"""Media types whose answers get a charset when they name none, as Kong 3.9's server layer does."""
-
-
-class AnswerStyle:
-    """What the gateway does to every proxied answer's header section.
-
-    `charset`: added to text answers without one (empty: never); `replaced`: lower-case names the gateway sets itself;
-    `product`: named in `Via` (empty: not added) and, as `server` says, in `Server` when the upstream named none.
-    """
-
-    __slots__ = ("charset", "product", "replaced", "server")
-
-    def __init__(
-        self, charset: bytes = b"", replaced: frozenset[bytes] = frozenset(), product: bytes = b"", server: bytes = b""
-    ) -> None:
-        self.charset = charset
-        self.replaced = replaced
-        self.product = product
-        self.server = server
-
-    def own_lines(self, fields: AnswerFields, minor: int) -> bytes:
-        """`Via`, appended to the upstream's own, and `Server` when there is none."""
-        lines = b""
-        if self.product:
-            own = b"1.%d %b" % (minor, self.product)
-            lines = b"Via: %b, %b\r\n" % (fields.via, own) if fields.via else b"Via: %b\r\n" % own
-        elif fields.via:
-            lines = b"Via: %b\r\n" % fields.via
-        if self.server and not fields.server:
-            lines += b"Server: %b\r\n" % self.server
-        return lines
-
-
-class AnswerFields:
-    """The header section of an upstream's answer, judged and sorted; immutable and shared like `RequestFields`."""
-
-    __slots__ = (
-        "_index",
-        "untouched_by",
-        "chunked",
-        "close",
-        "content_length",
-        "date",
-        "own",
-        "ready",
-        "forward",
-        "keep_alive",
-        "lines",
-        "server",
-        "trailer",
-        "upgrade",
-        "via",
-    )
-
-    def __init__(self, section: bytes, minor: int, style: AnswerStyle) -> None:
-        """`minor`: the HTTP/1 version of the answer. `ready` are all lines that are the same whenever it is repeated.
-
-        Raises `AnswerError` for what an upstream must not send (RFC 9112, sections 5 and 6).
-        """
-        self.content_length = -1
-        self.chunked = self.close = self.keep_alive = self.server = self.date = False
-        self.via = b""
-        self.untouched_by: AbstractSet[str] | None = None
-        self.upgrade = b""
-        self.trailer = b""
-        self._index: FieldIndex | None = None
-        options: list[bytes] = []
-        passed = []
-        try:
-            for lower, name, value, kind in split_fields(section):
-                if kind == _LENGTH:
-                    length = parse_length(value)
-                    if self.content_length not in (-1, length):
-                        raise ValueError("two different Content-Length fields")
-                    self.content_length = length
-                elif kind == _CODING:
-                    if self.chunked or value.lower() != b"chunked":
-                        raise ValueError("unknown or repeated transfer coding")
-                    self.chunked = True
-                elif kind == _CONNECTION:
-                    options += connection_options(value)
-                elif kind == _HOP:
-                    if lower == b"upgrade":
-                        self.upgrade = value
-                    elif lower == b"trailer":
-                        self.trailer = value
-                elif lower == b"via":
-                    self.via = b"%b, %b" % (self.via, value) if self.via else value
-                elif lower not in style.replaced:
-                    if kind == _SERVER:
-                        self.server = True
-                    elif lower == b"date":
-                        self.date = True
-                    elif style.charset and lower == b"content-type":
-                        value = with_charset(value, style.charset)
-                    passed.append((lower, name, value))
-        except ValueError as error:
-            raise AnswerError(str(error)) from None
-        if self.chunked and self.content_length >= 0:
-            raise AnswerError("both Content-Length and Transfer-Encoding")
-        self.close = b"close" in options
-        self.keep_alive = b"keep-alive" in options
-        dropped = frozenset(option for option in options if option not in PROTECTED_FIELDS)
-        self.lines = [(name, value) for lower, name, value in passed if lower not in dropped]
-        self.forward = b"".join([b"%b: %b\r\n" % line for line in self.lines])
-        self.own = style.own_lines(self, minor)
-        self.ready = self.forward + self.own
-
-    @property
-    def index(self) -> FieldIndex:
-        """Look-ups by name over the fields that are passed on."""
-        index = self._index
-        if index is None:
-            lines = list(self.lines)
-            if self.content_length >= 0:
-                lines.append((b"Content-Length", b"%d" % self.content_length))
-            index = self._index = FieldIndex.of(lines)
-        return index
-
-
-def with_charset(content_type: bytes, charset: bytes) -> bytes:
-    """`content_type` with a charset parameter when its type should have one and it has none."""
-    media, _, parameters = content_type.partition(b";")
-    if media.strip().lower() not in CHARSET_TYPES or b"charset" in parameters.lower():
-        return content_type
-    return b"%b; charset=%b" % (content_type, charset)

@@ -7,7 +7,8 @@ is refused before the end of the head arrives, so that no peer can stall the gat
 from __future__ import annotations
 
 from kong_gevent.errors import AnswerError, ProtocolError
-from kong_gevent.http.fields import TOKEN, AnswerFields, AnswerStyle, RequestFields
+from kong_gevent.http.answers import AnswerFields, AnswerStyle
+from kong_gevent.http.fields import TOKEN, RequestFields
 
 END = b"\r\n\r\n"
 TARGET_BYTES = bytes(code for code in range(0x21, 0x7F) if code != 0x23)

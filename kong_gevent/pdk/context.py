@@ -20,7 +20,7 @@ from kong_gevent.pdk.identity import IDENTITY_NAMES, Identity
 from kong_gevent.pdk.views import NORMAL_NAMES, ClientView, RequestView, ResponseView, UpstreamView
 
 if TYPE_CHECKING:
-    from kong_gevent.http.fields import AnswerFields
+    from kong_gevent.http.answers import AnswerFields
     from kong_gevent.http.heads import Scanned
     from kong_gevent.pdk.plugin import Conf, Plugin
 

@@ -9,7 +9,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING
 from wsgiref.handlers import format_date_time
 
-from kong_gevent.http.fields import AnswerFields, AnswerStyle
+from kong_gevent.http.answers import AnswerFields, AnswerStyle
 from kong_gevent.http.heads import AnswerReader, RequestReader
 from kong_gevent.offload import offload
 from kong_gevent.pdk import Context, Plugin

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError
 from kong_gevent.http import problem
+from kong_gevent.http.answers import AnswerFields
 from kong_gevent.http.chunked import ChunkedDecoder
-from kong_gevent.http.fields import AnswerFields
 from kong_gevent.http.heads import AnswerHead
 from kong_gevent.pdk import Context
 from kong_gevent.proxy.pool import Lease

@@ -29,8 +29,8 @@ def path_error(path: str) -> str | None:
         return error
     try:
         normal = normalise_path(path)
-    except ProtocolError as error:  # no request with such a path is ever routed
-        return f"invalid path: '{path}' ({error.reason})"
+    except ProtocolError as refused:  # no request with such a path is ever routed
+        return f"invalid path: '{path}' ({refused.reason})"
     return None if normal == path else f"non-normalized path, consider use '{normal}' instead"
 
 
