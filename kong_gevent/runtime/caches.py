@@ -71,9 +71,6 @@ class LookupCache:
             life = self._negative_ttl if negative_ttl is None else negative_ttl
         else:
             life = self._ttl if ttl is None else ttl
-            remaining = value.get("ttl") if isinstance(value, dict) else None
-            if remaining is not None:  # an entity must not be remembered beyond its own life
-                life = min(life or remaining, max(remaining, 0.001))
         if isinstance(value, dict) and value.get("ttl") is not None:
             # An entity that expires: its remaining seconds are rounded up, and it must not outlive them here.
             left = value["ttl"] - 1

@@ -98,6 +98,11 @@ _Known = tuple[Sequence[tuple[Any, ...]], list[int], list[int]]
 """Windows, and the place and code of each one's counter."""
 
 
+def _code(key: Any) -> int:
+    """A key's number in the table, never 0; hashed within a tuple, since small integers are their own hash."""
+    return hash((key, "counter")) or 1
+
+
 class SharedCounters:
     """Counters by key in a fixed open-addressed table; every change is made under the lock, so sums are exact.
 
@@ -164,7 +169,7 @@ class SharedCounters:
         lock = self._lock
         lock.acquire()
         try:
-            place = self._place(hash(key) or 1, int(time()), expires)
+            place = self._place(_code(key), int(time()), expires)
             self._words[place + 1] += amount
             return self._words[place + 1]
         finally:
@@ -176,7 +181,7 @@ class SharedCounters:
         lock.acquire()
         try:
             now = int(time())
-            place = self._find(hash(key) or 1)
+            place = self._find(_code(key))
             return self._words[place + 1] if place >= 0 and self._words[place + 2] > now else 0
         finally:
             lock.release()
