@@ -153,8 +153,8 @@ class InMemoryGateway:
         inside.pool = inside.resolver = self.upstream
         inside.access_log = self._recorder
         parts: Any = _Parts(self.gateway)
-        self._sync = parts.sync = Synchronizer(self.store, self.gateway.plan, cache, parts)
-        self._sync.load()
+        self.sync = parts.sync = Synchronizer(self.store, self.gateway.plan, cache, parts)
+        self.sync.load()
         self._listener = Listener(self.gateway, "proxy", "127.0.0.1", 8000, ProxyRole(parts))
         self._serial = 0
         self.peer = ("127.0.0.1", 50000)
@@ -172,19 +172,19 @@ class InMemoryGateway:
     def insert(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Store an entity as the Admin API would; raises the coded errors of `kong_gevent.errors`."""
         entity: dict[str, Any] = self.store.dao(kind).insert(fields)
-        self._sync.poll()
+        self.sync.poll()
         return entity
 
     def update(self, kind: str, key: str, **fields: Any) -> dict[str, Any]:
         """Change an entity."""
         entity: dict[str, Any] = self.store.dao(kind).update(key, fields)
-        self._sync.poll()
+        self.sync.poll()
         return entity
 
     def delete(self, kind: str, key: str) -> None:
         """Delete an entity."""
         self.store.dao(kind).delete(key)
-        self._sync.poll()
+        self.sync.poll()
 
     def use(self, name: str, /, *, on: str | Mapping[str, Any] = "global", **config: Any) -> InMemoryGateway:
         """Switch a plugin on; `on`: "global", "route", "service", or the entities themselves (`{"consumer": …}`)."""

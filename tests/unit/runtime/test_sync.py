@@ -1,0 +1,54 @@
+"""Following the store's events, and what happens when some of them are gone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kong_gevent.errors import EventsLost, StoreUnavailable
+from kong_gevent.pdk.testing import InMemoryGateway
+
+Make = Callable[..., InMemoryGateway]
+
+
+def change_everything(made: InMemoryGateway) -> dict[str, Any]:
+    """Write to the store behind the back of the gateway: a route less, a route more, a service changed, a plugin less."""
+    store = made.store
+    store.dao("plugins").delete(next(store.dao("plugins").each())["id"])
+    service = store.dao("services").update(made.service["id"], {"path": "/moved"})
+    store.dao("routes").delete(made.route["id"])
+    route: dict[str, Any] = store.dao("routes").insert({"paths": ["/new"], "service": {"id": service["id"]}})
+    return route
+
+
+def test_lost_events_make_it_compare_everything(plugin: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plugin("request-termination", status_code=418)
+    assert made.get("/").status == 418
+    change_everything(made)
+
+    def lost(*_arguments: Any) -> None:
+        raise EventsLost("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(made.store, "events_after", lost)
+        made.sync.poll()
+    assert made.get("/").status == 404
+    run = made.get("/new/x")
+    assert (run.status, run.upstream.target) == (200, "/moved/x")
+
+
+def test_a_store_that_is_away_leaves_the_plan_as_it_is(plugin: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plugin("request-termination", status_code=418)
+    change_everything(made)
+
+    def away(*_arguments: Any) -> None:
+        raise StoreUnavailable("no such disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(made.store, "events_after", away)
+        made.sync.poll()
+        assert made.sync.failure is not None
+        assert made.get("/").status == 418
+    made.sync.poll()
+    assert made.sync.failure is None
+    assert made.get("/new").status == 200
