@@ -12,7 +12,7 @@ Make = Callable[..., InMemoryGateway]
 
 
 def change_everything(made: InMemoryGateway) -> dict[str, Any]:
-    """Write to the store behind the back of the gateway: a route less, a route more, a service changed, a plugin less."""
+    """Write to the store behind the gateway's back: a route and a plugin less, a route more, a service changed."""
     store = made.store
     store.dao("plugins").delete(next(store.dao("plugins").each())["id"])
     service = store.dao("services").update(made.service["id"], {"path": "/moved"})
