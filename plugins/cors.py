@@ -151,7 +151,8 @@ class Cors(Plugin):
             return
         template = conf.always
         if template is None:
-            origin = ctx.request.header("origin")
+            sent = ctx.field("origin")
+            origin = sent[0] if isinstance(sent, list) else sent
             template = conf.decisions.get(origin)
             if template is None:
                 template = self._decide(conf, origin)

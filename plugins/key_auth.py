@@ -65,11 +65,16 @@ class KeyAuth(AuthenticationPlugin):
         conf.no_key = Refusal(401, "No API key found in request", headers)
         conf.duplicate = Refusal(401, "Duplicate API key found", headers)
         conf.unknown = Refusal(401, "Unauthorized", headers)
+        usual = conf.key_in_header and not conf.hide_credentials and conf.key_names
+        conf.usual_header = conf.key_names[0] if usual else None
         conf.hidden = {name: HeaderTemplate(cleared=(name,)) for name in conf.key_names}
 
     def authenticate(self, ctx: Context, conf: Conf) -> Refusal | None:
         """Find the key, its credential and its consumer."""
-        key = self._find(ctx, conf)
+        # A key in the header of the first name is the usual case, and decides without looking anywhere else.
+        key = ctx.field(conf.usual_header) if conf.usual_header is not None else None
+        if key is None:
+            key = self._find(ctx, conf)
         if isinstance(key, list):
             return conf.duplicate  # type: ignore[no-any-return]
         if not key:

@@ -240,15 +240,6 @@ class FieldIndex(dict[str, bytes | list[bytes]]):
             return [value.decode("latin-1") for value in found]
         return [found.decode("latin-1")]
 
-    def one(self, name: str) -> str | list[str] | None:
-        """The field's value; a list of values when it came more than once; None when it is absent."""
-        found = _get(self, name)
-        if found is None:
-            return None
-        if isinstance(found, list):
-            return [value.decode("latin-1") for value in found]
-        return found.decode("latin-1")
-
     def items(self) -> list[tuple[str, list[str]]]:  # type: ignore[override]
         """(name, values) pairs in the order of first appearance."""
         return [(name, self.get(name) or []) for name in self]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kong_gevent.http.heads import Scanned
     from kong_gevent.pdk.plugin import Conf, Plugin
 
+_get: Any = dict.get
 JSON_TYPE = b"Content-Type: application/json; charset=utf-8\r\n"
 
 
@@ -211,7 +212,13 @@ class Context:
 
     def field(self, name: str) -> str | list[str] | None:
         """A field of the request by name: its text, a list of texts when it came more than once, None when absent."""
-        return self.fields.index.one(NORMAL_NAMES[name])
+        found = _get(self.fields.index, NORMAL_NAMES[name])
+        if found is None:
+            return None
+        if isinstance(found, list):
+            return [value.decode("latin-1") for value in found]
+        text: str = found.decode("latin-1")
+        return text
 
     def set_upstream(self, template: HeaderTemplate, values: tuple[Any, ...] = ()) -> None:
         """Set the upstream's fields of a prepared template at once; as `ctx.upstream.set_all`."""
