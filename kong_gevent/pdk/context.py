@@ -47,7 +47,8 @@ class Context:
     garbage collector instead of being reused by the next request.
     """
 
-    # Defaults live on the class: a request only stores what differs, which makes contexts cheap to create.
+    # Defaults live on the class: a request only stores what differs, which makes contexts cheap to create. Instances
+    # share their table of names as long as one stores no more than 30 of them, so what can be derived is a property.
     host: Any = None
     path: str = ""
     plain_target: bool = False
@@ -55,12 +56,7 @@ class Context:
     query: bytes | None = None
     match: Any = None
     route: Any = None
-    service: Any = None
-    consumer: dict[str, Any] | None = None
-    consumer_id: str | None = None
-    credential: dict[str, Any] | None = None
     identity: Identity | None = None
-    identity_lines: bytes = b""
     up: FieldEdits | None = None
     down: FieldEdits | None = None
     override: Override | None = None
@@ -189,25 +185,51 @@ class Context:
 
     def identify(self, identity: Identity) -> None:
         """As `authenticate`, with an identity that was prepared before (see `Kit.memory`)."""
-        self.consumer = identity.consumer
-        self.consumer_id = identity.consumer_id
-        self.credential = identity.credential
+        self.identity = identity
         edits = self.up
-        if edits is None or edits.leaves(IDENTITY_NAMES):
-            # No request brings these fields (see `http.fields.IDENTITY_FIELDS`), so there is nothing to replace.
-            self.identity_lines = identity.lines
-            self.identity = identity
-        else:
+        if edits is not None and not edits.leaves(IDENTITY_NAMES):
             edits.set_all(identity.fields)
+
+    @property
+    def consumer(self) -> dict[str, Any] | None:
+        """Who asks, once an authentication plugin has found out."""
+        identity = self.identity
+        return None if identity is None else identity.consumer
+
+    @property
+    def consumer_id(self) -> str | None:
+        """The id of the consumer."""
+        identity = self.identity
+        return None if identity is None else identity.consumer_id
+
+    @property
+    def credential(self) -> dict[str, Any] | None:
+        """What proved it; None for the anonymous consumer."""
+        identity = self.identity
+        return None if identity is None else identity.credential
+
+    @property
+    def service(self) -> Any:
+        """The route's service, compiled; None when there is none."""
+        return None if self.route is None else self.route.service
+
+    def identity_lines(self) -> bytes:
+        """The lines that tell the upstream who asks, unless they are among the changes to its fields already.
+
+        No request brings these fields (see `http.fields.IDENTITY_FIELDS`), so there is nothing to replace.
+        """
+        identity = self.identity
+        if identity is None or (self.up is not None and not self.up.leaves(IDENTITY_NAMES)):
+            return b""
+        return identity.lines
 
     def edit_upstream(self, names: AbstractSet[str] = frozenset()) -> FieldEdits:
         """The changes to the upstream's fields, for the kit; `names` (normalised) are about to be changed."""
         edits = self.up
         if edits is None:
             edits = self.up = FieldEdits()
-        if self.identity is not None and not names.isdisjoint(IDENTITY_NAMES):
+        if self.identity is not None and not names.isdisjoint(IDENTITY_NAMES) and edits.leaves(IDENTITY_NAMES):
             edits.set_all(self.identity.fields)
-            self.identity, self.identity_lines = None, b""
         return edits
 
     def field(self, name: str) -> str | list[str] | None:

@@ -60,7 +60,7 @@ class Call:
                 host,
                 options,
                 forward,
-                ctx.identity_lines,
+                ctx.identity_lines() if ctx.identity is not None else b"",
                 gateway.forwarding.lines(ctx, prefix),
                 ctx.request_id,
                 framing,
@@ -73,7 +73,7 @@ class Call:
                 host,
                 options,
                 forward,
-                ctx.identity_lines,
+                ctx.identity_lines() if ctx.identity is not None else b"",
                 lines,
                 framing,
             )

@@ -104,7 +104,6 @@ class Pipeline:
             return answer, plan.global_chain.phases_without_access()
         ctx.match = match
         route = ctx.route = match.payload
-        ctx.service = route.service
         chain = route.chain if route.chain_version == plan.table.version else plan.chain_of(route)
         if route.https_only or route.grpc:
             answer = self._check_protocol(ctx, route)
