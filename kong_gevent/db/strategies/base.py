@@ -8,7 +8,7 @@ to a few tables; Cassandra maps unique values to rows claimed by lightweight tra
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,7 +78,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A written event. Ids grow in the order of the commits; `origin` is the node that wrote it."""
+    """A written event; `origin` is the node that wrote it.
+
+    Ids grow in the order of the commits, not always by one; where they begin is the strategy's business.
+    """
 
     id: int
     entity: str
@@ -204,8 +207,20 @@ class Strategy(ABC):
         """Ids of the oldest event kept (newest + 1 if none is) and of the newest one written (0 before the first)."""
 
     @abstractmethod
+    def push_counts(self, origin: str, counts: Mapping[str, tuple[int, float]]) -> None:
+        """Publish how far `origin` has counted: key → (its own total so far, epoch s at which the counter ends).
+
+        Totals of one origin only grow and every origin writes its own, so repeating a call, or calls that overtake one
+        another, change nothing; the smaller total loses.
+        """
+
+    @abstractmethod
+    def read_counts(self, keys: Sequence[str]) -> dict[str, dict[str, int]]:
+        """The totals of all origins by key; keys that nobody has counted, and those that have ended, are absent."""
+
+    @abstractmethod
     def prune(self) -> None:
-        """Remove expired rows and events older than `EVENT_LIFETIME`."""
+        """Remove expired rows, counters that have ended, and events older than `EVENT_LIFETIME`."""
 
     @abstractmethod
     def meta(self) -> Meta:
