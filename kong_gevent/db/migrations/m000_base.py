@@ -20,6 +20,10 @@ CREATE TABLE tags (
 CREATE TABLE events (
   id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, entity TEXT NOT NULL, key TEXT NOT NULL, op TEXT NOT NULL,
   cache_keys TEXT NOT NULL, origin TEXT NOT NULL);
+CREATE TABLE counts (
+  key TEXT NOT NULL, origin TEXT NOT NULL, total INTEGER NOT NULL, expires REAL NOT NULL,
+  PRIMARY KEY (key, origin)) WITHOUT ROWID;
+CREATE INDEX counts_expires ON counts (expires);
 """
 }
 """First half by strategy; statements end in a semicolon at the end of a line."""

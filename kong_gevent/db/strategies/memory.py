@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kong_gevent.db.strategies.base import (
@@ -57,6 +57,7 @@ class MemoryStrategy(Strategy):
         self._version = 0
         self._meta = Meta()
         self._locks: dict[str, tuple[str, float]] = {}
+        self._counts: dict[str, tuple[dict[str, int], float]] = {}
 
     def _live(self, row: Row | None) -> Row | None:
         if row is None or (row.expires is not None and row.expires <= self._clock()):
@@ -208,12 +209,23 @@ class MemoryStrategy(Strategy):
     def event_range(self) -> tuple[int, int]:
         return (self._events[0][1].id if self._events else self._last_event + 1), self._last_event
 
+    def push_counts(self, origin: str, counts: Mapping[str, tuple[int, float]]) -> None:
+        for key, (total, expires) in counts.items():
+            totals, _ = self._counts.setdefault(key, ({}, expires))
+            totals[origin] = max(total, totals.get(origin, 0))
+
+    def read_counts(self, keys: Sequence[str]) -> dict[str, dict[str, int]]:
+        now = self._clock()
+        held = {key: self._counts[key] for key in keys if key in self._counts}
+        return {key: dict(totals) for key, (totals, expires) in held.items() if expires > now}
+
     def prune(self) -> None:
         now = self._clock()
         self._events = [(when, event) for when, event in self._events if when >= now - EVENT_LIFETIME]
         for kind, rows in self._rows.items():
             for key in [key for key, (row, _) in rows.items() if row.expires is not None and row.expires <= now]:
                 self._drop(kind, key)
+        self._counts = {key: held for key, held in self._counts.items() if held[1] > now}
 
     def meta(self) -> Meta:
         return self._meta

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kong_gevent.db import codec
@@ -37,7 +37,12 @@ PRUNE_INTERVAL = 60.0
 _log = logging.getLogger(__name__)
 _ROW = "e.kind, e.id, e.body, e.version, e.expires"
 _LIVE = "(e.expires IS NULL OR e.expires > ?)"
-_TABLES = ("schema_meta", "settings", "locks", "entities", "unique_keys", "links", "tags", "events")
+_TABLES = ("schema_meta", "settings", "locks", "entities", "unique_keys", "links", "tags", "events", "counts")
+_PUSH = (
+    "INSERT INTO counts (key, origin, total, expires) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (key, origin) DO UPDATE SET total = max(total, excluded.total)"
+)
+_KEYS_PER_QUERY = 500
 _META_TABLES = """
 CREATE TABLE IF NOT EXISTS schema_meta (name TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -140,6 +145,19 @@ class SqliteStrategy(Strategy):
 
     def event_range(self) -> tuple[int, int]:
         return self._file.call(_event_range)
+
+    def push_counts(self, origin: str, counts: Mapping[str, tuple[int, float]]) -> None:
+        values = [(key, origin, total, expires) for key, (total, expires) in counts.items()]
+        self._file.call(_execute_many, _PUSH, values, write=True)
+
+    def read_counts(self, keys: Sequence[str]) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for start in range(0, len(keys), _KEYS_PER_QUERY):
+            some = keys[start : start + _KEYS_PER_QUERY]
+            query = f"SELECT key, origin, total FROM counts WHERE key IN ({', '.join('?' * len(some))}) AND expires > ?"
+            for key, origin, total in self._file.call(_fetch, query, (*some, time.time())):
+                found.setdefault(key, {})[origin] = total
+        return found
 
     def prune(self) -> None:
         while self._file.call(_prune, write=True):
@@ -282,6 +300,10 @@ def _execute(connection: sqlite3.Connection, query: str, values: Sequence[Any]) 
     connection.execute(query, values)
 
 
+def _execute_many(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> None:
+    connection.executemany(query, values)
+
+
 def _rows(found: Sequence[Any]) -> list[Row]:
     return [Row(*entry) for entry in found]
 
@@ -331,6 +353,9 @@ def _prune(connection: sqlite3.Connection) -> bool:
     """Remove at most 1000 rows of each sort; whether there may be more."""
     now = time.time()
     oldest = connection.execute("SELECT id, at FROM events ORDER BY id LIMIT 1000").fetchall()
+    ended = connection.execute(
+        "DELETE FROM counts WHERE (key, origin) IN (SELECT key, origin FROM counts WHERE expires <= ? LIMIT 1000)", (now,)
+    )
     gone = [number for number, at in oldest if at < now - EVENT_LIFETIME]
     if gone:
         connection.execute("DELETE FROM events WHERE id <= ?", (gone[-1],))
@@ -341,7 +366,7 @@ def _prune(connection: sqlite3.Connection) -> bool:
     commit._execute = connection.execute
     for kind, key, index in expired:
         _erase(commit, kind, key, _index(index))
-    return len(gone) == 1000 or len(expired) == 1000
+    return len(gone) == 1000 or len(expired) == 1000 or ended.rowcount == 1000
 
 
 def _meta(connection: sqlite3.Connection) -> Meta:
