@@ -354,7 +354,8 @@ def _prune(connection: sqlite3.Connection) -> bool:
     now = time.time()
     oldest = connection.execute("SELECT id, at FROM events ORDER BY id LIMIT 1000").fetchall()
     ended = connection.execute(
-        "DELETE FROM counts WHERE (key, origin) IN (SELECT key, origin FROM counts WHERE expires <= ? LIMIT 1000)", (now,)
+        "DELETE FROM counts WHERE (key, origin) IN (SELECT key, origin FROM counts WHERE expires <= ? LIMIT 1000)",
+        (now,),
     )
     gone = [number for number, at in oldest if at < now - EVENT_LIFETIME]
     if gone:
