@@ -10,6 +10,8 @@ from typing import Any
 
 import re2
 
+from kong_gevent.regex import compile_regex, options
+
 Span = tuple[int, int]
 Spans = list[Span]
 Matcher = Callable[[Any, bytes, int, int], Spans]
@@ -58,7 +60,7 @@ class RegexSet:
     def __init__(self, patterns: list[str]) -> None:
         # When re2 runs out of memory it reports no match at all; the empty pattern, which always matches, tells
         # that from "none of them".
-        several = re2.Set.MatchSet(_options())
+        several = re2.Set.MatchSet(options())
         for pattern in patterns:
             several.Add(pattern.encode())
         self._sentinel: int = several.Add(b"")
@@ -93,27 +95,17 @@ def compile_header_regex(pattern: str) -> Callable[[str], bool]:
 
     Raises ValueError with the reason when re2 cannot compile `pattern`.
     """
-    options = _options()
-    options.case_sensitive = False
-    search = _compile(pattern, options).search
+    search = _compile(pattern, case_sensitive=False).search
     return lambda value: search(value.encode("utf-8", "surrogatepass")) is not None
 
 
-def _options() -> Any:
-    options = re2.Options()
-    options.log_errors = False
-    return options
-
-
-def _compile(pattern: str, options: Any = None) -> Any:
+def _compile(pattern: str, *, case_sensitive: bool = True) -> Any:
     try:
-        return re2.compile(pattern.encode(), options or _options())
-    except re2.error as error:
-        reason = error.args[0] if error.args else "cannot be compiled"
-        text = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-        raise ValueError(f"invalid regex: {pattern!r} ({text})") from None
+        return compile_regex(pattern.encode(), case_sensitive=case_sensitive)
     except UnicodeEncodeError:
         raise ValueError(f"invalid regex: {pattern!r} (not valid Unicode)") from None
+    except ValueError as error:
+        raise ValueError(f"invalid regex: {pattern!r} ({error})") from None
 
 
 def _matcher(compiled: Any) -> tuple[Matcher, Any]:

@@ -39,10 +39,6 @@ class GatewayWorker(GeventWorker):
     gateway: Any
     node: Any
 
-    def init_signals(self) -> None:
-        """As gunicorn, but SIGTERM wakes the loop at once."""
-        super().init_signals()
-
     def run(self) -> None:
         """Build the gateway, serve until told to stop, then leave without losing a request."""
         from kong_gevent.runtime.boot import boot_worker

@@ -1,15 +1,9 @@
-"""Patterns: Lua patterns (Kong's schemas are written with them) and the regular expressions that users send.
-
-Users' expressions run on google-re2: matching time is linear in the input, so that no expression can hang a worker;
-look-around and back-references do not exist there, as in the regex engine behind Kong's default router.
-"""
+"""Lua patterns, in which Kong's schemas are written, as Python's regular expressions."""
 
 from __future__ import annotations
 
 import functools
 import re
-
-import re2
 
 _CLASSES = {
     "a": "A-Za-z",
@@ -68,22 +62,3 @@ def _escape(char: str, in_set: bool) -> str:
             return f"[^{members}]"
         return members if in_set else f"[{members}]"
     return re.escape(char)
-
-
-@functools.cache
-def _quiet() -> re2.Options:
-    options = re2.Options()
-    options.log_errors = False
-    return options
-
-
-def regex_error(pattern: str) -> str | None:
-    """Why the router's engine refuses an expression, or None."""
-    try:
-        re2.compile(pattern, options=_quiet())
-    except re2.error as error:
-        reason = error.args[0] if error.args else ""
-        return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-    except UnicodeEncodeError:
-        return "invalid utf-8"
-    return None

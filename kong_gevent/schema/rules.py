@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kong_gevent.regex import regex_error
 from kong_gevent.schema.messages import REQUIRED
-from kong_gevent.schema.patterns import lua_pattern, regex_error
+from kong_gevent.schema.patterns import lua_pattern
 
 Rule = Callable[[Any], str | None]
 """Takes a value that is not null, returns the text of the failure or None."""

@@ -8,9 +8,9 @@ from typing import Any
 from kong_gevent.db.catalogue import Entity
 from kong_gevent.errors import ProtocolError
 from kong_gevent.http.target import normalise_path
+from kong_gevent.regex import regex_error
 from kong_gevent.schema import Errors, Record, checks, fields, names
 from kong_gevent.schema.messages import REQUIRED
-from kong_gevent.schema.patterns import regex_error
 from kong_gevent.schema.rules import quoted
 
 _HTTP, _STREAM, _TLS, _GRPC = ("http", "https"), ("tcp", "tls", "udp"), ("tls_passthrough",), ("grpc", "grpcs")

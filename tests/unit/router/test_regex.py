@@ -134,7 +134,7 @@ class WithoutInner:
 def test_a_release_of_re2_without_the_inner_method_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     direct = PathRegex(r"/(?<x>\w)(y)?")
     compiled = re2.compile
-    monkeypatch.setattr(re2, "compile", lambda *arguments: WithoutInner(compiled(*arguments)))
+    monkeypatch.setattr(re2, "compile", lambda *arguments, **options: WithoutInner(compiled(*arguments, **options)))
     layered = PathRegex(r"/(?<x>\w)(y)?")
     for path in (b"/a", b"/ay", b"b"):
         assert (layered.end(path), layered.captures(path)) == (direct.end(path), direct.captures(path))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from kong_gevent.schema.patterns import lua_pattern, regex_error
+from kong_gevent.regex import regex_error
+from kong_gevent.schema.patterns import lua_pattern
 
 
 @pytest.mark.parametrize(
