@@ -11,6 +11,8 @@ from urllib.parse import unquote_plus
 
 import orjson
 
+from kong_gevent.pdk.queries import parse_query
+
 MAX_ARGUMENTS = 100
 FORM, JSON, MULTIPART = "application/x-www-form-urlencoded", "application/json", "multipart/form-data"
 
@@ -22,8 +24,6 @@ def parse_body(content_type: str, body: bytes) -> dict[str, Any] | list[Any] | N
     """
     media = _media(content_type)
     if media == FORM:
-        from kong_gevent.pdk.views import parse_query
-
         return dict(parse_query(body.decode("latin-1"), MAX_ARGUMENTS))
     if media == JSON:
         try:

@@ -17,7 +17,8 @@ import orjson
 from kong_gevent.http import problem
 from kong_gevent.pdk.edits import FieldEdits, HeaderTemplate
 from kong_gevent.pdk.identity import IDENTITY_NAMES, Identity
-from kong_gevent.pdk.views import NORMAL_NAMES, ClientView, RequestView, ResponseView, UpstreamView
+from kong_gevent.pdk.upstream import UpstreamView
+from kong_gevent.pdk.views import NORMAL_NAMES, ClientView, RequestView, ResponseView
 
 if TYPE_CHECKING:
     from kong_gevent.http.answers import AnswerFields

@@ -18,8 +18,7 @@ from kong_gevent.http.chunked import ChunkedDecoder, encode_chunk, last_chunk
 from kong_gevent.http.fields import RequestFields
 from kong_gevent.pdk import Context
 from kong_gevent.proxy.stream import SourceFailed, Stream, splice
-from kong_gevent.runtime.answers import ClientFault
-from kong_gevent.runtime.bodies import BodyBuffer
+from kong_gevent.runtime.received import ReceivedBody
 from kong_gevent.runtime.tunnel import run_tunnel
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kong_gevent.connection")
 READ_SIZE = 16384
-BODY_READ = 262144
-SPLICE_FROM = 65536
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 1 << 20
 NO_FIELDS = RequestFields(b"")
@@ -51,25 +48,18 @@ class Listener:
         self.tls = False
 
 
-class Connection(BodyBuffer):
+class Connection(ReceivedBody):
     """One client connection and, while it serves a request, that request's exchange (see `runtime.exchange`)."""
 
     __slots__ = (
         "_bodiless",
         "_chunked_answer",
-        "_data",
-        "_had_body",
-        "_decoder",
-        "_linger",
         "_minor",
-        "_wants_continue",
         "awaited",
         "can_tunnel",
         "forwarded_for",
         "forwarded_lines",
-        "gateway",
         "gone",
-        "keep",
         "listener",
         "peer_bytes",
         "peer_ip",
@@ -79,12 +69,8 @@ class Connection(BodyBuffer):
         "sent",
         "serial",
         "server_ip",
-        "started",
-        "stream",
         "tls",
-        "trailers",
         "trusted",
-        "uploading",
     )
 
     def __init__(self, stream: Stream, listener: Listener, peer: tuple[str, int], serial: int) -> None:
@@ -182,23 +168,6 @@ class Connection(BodyBuffer):
         self.listener.serve(self, head, began)
         return self.keep and self.body_done()
 
-    def _expect_body(self, minor: int, fields: RequestFields) -> None:
-        """Get ready to read a request's body, or to have none after a request that had one."""
-        self._had_body = not fields.bodiless
-        self.received = 0
-        self._limit = None
-        self._pushed = b""
-        self.trailers = []
-        self.uploading = False
-        self._wants_continue = fields.expect and minor == 1
-        if fields.chunked:
-            self.length = -1
-            self._decoder = ChunkedDecoder()
-            self._left = 0
-        else:
-            self._decoder = None
-            self.length = self._left = max(fields.content_length, 0)
-
     def _read_head(self, data: bytes, began: float) -> tuple[Any, bytes]:
         """Read on until the head is complete, within one time limit for all of it."""
         stream = self.stream
@@ -241,75 +210,7 @@ class Connection(BodyBuffer):
                 return
             left -= len(data)
 
-    # --- the request's body ----------------------------------------------------------------------------------------
-
-    def body_done(self) -> bool:
-        """See `Exchange.body_done`."""
-        if self._left or self._pushed:
-            return False
-        return self._decoder is None or self._decoder.done
-
-    def _receive(self) -> bytes:
-        """More bytes of the body from the socket."""
-        stream = self.stream
-        if self._wants_continue:
-            self._continue()
-        stream.read_timeout = self.gateway.body_timeout
-        try:
-            while True:
-                try:
-                    data = stream.recv(BODY_READ)
-                except BlockingIOError:
-                    stream.wait_readable()
-                    continue
-                break
-        except DeadlineExceeded:
-            stream.fault = None
-            self.keep = False
-            raise HttpError(408, problem.MESSAGES[408], "the body did not come in time") from None
-        if not data:
-            raise ConnectionClosed("the client left within its request's body")
-        return data
-
-    def _continue(self) -> None:
-        """Ask for the body of a client that waits to be asked; too late once the answer has begun."""
-        self._wants_continue = False
-        if not self.started:
-            self.stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def read_body(self) -> bytes:
-        """See `Exchange.read_body`."""
-        if self._pushed:
-            pushed, self._pushed = self._pushed, b""
-            self._count(len(pushed))
-            return pushed
-        if self._decoder is not None:
-            return self._read_chunked(self._decoder)
-        if not self._left:
-            return b""
-        data = self._data or self._receive()
-        self._data = data[self._left :]
-        data = data[: self._left]
-        self._left -= len(data)
-        self._count(len(data))
-        return data
-
-    def _read_chunked(self, decoder: ChunkedDecoder) -> bytes:
-        while not decoder.done:
-            data, self._data = self._data, b""
-            try:
-                body = decoder.feed(data or self._receive())
-            except ValueError as error:
-                self.keep = False
-                self._linger = True
-                raise ProtocolError(400, problem.MESSAGES[400], str(error)) from None
-            if decoder.done:
-                self._data = decoder.rest
-                self.trailers = decoder.trailers
-            if body:
-                self._count(len(body))
-                return body
-        return b""
+    # --- the client while an answer is awaited ---------------------------------------------------------------------
 
     def wait_for(self, upstream: Stream) -> None:
         """See `Exchange.wait_for`."""
@@ -335,66 +236,6 @@ class Connection(BodyBuffer):
         if gone:
             self.gone = True
             upstream.close()
-
-    def _count(self, size: int) -> None:
-        """Count body bytes against the limits."""
-        self.received += size
-        limit = self._limit
-        if limit is not None and self.received > limit[0]:
-            self.keep = False
-            self._linger = True
-            raise limit[3](limit[1], limit[2], "the body is larger than allowed")
-
-    def buffered_body(self, limit: int) -> bytes | None:
-        """See `Exchange.buffered_body`."""
-        if self._pushed:
-            return self.read_body() if not self._left and self._decoder is None else None
-        if self._decoder is None and len(self._data) >= self._left:
-            return self.read_body()
-        if self._left > limit or not limit:
-            return None
-        return self._gather(limit)
-
-    def _unframed(self) -> None:
-        """See `BodyBuffer`."""
-        self._decoder = None
-
-    def _refused(self) -> None:
-        """See `BodyBuffer`."""
-        self._linger = True
-
-    def splice_body(self, sink: Stream) -> bool:
-        """See `Exchange.splice_body`."""
-        if (
-            self._decoder is not None
-            or self._pushed
-            or self._left - len(self._data) < SPLICE_FROM
-            or not self.stream.plain
-        ):
-            return False
-        if self._limit is not None and self.received + self._left > self._limit[0]:
-            return False
-        if self._wants_continue:
-            self._continue()
-        if self._data:
-            data, self._data = self._data, b""
-            self._spliced(len(data))
-            sink.write(data)
-        self.stream.read_timeout = self.gateway.body_timeout
-        try:
-            splice(self.stream, sink, self._left, self._spliced)
-        except SourceFailed as failure:
-            self.keep = False
-            cause: Exception = failure.cause
-            if isinstance(cause, DeadlineExceeded):
-                self.stream.fault = None
-                cause = HttpError(408, problem.MESSAGES[408], "the body did not come in time")
-            raise ClientFault(cause) from failure
-        return True
-
-    def _spliced(self, count: int) -> None:
-        self.received += count
-        self._left -= count
 
     # --- the answer ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,38 @@
+"""Query strings as plugins see them: names with decoded values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, unquote_plus
+
+QueryValue = str | bool
+
+
+def parse_query(raw: str, limit: int = 100) -> dict[str, QueryValue | list[QueryValue]]:
+    """Query arguments by name, decoded: `?a` is True, `?a=` is "", a repeated name gives a list; `limit` arguments."""
+    found: dict[str, QueryValue | list[QueryValue]] = {}
+    for part in [part for part in raw.split("&") if part][:limit]:
+        name, equals, value = part.partition("=")
+        decoded: QueryValue = unquote_plus(value) if equals else True
+        key = unquote_plus(name)
+        earlier = found.get(key)
+        if earlier is None:
+            found[key] = decoded
+        elif isinstance(earlier, list):
+            earlier.append(decoded)
+        else:
+            found[key] = [earlier, decoded]
+    return found
+
+
+def encode_query(arguments: Mapping[str, Any]) -> str:
+    """The inverse of `parse_query`: True gives a bare name, lists give repeated names; order is kept."""
+    parts = []
+    for name, value in arguments.items():
+        for item in value if isinstance(value, (list, tuple)) else (value,):
+            if item is True:
+                parts.append(quote(name, safe=""))
+            elif item is not None and item is not False:
+                parts.append(f"{quote(name, safe='')}={quote(str(item), safe='')}")
+    return "&".join(parts)
