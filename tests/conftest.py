@@ -10,6 +10,8 @@ import pytest
 from tests.gateway import Gateway
 from tests.upstream import Upstream
 
+pytest_plugins = ["tests.servers.fixtures"]
+
 
 def pytest_configure() -> None:
     """Let SIGTERM end a run as Ctrl-C does, so that no gateway of ours outlives it."""

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from tests.gateway import Gateway
+from tests.integration.stores import commands, stores
 from tests.upstream import Respond, Upstream, echo
+
+__all__ = ["commands", "site", "stores"]
 
 NUMBERS = count(1)
 Site = tuple[str, Upstream]
