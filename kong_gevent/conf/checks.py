@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from kong_gevent.conf import storage_checks
 from kong_gevent.conf.listeners import HTTP_FLAGS, STREAM_FLAGS, Listener
 from kong_gevent.conf.listeners import parse as parse_listeners
 from kong_gevent.conf.settings import HEADER_ENTRIES, LISTEN_KEYS
 
 Values = Mapping[str, Any]
-AVAILABLE_DATABASES = ("sqlite", "memory")
 LOG_FORMATS = ("combined", "json", "kong_log_format", "basic")
 _TRACING = ("off", "request", "db_query", "router", "http_client", "dns_query", "balancer")
 _TRACING_ALL = (*_TRACING, "plugin_rewrite", "plugin_access", "plugin_header_filter", "all")
@@ -67,8 +67,9 @@ def _twice(parsed: Mapping[str, list[Listener]]) -> Iterator[str]:
 
 
 def _not_yet(values: Values) -> Iterator[str]:
-    if values["database"] not in AVAILABLE_DATABASES:
-        yield f"database = '{values['database']}' {_LATER} (available: {', '.join(AVAILABLE_DATABASES)})"
+    available = storage_checks.AVAILABLE_DATABASES
+    if values["database"] not in available:
+        yield f"database = '{values['database']}' {_LATER} (available: {', '.join(available)})"
     if values["role"] != "traditional":
         yield f"role = '{values['role']}' {_LATER} (available: traditional)"
     if values["router_flavor"] != "traditional_compatible":
@@ -168,17 +169,6 @@ def _is_server(text: str) -> bool:
     return _is_port(port)
 
 
-def _postgres(values: Values) -> Iterator[str]:
-    for part in ("pg_", "pg_ro_"):
-        queries = values[f"{part}max_concurrent_queries"]
-        if queries is not None and queries < 0:
-            yield f"{part}max_concurrent_queries must be greater than 0"
-        for name in ("semaphore_timeout", "keepalive_timeout", "pool_size", "backlog"):
-            value = values[f"{part}{name}"]
-            if value is not None and (value < 0 or not isinstance(value, int)):
-                yield f"{part}{name} must be an integer greater than 0"
-
-
 def _positive(values: Values) -> Iterator[str]:
     for key in ("worker_state_update_frequency", "db_update_frequency"):
         if values[key] is not None and values[key] <= 0:
@@ -249,7 +239,7 @@ _RULES: tuple[Callable[[Values], Iterator[str]], ...] = (
     _certificates,
     _gui_path,
     _dns,
-    _postgres,
+    storage_checks.refused,
     _proxy_server,
     _tracing,
     _labels,

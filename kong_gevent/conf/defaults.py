@@ -2,48 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from kong_gevent.conf.further import CLUSTER, DNS
+from kong_gevent.conf.setting import Setting, rows
+from kong_gevent.conf.storage import STORAGE
 
-Type = Literal["string", "number", "integer", "boolean", "ngx_boolean", "array", "size", "time", "enum"]
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting. `default` is text as in a file (None: unset); sizes are bytes, times are seconds once parsed."""
-
-    name: str
-    type: Type
-    default: str | None
-    help: str
-    allowed: tuple[str, ...] = ()
-    minimum: float | None = None
-    maximum: float | None = None
-    used: bool = True
-    """False: accepted so that Kong's files load, but nothing depends on it (yet)."""
-    own: bool = False
-    """True: Kong has no such setting."""
-    secret: bool = False
-    section: str = ""
-
-
-def _rows(section: str, *rows: tuple[object, ...]) -> list[Setting]:
-    """Build settings from short rows: name, type, default, help, then flag words or `key=value` options."""
-    made = []
-    for name, kind, default, text, *rest in rows:
-        options: dict[str, object] = {}
-        for option in rest:
-            if isinstance(option, tuple):
-                options["allowed"] = option
-            elif isinstance(option, dict):
-                options.update(option)
-            elif option == "later":
-                options["used"] = False
-            else:
-                options[str(option)] = True
-        made.append(Setting(name, kind, default, text, section=section, **options))  # type: ignore[arg-type]
-    return made
-
+__all__ = ["ALIASES", "DYNAMIC_PREFIXES", "SHOWN_ALIASES", "TABLE", "Setting"]
 
 _LEVELS = ("debug", "info", "notice", "warn", "error", "crit", "alert", "emerg")
 _FROM_0 = {"minimum": 0}
@@ -52,7 +15,7 @@ _1_TO_1000 = {"minimum": 1, "maximum": 1000}
 _TYPES = ("text/plain", "text/html", "application/json", "application/xml")
 _CLEAR = "reuseport backlog=16384"
 
-GENERAL = _rows(
+GENERAL = rows(
     "General",
     (
         "prefix",
@@ -126,7 +89,7 @@ GENERAL = _rows(
     ("role", "enum", "traditional", "Part of the node in a cluster.", ("traditional", "control_plane", "data_plane")),
 )
 
-LISTENERS = _rows(
+LISTENERS = rows(
     "Addresses",
     (
         "proxy_listen",
@@ -163,7 +126,7 @@ _SSL = [
         (f"{part}ssl_cert_key", "array", None, f"Keys of `{part}ssl_cert`, in the same order.", "later", "secret"),
     )
 ]
-TLS = _rows(
+TLS = rows(
     "TLS",
     *_SSL,
     ("client_ssl", "boolean", "off", "Present a client certificate to upstreams.", "later"),
@@ -181,13 +144,13 @@ TLS = _rows(
         "lua_ssl_trusted_certificate",
         "array",
         "system",
-        "Certificate authorities to verify HTTPS upstreams with: `system` or paths of PEM files.",
+        "Certificate authorities to verify HTTPS upstreams and the datastore with: `system` or paths of PEM files.",
     ),
     ("lua_ssl_verify_depth", "integer", "1", "Longest chain that verification accepts.", "later", _FROM_0),
     ("lua_ssl_protocols", "string", "TLSv1.2 TLSv1.3", "TLS versions of outgoing calls.", "later"),
 )
 
-PROXY = _rows(
+PROXY = rows(
     "Proxy",
     (
         "headers",
@@ -285,7 +248,7 @@ PROXY = _rows(
     ("request_debug_token", "string", None, "Token that asks for it.", "later", "secret"),
 )
 
-PROCESS = _rows(
+PROCESS = rows(
     "Process",
     (
         "nginx_worker_processes",
@@ -321,142 +284,6 @@ PROCESS = _rows(
         "own",
         _FROM_0,
     ),
-)
-
-
-def _postgres(part: str) -> list[tuple[object, ...]]:
-    """The rows of one PostgreSQL connection; those of the read replica have no defaults."""
-    first = part == "pg_"
-    return [
-        (f"{part}{name}", kind, default if first else None, text, "later", *rest)
-        for name, kind, default, text, *rest in (
-            ("host", "string", "127.0.0.1", "Host of PostgreSQL."),
-            ("port", "integer", "5432", "Its port.", {"minimum": 1, "maximum": 65535}),
-            ("timeout", "number", "5000", "Milliseconds for a query."),
-            ("user", "string", "kong", "User."),
-            ("password", "string", None, "Password.", "secret"),
-            ("database", "string", "kong", "Database."),
-            ("schema", "string", None, "Schema."),
-            ("ssl", "boolean", "off", "Use TLS."),
-            ("ssl_verify", "boolean", "off", "Verify its certificate."),
-            ("max_concurrent_queries", "number", "0", "Queries at a time, 0 for no limit."),
-            ("semaphore_timeout", "number", "60000", "Milliseconds to wait for a turn."),
-            ("keepalive_timeout", "number", None, "Milliseconds that an idle connection stays open."),
-            ("pool_size", "number", None, "Connections kept."),
-            ("backlog", "number", None, "Queries that may wait."),
-        )
-    ]
-
-
-STORAGE = _rows(
-    "Storage",
-    (
-        "database",
-        "enum",
-        "sqlite",
-        "Where entities live: `sqlite` (embedded, below the prefix) or `memory` (lost at stop); the others come later.",
-        ("sqlite", "memory", "off", "postgres", "cassandra"),
-    ),
-    ("sqlite_path", "string", "kong.sqlite3", "File of the embedded store, below the prefix unless absolute.", "own"),
-    *_postgres("pg_"),
-    *_postgres("pg_ro_"),
-    ("declarative_config", "string", None, "Declarative file to load when `database = off`.", "later"),
-    ("declarative_config_string", "string", None, "Declarative text to load when `database = off`.", "later", "secret"),
-    ("lmdb_environment_path", "string", "dbless.lmdb", "Kong's cache of the declarative configuration.", "later"),
-    ("lmdb_map_size", "string", "2048m", "Size of that cache.", "later"),
-    ("db_update_frequency", "number", "1", "Seconds between looks at what other nodes changed."),
-    ("db_update_propagation", "number", "0", "Seconds by which a replicated store may lag.", "later", _FROM_0),
-    ("db_cache_ttl", "number", "0", "Seconds that a look-up stays cached, 0 until it changes.", _FROM_0),
-    ("db_cache_neg_ttl", "number", None, "Seconds that a miss stays cached.", _FROM_0),
-    (
-        "db_resurrect_ttl",
-        "number",
-        "30",
-        "Seconds that stale entities serve while the store is away.",
-        "later",
-        _FROM_0,
-    ),
-    ("db_cache_warmup_entities", "array", "services", "Entities to load before the first request.", "later"),
-    ("mem_cache_size", "size", "128m", "Bound of the caches of look-ups, per worker.", "later"),
-)
-
-DNS = _rows(
-    "DNS",
-    ("dns_resolver", "array", None, "Name servers, as addresses with optional ports.", "later"),
-    ("dns_hostsfile", "string", "/etc/hosts", "Hosts file."),
-    ("dns_order", "array", "LAST,SRV,A,CNAME", "Order in which record types are tried.", "later"),
-    ("dns_valid_ttl", "number", None, "Seconds that override the records' own.", _FROM_0),
-    ("dns_stale_ttl", "number", "3600", "Seconds that old records serve while new ones are fetched.", _FROM_0),
-    ("dns_cache_size", "integer", "10000", "Names in the cache.", "later", _FROM_1),
-    ("dns_not_found_ttl", "number", "30", "Seconds that an empty answer counts.", _FROM_0),
-    ("dns_error_ttl", "number", "1", "Seconds that an error counts.", _FROM_0),
-    ("dns_no_sync", "boolean", "off", "Do not merge equal queries in flight.", "later"),
-    ("new_dns_client", "boolean", "off", "Kong's second resolver.", "later"),
-    ("resolver_address", "array", None, "Name servers of the second resolver.", "later"),
-    ("resolver_hosts_file", "string", "/etc/hosts", "Its hosts file.", "later"),
-    ("resolver_family", "array", "A,SRV", "Its record types.", "later"),
-    ("resolver_valid_ttl", "number", None, "Its override of the records' time.", "later", _FROM_0),
-    ("resolver_stale_ttl", "number", "3600", "Its time for old records.", "later", _FROM_0),
-    ("resolver_lru_cache_size", "integer", "10000", "Names in its cache.", "later", _FROM_1),
-    ("resolver_mem_cache_size", "size", "5m", "Size of its second cache.", "later"),
-    ("resolver_error_ttl", "number", "1", "Seconds that an error counts.", "later", _FROM_0),
-)
-
-CLUSTER = _rows(
-    "Cluster and the rest",
-    ("cluster_control_plane", "string", "127.0.0.1:8005", "Control plane of a data plane.", "later"),
-    ("cluster_cert", "string", None, "Certificate of the cluster.", "later"),
-    ("cluster_cert_key", "string", None, "Its key.", "later", "secret"),
-    ("cluster_mtls", "enum", "shared", "How cluster members trust each other.", ("shared", "pki"), "later"),
-    ("cluster_ca_cert", "string", None, "Certificate authority of the cluster.", "later"),
-    ("cluster_server_name", "string", None, "Name in the control plane's certificate.", "later"),
-    ("cluster_ocsp", "enum", "off", "Check revocation.", ("on", "off", "optional"), "later"),
-    (
-        "cluster_data_plane_purge_delay",
-        "integer",
-        "1209600",
-        "Seconds until a silent data plane is forgotten.",
-        "later",
-        {"minimum": 60},
-    ),
-    (
-        "cluster_max_payload",
-        "integer",
-        "16777216",
-        "Largest configuration message, bytes.",
-        "later",
-        {"minimum": 4194304},
-    ),
-    ("cluster_use_proxy", "boolean", "off", "Reach the control plane through `proxy_server`.", "later"),
-    ("cluster_dp_labels", "array", None, "Labels of a data plane, `key:value`.", "later"),
-    ("cluster_rpc", "boolean", "off", "Calls between the planes.", "later"),
-    ("cluster_incremental_sync", "boolean", "off", "Send changes only.", "later"),
-    ("dedicated_config_processing", "boolean", "on", "Kong's worker of its own for configuration.", "later"),
-    ("tracing_instrumentations", "array", "off", "What traces record.", "later"),
-    (
-        "tracing_sampling_rate",
-        "number",
-        "0.01",
-        "Share of requests that are traced.",
-        "later",
-        {"minimum": 0, "maximum": 1},
-    ),
-    (
-        "untrusted_lua",
-        "enum",
-        "sandbox",
-        "What inline Lua may do; there is no Lua here.",
-        ("on", "off", "sandbox"),
-        "later",
-    ),
-    ("untrusted_lua_sandbox_requires", "array", None, "Modules inline Lua may load.", "later"),
-    ("untrusted_lua_sandbox_environment", "array", None, "Variables inline Lua may read.", "later"),
-    ("wasm", "boolean", "off", "WebAssembly filters; only `off`."),
-    ("wasm_filters_path", "string", None, "Their folder.", "later"),
-    ("wasm_filters", "array", "bundled,user", "Their names.", "later"),
-    ("pluginserver_names", "array", None, "Kong's external plugin servers.", "later"),
-    ("kic", "boolean", "off", "Run under Kong's ingress controller.", "later"),
-    ("openresty_path", "string", None, "Kong's path of OpenResty.", "later"),
 )
 
 TABLE: dict[str, Setting] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import kong_gevent
-from kong_gevent.conf import checks, references, source, values
+from kong_gevent.conf import checks, references, source, storage_checks, values
 from kong_gevent.conf.defaults import ALIASES, DYNAMIC_PREFIXES, TABLE, Setting
 from kong_gevent.conf.settings import Settings
 from kong_gevent.conf.source import Given
@@ -102,7 +102,10 @@ def _build(merged: Mapping[str, Given], environ: Mapping[str, str], warnings: li
     problems += malformed + checks.check(parsed)
     if problems:
         raise ConfigurationError(problems)
-    parsed["sqlite_path"] = os.path.normpath(os.path.join(parsed["prefix"], parsed["sqlite_path"]))
+    warnings += storage_checks.advice(parsed)
+    for name in ("sqlite_path", *storage_checks.FILES):
+        if parsed[name]:
+            parsed[name] = os.path.normpath(os.path.join(parsed["prefix"], parsed[name]))
     return Settings(parsed, listeners, raw, warnings, frozenset(resolved))
 
 

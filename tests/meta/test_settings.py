@@ -37,7 +37,25 @@ def code() -> str:
 CODE = code()
 
 
+GROUPS = {
+    "cassandra_": ("kong_gevent.db.strategies.cassandra.options", "get"),
+    "pg_ro_": ("kong_gevent.db.strategies.postgres.options", "value"),
+    "pg_": ("kong_gevent.db.strategies.postgres.options", "value"),
+}
+"""Settings that one module reads by their names without the prefix, and the function by which it does."""
+
+
+def is_read_in_a_group(name: str) -> bool:
+    for prefix, (module, function) in GROUPS.items():
+        if name.startswith(prefix):
+            text = next(source.path.read_text(encoding="utf-8") for source in sources() if source.name == module)
+            return bool(re.search(rf'\b{function}\("{name.removeprefix(prefix)}"', text))
+    return False
+
+
 def is_read(name: str) -> bool:
+    if is_read_in_a_group(name):
+        return True
     return bool(re.search(rf"settings\.{name}\b|settings\.get\(\"{name}\"|\b_?settings\.{name}\(", CODE))
 
 

@@ -190,8 +190,8 @@ def test_all_errors_are_reported_at_once() -> None:
             "proxy_listen: the address [::1]:1 is given twice; choose another port for one",
         ),
         (
-            {"KONG_DATABASE": "postgres"},
-            "database = 'postgres' is not available in this version yet (available: sqlite, memory)",
+            {"KONG_DATABASE": "off"},
+            "database = 'off' is not available in this version yet (available: sqlite, cassandra, postgres, memory)",
         ),
         (
             {"KONG_ROLE": "data_plane"},
@@ -224,7 +224,7 @@ def test_all_errors_are_reported_at_once() -> None:
             "dns_resolver must be a comma separated list in the form of IPv4/6 or IPv4/6:port, got 'ns.example.com'",
         ),
         ({"KONG_DNS_ORDER": "A,MX"}, "dns_order: invalid entry 'MX'"),
-        ({"KONG_PG_POOL_SIZE": "1.5"}, "pg_pool_size must be an integer greater than 0"),
+        ({"KONG_PG_POOL_SIZE": "1.5"}, "pg_pool_size must be an integer greater than 0, got '1.5'"),
         ({"KONG_PROXY_SERVER": "host:80"}, "proxy_server missing scheme"),
         ({"KONG_PROXY_SERVER": "ftp://host"}, 'proxy_server only supports "http" and "https", got ftp'),
         ({"KONG_PROXY_SERVER": "http://"}, "proxy_server missing host"),

@@ -61,7 +61,7 @@ def test_parses(name: str, text: str, expected: object) -> None:
         (
             "database",
             "mongodb",
-            "database has an invalid value: 'mongodb' (sqlite, memory, off, postgres, cassandra)",
+            "database has an invalid value: 'mongodb' (sqlite, cassandra, postgres, memory, off)",
         ),
         ("real_ip_header", "a\0b", "real_ip_header contains a NUL character"),
     ],
