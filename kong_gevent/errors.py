@@ -198,6 +198,21 @@ class StoreUnavailable(DatabaseError):
     status = 503
 
 
+class StoreMisconfigured(StoreUnavailable):
+    """The settings cannot lead to a usable datastore (password, certificate, name, right, version): waiting is no use.
+
+    The message is one line that names the setting or the right to change.
+    """
+
+
+class SchemaMissing(StoreUnavailable):
+    """The store's keyspace, database or tables do not exist (yet): it needs bootstrapping."""
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The store went away, or took too long, in the middle of a change: it may have been made, or be made soon."""
+
+
 class EventsLost(GatewayError):
     """Events between a reader's cursor and the oldest kept one are gone: reload everything from the store."""
 

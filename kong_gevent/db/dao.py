@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from random import random
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gevent import sleep
 from marshmallow import ValidationError
 
 from kong_gevent.db import paging, rows
@@ -23,6 +25,7 @@ from kong_gevent.db.strategies.base import (
     Referenced,
     Row,
     Stale,
+    Strategy,
 )
 from kong_gevent.errors import (
     DaoError,
@@ -49,6 +52,7 @@ Values = dict[str, Any]
 ATTEMPTS = 20
 """Tries of a write that another writer's change of the same entity keeps overtaking."""
 
+_PAUSE = 0.01
 _TTL = fields.Ttl()
 
 
@@ -59,10 +63,10 @@ class DAO:
     `{"id": …}` or None. Errors are the coded ones of `kong_gevent.errors`. Calls never block the hub.
     """
 
-    def __init__(self, store: Store, entity: Entity) -> None:
+    def __init__(self, store: Store, entity: Entity, strategy: Strategy | None = None) -> None:
         self.entity = entity
         self._store = store
-        self._strategy = store.strategy
+        self._strategy = strategy or store.strategy
         self._resolver = Resolver(store, entity)
 
     # Reading
@@ -318,7 +322,9 @@ class DAO:
         return DatabaseError(str(refusal))
 
     def _retry(self, attempt: Callable[[], T]) -> T:
-        for _ in range(ATTEMPTS):
+        for number in range(ATTEMPTS):
+            if number > 1:
+                sleep(random() * _PAUSE * number)  # so that writers which keep overtaking one another fall out of step
             try:
                 return attempt()
             except Stale:

@@ -20,8 +20,9 @@ from kong_gevent.errors import ConfigurationError, DatabaseError, Overloaded
 class Store:
     """One datastore with everything this build knows about its content.
 
-    `catalogue`: entity name → description; `daos` / `dao(name)`; `tags`: the read-only list of tags; `migrations`;
-    `origin`: the node id that events carry (set by the node).
+    `catalogue`: entity name → description; `daos` / `dao(name)`; `lookups`: DAOs for look-ups of single entities by
+    proxied requests, which may read a replica; `tags`: the read-only list of tags; `migrations`; `origin`: the node id
+    that events carry (set by the node).
     """
 
     def __init__(self, strategy: Strategy, catalogue: Catalogue, origin: str = "") -> None:
@@ -31,6 +32,10 @@ class Store:
         self.migrations = Migrations(strategy)
         self.reader = StoreReader(self)
         self.daos: dict[str, DAO] = {name: DAO(self, entity) for name, entity in catalogue.items()}
+        nearby = strategy.lookups()
+        self.lookups = self.daos if nearby is strategy else {
+            name: DAO(self, entity, nearby) for name, entity in catalogue.items()
+        }  # fmt: skip
         self.tags = TagsDAO(strategy)
 
     def dao(self, name: str) -> DAO:
@@ -108,6 +113,26 @@ def open_store(settings: Any, plugin_schemas: Mapping[str, Any], extra: Iterable
         strategy = SqliteStrategy(os.path.join(settings.prefix, path))
     elif settings.database == "memory":
         strategy = MemoryStrategy()
+    elif settings.database == "postgres":
+        strategy = _postgres(settings)
+    elif settings.database == "cassandra":
+        strategy = _cassandra(settings)
     else:
         raise ConfigurationError(f"database: '{settings.database}' is not available in this build yet")
     return Store(strategy, build(plugin_schemas, extra))
+
+
+def _cassandra(settings: Any) -> Strategy:
+    from kong_gevent.db.strategies.cassandra.options import CassandraOptions
+    from kong_gevent.db.strategies.cassandra.strategy import CassandraStrategy
+
+    return CassandraStrategy(CassandraOptions.from_settings(settings))
+
+
+def _postgres(settings: Any) -> Strategy:
+    # Imported late: only who uses a driver pays for loading it.
+    from kong_gevent.db.strategies.postgres.options import options_from
+    from kong_gevent.db.strategies.postgres.strategy import PostgresStrategy
+
+    replica = options_from(settings, "pg_ro_") if getattr(settings, "pg_ro_host", None) else None
+    return PostgresStrategy(options_from(settings), replica)

@@ -2,59 +2,54 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from kong_gevent.db import Store, open_store
-from kong_gevent.schema import Config, fields
-
-STRATEGIES = ("memory", "sqlite")
-
-
-class KeyAuthConfig(Config):
-    key_names = fields.Array(fields.HeaderName(), required=True, load_default=["apikey"])
-    hide_credentials = fields.Boolean(required=True, load_default=False)
+from kong_gevent.db import Store
+from tests.contract import backends
+from tests.contract.backends import Backend
 
 
-class LimitConfig(Config):
-    minute = fields.Number(gt=0)
-    redis = fields.Record({"host": fields.Host(), "port": fields.Port(load_default=6379)})
-    shorthand_fields = {"redis_host": fields.Deprecated(fields.String(), "redis.host")}
-
-
-PLUGINS: dict[str, Any] = {
-    "key-auth": SimpleNamespace(
-        config=KeyAuthConfig,
-        forbidden_scopes=("consumer",),
-        protocols=fields.HTTP_PROTOCOLS,
-        protocols_allowed="http-only",
-    ),
-    "limit": SimpleNamespace(
-        config=LimitConfig, forbidden_scopes=(), protocols=fields.HTTP_PROTOCOLS, protocols_allowed="any"
-    ),
-}
-
-
-def new_store(strategy: str, folder: Path) -> Store:
-    settings = SimpleNamespace(database=strategy, sqlite_path=str(folder / "kong.sqlite3"), prefix=str(folder))
-    return open_store(settings, PLUGINS)
-
-
-@pytest.fixture(params=STRATEGIES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made = new_store(request.param, tmp_path)
+def opened(backend: Backend) -> Iterator[Store]:
+    """A store with its tables, closed at the end."""
+    made = backend.open()
     made.migrations.bootstrap()
     made.connect()
     yield made
     made.close()
+
+
+@pytest.fixture(params=backends.ALL)
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    """An empty store of every strategy."""
+    return backends.make(request.param, request, tmp_path)
 
 
 @pytest.fixture
-def sqlite_store(tmp_path: Path) -> Iterator[Store]:
-    made = new_store("sqlite", tmp_path)
-    made.migrations.bootstrap()
-    made.connect()
-    yield made
-    made.close()
+def store(backend: Backend) -> Iterator[Store]:
+    """An open store of every strategy."""
+    yield from opened(backend)
+
+
+@pytest.fixture(params=backends.SHARED)
+def shared_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    """An empty store of every strategy whose stores several processes can open."""
+    return backends.make(request.param, request, tmp_path)
+
+
+@pytest.fixture
+def shared_store(shared_backend: Backend) -> Iterator[Store]:
+    """An open store of every strategy whose stores several processes can open."""
+    yield from opened(shared_backend)
+
+
+@pytest.fixture
+def sqlite_backend(tmp_path: Path) -> Backend:
+    """An empty SQLite store."""
+    return backends.file_backend("sqlite", tmp_path)
+
+
+@pytest.fixture
+def sqlite_store(sqlite_backend: Backend) -> Iterator[Store]:
+    """An open SQLite store."""
+    yield from opened(sqlite_backend)

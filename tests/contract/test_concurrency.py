@@ -4,13 +4,9 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 import gevent
@@ -20,38 +16,7 @@ import pytest
 from kong_gevent import errors
 from kong_gevent.db import Store
 from kong_gevent.db.strategies.base import Delete, Stale
-from tests.contract.conftest import new_store
-
-ROOT = Path(__file__).resolve().parents[2]
-PRELUDE = """
-import json, os, sys, time
-from pathlib import Path
-from kong_gevent import errors
-from tests.contract.conftest import new_store
-store = new_store("sqlite", Path(sys.argv[1]))
-"""
-
-
-@contextmanager
-def process(code: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run code that may use `store` in another process; it is killed if it is still there at the end."""
-    command = [sys.executable, "-c", PRELUDE + code, str(folder)]
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    try:
-        yield child
-    finally:
-        child.kill()
-        child.wait()
-        if child.stdout:
-            child.stdout.close()
-
-
-def output(child: subprocess.Popen[str]) -> str:
-    """What the process printed until it ended."""
-    assert child.stdout is not None
-    printed = child.stdout.read()
-    assert child.wait() == 0
-    return printed
+from tests.contract.backends import Backend, output
 
 
 def outcome(store: Store, name: str) -> str:
@@ -68,7 +33,7 @@ def test_one_greenlet_wins_each_name(store: Store) -> None:
     results = [job.value for job in jobs]
     assert (results.count("stored"), results.count("refused")) == (10, 50)
     assert store.dao("consumers").count() == 10
-    assert store.last_event_id() == 10
+    assert len(store.events_after(0)) == 10
 
 
 def test_one_thread_wins_each_name(sqlite_store: Store) -> None:
@@ -96,26 +61,33 @@ def test_upserts_of_one_key_make_one_entity(store: Store) -> None:
     assert {job.value["id"] for job in jobs} == {dao.page()[0][0]["id"]}
 
 
-def test_one_process_wins_each_name(sqlite_store: Store, tmp_path: Path) -> None:
+def test_one_writer_of_two_processes_wins_each_name(shared_store: Store, shared_backend: Backend) -> None:
     code = """
 store.connect()
-wins = 0
-for number in range(150):
-    try:
-        store.dao("consumers").insert({"username": f"n{number}"})
-        wins += 1
-    except errors.UniqueViolation:
-        pass
-print(wins)
+wins = []
+def write(names):
+    for name in names:
+        try:
+            store.dao("consumers").insert({"username": name})
+            wins.append(name)
+        except errors.UniqueViolation:
+            pass
+names = [f"n{number}" for number in range(60)]
+gevent.joinall([gevent.spawn(write, names[start:] + names[:start]) for start in range(0, 60, 6)], raise_error=True)
+print(json.dumps(wins))
 """
-    with process(code, tmp_path) as one, process(code, tmp_path) as two:
-        wins = [int(output(child)) for child in (one, two)]
-    assert sum(wins) == 150
-    assert sqlite_store.dao("consumers").count() == 150
-    assert [event.id for event in sqlite_store.events_after(0)] == list(range(1, 151))
+    with shared_backend.process(code) as one, shared_backend.process(code) as two:
+        wins = [json.loads(output(child)) for child in (one, two)]
+    assert sorted(wins[0] + wins[1]) == sorted(f"n{number}" for number in range(60))
+    rows = list(shared_store.dao("consumers").each())
+    assert len(rows) == shared_store.dao("consumers").count() == 60
+    assert all(shared_store.dao("consumers").select_by("username", row["username"]) == row for row in rows)
+    events = shared_store.events_after(0)
+    assert sorted(event.key for event in events) == sorted(row["id"] for row in rows)
+    assert [event.id for event in events] == sorted({event.id for event in events})
 
 
-def test_a_child_never_points_at_a_parent_that_is_gone(sqlite_store: Store, tmp_path: Path) -> None:
+def test_a_child_never_points_at_a_parent_that_is_gone(shared_store: Store, shared_backend: Backend) -> None:
     code = """
 store.connect()
 for number in range(80):
@@ -124,16 +96,16 @@ for number in range(80):
     except (errors.ForeignKeysUnresolved, errors.ForeignKeyViolation):
         pass
 """
-    with process(code, tmp_path) as writer:
+    with shared_backend.process(code) as writer:
         while writer.poll() is None:
-            made = sqlite_store.dao("consumers").upsert_by("username", "a", {})
-            sqlite_store.dao("consumers").delete(made["id"])
+            made = shared_store.dao("consumers").upsert_by("username", "a", {})
+            shared_store.dao("consumers").delete(made["id"])
     assert writer.returncode == 0
-    sqlite_store.dao("consumers").delete_by("username", "a")
-    assert list(sqlite_store.dao("keyauth_credentials").each()) == []
+    shared_store.dao("consumers").delete_by("username", "a")
+    assert list(shared_store.dao("keyauth_credentials").each()) == []
 
 
-def test_a_killed_writer_leaves_whole_entities_only(sqlite_store: Store, tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_whole_entities_only(shared_store: Store, shared_backend: Backend) -> None:
     code = """
 store.connect()
 number = 0
@@ -145,33 +117,36 @@ while True:
 """
     acknowledged: list[str] = []
     for round_number in range(4):
-        with process(code, tmp_path) as writer:
+        with shared_backend.process(code) as writer:
             assert writer.stdout is not None
             for _ in range(5 + 3 * round_number):
                 acknowledged.append(writer.stdout.readline().strip())
             os.kill(writer.pid, signal.SIGKILL)
             acknowledged += [line.strip() for line in writer.stdout if line.endswith("\n")]
-    services = {row["id"]: row for row in sqlite_store.dao("services").each()}
+    services = {row["id"]: row for row in shared_store.dao("services").each()}
     assert set(acknowledged) <= set(services)
     for row in services.values():
-        assert sqlite_store.dao("services").select_by("name", row["name"]) == row
-    assert {entry["entity_id"] for entry in sqlite_store.tags.each()} == set(services)
-    created = [event.key for event in sqlite_store.events_after(0, 10000) if event.entity == "services"]
+        assert shared_store.dao("services").select_by("name", row["name"]) == row
+    assert {entry["entity_id"] for entry in shared_store.tags.each()} == set(services)
+    created = [event.key for event in shared_store.events_after(0, 10000) if event.entity == "services"]
     assert sorted(created) == sorted(services)
-    for row in sqlite_store.dao("plugins").each():
+    for row in shared_store.dao("plugins").each():
         assert row["service"]["id"] in services
 
 
-def test_processes_may_bootstrap_at_once(tmp_path: Path) -> None:
+def test_processes_may_bootstrap_at_once(shared_backend: Backend) -> None:
     code = """
 print(json.dumps(store.migrations.bootstrap()))
 store.connect()
 store.dao("consumers").insert({"custom_id": str(os.getpid())})
 """
-    with process(code, tmp_path) as one, process(code, tmp_path) as two, process(code, tmp_path) as three:
-        ran = [json.loads(output(child)) for child in (one, two, three)]
-    assert sorted(ran, key=len) == [[], [], ["000_base"]]
-    assert new_store("sqlite", tmp_path).dao("consumers").count() == 3
+    with ExitStack() as stack:
+        children = [stack.enter_context(shared_backend.process(code)) for _ in range(5)]
+        ran = [json.loads(output(child)) for child in children]
+    assert sorted(ran, key=len) == [[], [], [], [], ["000_base"]]
+    store = shared_backend.open()
+    assert store.dao("consumers").count() == 5
+    store.close()
 
 
 def test_a_store_opened_before_a_fork_works_on_both_sides(sqlite_store: Store) -> None:
@@ -189,7 +164,9 @@ def test_a_store_opened_before_a_fork_works_on_both_sides(sqlite_store: Store) -
     assert {row["username"] for row in sqlite_store.dao("consumers").each()} == {"before", "child", "parent"}
 
 
-def test_a_writer_waits_for_another_process_without_blocking_the_hub(sqlite_store: Store, tmp_path: Path) -> None:
+def test_a_writer_waits_for_another_process_without_blocking_the_hub(
+    sqlite_store: Store, sqlite_backend: Backend
+) -> None:
     code = """
 import sqlite3
 connection = sqlite3.connect(store.strategy.path, isolation_level=None)
@@ -198,7 +175,7 @@ print("locked", flush=True)
 time.sleep(0.5)
 connection.execute("COMMIT")
 """
-    with process(code, tmp_path) as holder:
+    with sqlite_backend.process(code) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "locked\n"
         job = gevent.spawn(sqlite_store.dao("consumers").insert, {"username": "a"})

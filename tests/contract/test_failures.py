@@ -11,7 +11,7 @@ import pytest
 
 from kong_gevent import errors
 from kong_gevent.db import Store
-from tests.contract.conftest import new_store
+from tests.contract.backends import Backend, file_backend
 
 
 def path_of(store: Store) -> Path:
@@ -50,7 +50,7 @@ def test_a_file_that_was_replaced_is_reopened(sqlite_store: Store, tmp_path: Pat
     sqlite_store.dao("consumers").insert({"username": "old"})
     other = tmp_path / "other"
     other.mkdir()
-    replacement = new_store("sqlite", other)
+    replacement = file_backend("sqlite", other).open()
     replacement.migrations.bootstrap()
     replacement.dao("consumers").insert({"username": "new"})
     replacement.close()
@@ -116,7 +116,7 @@ def test_a_full_disk_refuses_the_write_and_keeps_the_rest(sqlite_store: Store, m
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    store = new_store("sqlite", tmp_path / "file" / "below")
+    store = file_backend("sqlite", tmp_path / "file" / "below").open()
     with pytest.raises(errors.StoreUnavailable, match="cannot create the store .*kong.sqlite3"):
         store.migrations.bootstrap()
 
@@ -125,12 +125,13 @@ def test_the_file_is_private(sqlite_store: Store) -> None:
     assert path_of(sqlite_store).stat().st_mode & 0o077 == 0
 
 
-def test_what_was_written_is_there_after_reopening(sqlite_store: Store, tmp_path: Path) -> None:
-    made = sqlite_store.dao("services").insert({"host": "h", "name": "s"})
-    sqlite_store.close()
-    again = new_store("sqlite", tmp_path)
+def test_what_was_written_is_there_after_reopening(shared_store: Store, shared_backend: Backend) -> None:
+    made = shared_store.dao("services").insert({"host": "h", "name": "s"})
+    shared_store.close()
+    again = shared_backend.open()
     again.connect()
     assert again.dao("services").select_by("name", "s") == made
+    again.close()
 
 
 def test_every_commit_is_synchronised(sqlite_store: Store) -> None:
@@ -139,10 +140,15 @@ def test_every_commit_is_synchronised(sqlite_store: Store) -> None:
     assert (file.call(read, "synchronous"), file.call(read, "journal_mode")) == (2, "wal")
 
 
-def test_reading_before_bootstrap_says_what_to_run(tmp_path: Path) -> None:
-    store = new_store("sqlite", tmp_path)
+def test_connecting_before_bootstrap_says_what_to_run(shared_backend: Backend) -> None:
+    store = shared_backend.open()
     with pytest.raises(errors.MigrationError, match="Run 'kong migrations bootstrap'"):
         store.connect()
+    store.close()
+
+
+def test_reading_before_bootstrap_says_what_to_run(sqlite_backend: Backend) -> None:
+    store = sqlite_backend.open()
     with pytest.raises(errors.StoreUnavailable):
         store.dao("services").page()
     assert not store.reachable()

@@ -1,6 +1,6 @@
 """States, halves, locks and refusals of the migrations."""
 
-from pathlib import Path
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,19 +9,30 @@ import pytest
 from kong_gevent import errors
 from kong_gevent.db import Store
 from kong_gevent.db.migrations import CORE, LOCK, LockHeld, Migrations
-from tests.contract.conftest import STRATEGIES, new_store
+from tests.contract.backends import Backend
 
 EXTRA = SimpleNamespace(
     NAME="001_extra",
-    UP={"sqlite": "CREATE TABLE extra (a TEXT);"},
-    FINISH={"sqlite": "DROP TABLE extra;", "memory": None},
+    UP={
+        "sqlite": "CREATE TABLE extra (a TEXT);",
+        "postgres": "CREATE TABLE IF NOT EXISTS extra (a text);",
+        "cassandra": "CREATE TABLE IF NOT EXISTS extra (a text PRIMARY KEY);",
+    },
+    FINISH={
+        "sqlite": "DROP TABLE extra;",
+        "postgres": "DROP TABLE extra;",
+        "cassandra": "DROP TABLE IF EXISTS extra;",
+        "memory": None,
+    },
 )
 PLAIN = SimpleNamespace(NAME="002_plain", UP={}, FINISH={})
 
 
-@pytest.fixture(params=STRATEGIES)
-def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return new_store(request.param, tmp_path)
+@pytest.fixture
+def empty(backend: Backend) -> Iterator[Store]:
+    store = backend.open()
+    yield store
+    store.close()
 
 
 def test_an_empty_store_needs_bootstrapping(empty: Store) -> None:

@@ -156,6 +156,10 @@ class Strategy(ABC):
 
     name: str = ""
 
+    def lookups(self) -> Strategy:
+        """What look-ups of single rows for proxied requests may read: this store, or a copy of it nearby."""
+        return self
+
     @abstractmethod
     def connect(self) -> None:
         """Open the store, as far as that happens ahead of use."""

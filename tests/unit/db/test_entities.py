@@ -10,7 +10,7 @@ from kong_gevent import errors
 from kong_gevent.db import Catalogue, Entity, Store, build, open_store
 from kong_gevent.db.entities.services import expand_url
 from kong_gevent.schema import Record, document, fields, infer
-from tests.contract.conftest import PLUGINS
+from tests.contract.backends import PLUGINS
 
 UUID = "fd02801f-0957-4a15-a55a-c8d9606f30b5"
 NO_TLS = "failed conditional validation given value of field 'protocol'"
@@ -332,5 +332,5 @@ def test_entities_are_found_by_collection() -> None:
 
 
 def test_a_datastore_that_is_not_there_is_refused() -> None:
-    with pytest.raises(errors.ConfigurationError, match="'postgres' is not available in this build yet"):
-        open_store(SimpleNamespace(database="postgres", prefix="."), {})
+    with pytest.raises(errors.ConfigurationError, match="'off' is not available in this build yet"):
+        open_store(SimpleNamespace(database="off", prefix="."), {})

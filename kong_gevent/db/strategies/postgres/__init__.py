@@ -1,0 +1,1 @@
+"""The strategy for PostgreSQL; `strategy` says how it works."""

@@ -1,0 +1,167 @@
+"""Many entities at once: written in commits of some hundred rows with their events, and read page by page.
+
+A commit per entity would cost a turn of the disk, or of the cluster, each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gevent.pool import Pool
+
+from kong_gevent.db import codec, rows
+from kong_gevent.db.catalogue import Entity
+from kong_gevent.db.strategies.base import Change, Duplicate, Exists, MissingParent, Put, Row, Stale
+from kong_gevent.errors import DatabaseError, ForeignKeyViolation, UniqueViolation, key_text
+
+if TYPE_CHECKING:
+    from kong_gevent.db.store import Store
+
+COMMIT_ROWS = 200
+COMMIT_BYTES = 256 * 1024
+PAGE = 500
+_READERS = 16
+_ATTEMPTS = 5
+_TIMES = ("created_at", "updated_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A valid entity to store under its id.
+
+    `given`: those of its automatic times that somebody chose; the others stay as they are in the store. `expires`:
+    epoch s.
+    """
+
+    id: str
+    body: bytes
+    given: Sequence[str] = ()
+    expires: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Another entity in the store holds a unique value."""
+
+    kind: str
+    id: str
+    field: str
+    value: str
+    holder: str
+
+
+class Transfer:
+    """Moves entities of one kind at a time; parents have to be moved before their children.
+
+    `advance` hears of entities that were dealt with.
+    """
+
+    def __init__(self, store: Store, advance: Callable[[int], None]) -> None:
+        self._strategy = store.strategy
+        self._origin = store.origin
+        self._advance = advance
+
+    def read(self, kind: Entity) -> Iterator[Row]:
+        """All rows of a kind in the order of their ids."""
+        after: str | None = None
+        while True:
+            found = self._strategy.page(kind.name, after, PAGE)
+            yield from found
+            self._advance(len(found))
+            if len(found) < PAGE:
+                return
+            after = found[-1].id
+
+    def conflicts(self, kind: Entity, incoming: Iterable[Incoming]) -> Iterator[Conflict]:
+        """Unique values that others in the store hold, so that writing would fail half-way."""
+        if self._is_empty(kind):
+            return
+        for batch in _batches(incoming):
+            wanted = [
+                (entity.id, field, value)
+                for entity in batch
+                for field, value in rows.index_of(kind, codec.loads(entity.body)).unique
+            ]
+            found = Pool(_READERS).imap(lambda entry: self._strategy.find(kind.name, entry[1], entry[2]), wanted)
+            for (key, field, value), row in zip(wanted, found, strict=True):
+                if row is not None and row.id != key:
+                    yield Conflict(kind.name, key, field, value, row.id)
+
+    def write(self, kind: Entity, incoming: Iterable[Incoming]) -> int:
+        """Store entities, replacing those with the same ids; how many were new or changed.
+
+        Raises `UniqueViolation`, `ForeignKeyViolation` or `StoreUnavailable`; commits before that stay.
+        """
+        fresh, changed = self._is_empty(kind), 0
+        for batch in _batches(incoming):
+            changed += self._write(kind, batch, fresh)
+            self._advance(len(batch))
+        return changed
+
+    def _is_empty(self, kind: Entity) -> bool:
+        return not self._strategy.page(kind.name, None, 1)
+
+    def _write(self, kind: Entity, batch: Sequence[Incoming], fresh: bool) -> int:
+        for _ in range(_ATTEMPTS):
+            stored: dict[str, Row | None] = {} if fresh else self._stored(kind, batch)
+            puts: list[Put] = []
+            changes: list[Change] = []
+            for entity in batch:
+                self._prepare(kind, entity, stored.get(entity.id), puts, changes)
+            if not puts:
+                return 0
+            try:
+                self._strategy.commit(puts, changes, self._origin)
+            except (Exists, Stale):
+                fresh = False  # somebody else writes at the same time: look again
+            except Duplicate as refused:
+                held = {refused.field: refused.value}
+                text = f"UNIQUE violation: '{kind.name}' with '{key_text(held)}' is there under another id"
+                raise UniqueViolation(text, fields=held) from None
+            except MissingParent as refused:
+                text = f"'{refused.parent_kind}' {refused.parent_id}, to which '{kind.name}' refer, is gone"
+                raise ForeignKeyViolation(text, fields={refused.field: {"id": refused.parent_id}}) from None
+            else:
+                return len(puts)
+        raise DatabaseError(f"entities of {kind.name} changed too often while they were written")
+
+    def _stored(self, kind: Entity, batch: Sequence[Incoming]) -> dict[str, Row | None]:
+        ids = [entity.id for entity in batch]
+        found = Pool(_READERS).imap(lambda key: self._strategy.read(kind.name, key), ids)
+        return dict(zip(ids, found, strict=True))
+
+    def _prepare(self, kind: Entity, entity: Incoming, row: Row | None, puts: list[Put], changes: list[Change]) -> None:
+        values: dict[str, Any] = codec.loads(entity.body)
+        keys = rows.cache_keys(kind, values)
+        if row is not None:
+            old = rows.decode(kind, row)
+            kept = {name: old[name] for name in _TIMES if name in values and name not in entity.given}
+            if {**values, **kept} == old and _same_time(row.expires, entity.expires):
+                return
+            if "created_at" in kept:
+                values["created_at"] = kept["created_at"]
+            keys = list(dict.fromkeys([*rows.cache_keys(kind, old), *keys]))
+        version = row.version if row is not None else None
+        index = rows.index_of(kind, values)
+        puts.append(Put(kind.name, entity.id, rows.encode(values), index, version, entity.expires))
+        changes.append(Change(kind.name, entity.id, "update" if row is not None else "create", tuple(keys)))
+
+
+def _same_time(one: float | None, other: float | None) -> bool:
+    """Whether two times of expiry mean the same: documents have whole seconds."""
+    return one == other or (one is not None and other is not None and abs(one - other) < 1)
+
+
+def _batches(incoming: Iterable[Incoming]) -> Iterator[list[Incoming]]:
+    batch: list[Incoming] = []
+    size = 0
+    for entity in incoming:
+        if batch and (len(batch) == COMMIT_ROWS or size + len(entity.body) > COMMIT_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(entity)
+        size += len(entity.body)
+    if batch:
+        yield batch
