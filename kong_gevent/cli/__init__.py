@@ -23,10 +23,13 @@ COMMANDS = {
     "check": "Check a configuration file.",
     "prepare": "Make and check the prefix without starting.",
     "migrations": "Create, upgrade or reset the datastore.",
+    "config": "Move a whole configuration into or out of the datastore.",
     "version": "Print the version.",
 }
 HIDDEN = ("settings-page",)
-LATER = ("config", "hybrid", "vault")
+STORE_COMMANDS = {"start", "restart", "prepare", "migrations", "config"}
+"""Commands that talk to the datastore."""
+LATER = ("hybrid", "vault")
 """Commands of Kong that this version does not have: a clear answer rather than 'no such command'."""
 
 
@@ -77,6 +80,8 @@ def program(ctx: click.Context, options: Options) -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and end the process: 0, or 1 with `Error: ...` on standard error."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None and STORE_COMMANDS.intersection(given):
+        _make_cooperative()
     try:
         result = program.main(args=given, prog_name="kong-gevent", standalone_mode=False)
     except click.ClickException as error:
@@ -88,6 +93,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         _fail(["interrupted"], given)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _make_cooperative() -> None:
+    """Let waiting for a store leave room for other greenlets, as in the gateway's workers; before drivers load."""
+    from gevent import monkey
+
+    monkey.patch_all()
 
 
 def _fail(messages: Sequence[str], given: Sequence[str]) -> NoReturn:

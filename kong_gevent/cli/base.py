@@ -117,5 +117,6 @@ def timeout_options(function: Callable[..., Any]) -> Callable[..., Any]:
         help="Seconds to wait for another process that changes the schema.",
     )(function)  # fmt: skip
     return click.option(
-        "--db-timeout", type=click.FloatRange(min=0), default=None, help="Seconds to wait for the datastore.",
+        "--db-timeout", type=click.FloatRange(min=0), default=None,
+        help="Seconds to wait for a shared datastore that does not answer.  [default: 60]",
     )(function)  # fmt: skip

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from kong_gevent.cli.base import CONTEXT, Options, add_options, example
-from kong_gevent.cli.datastore import describe, migrations, require_lasting
+from kong_gevent.cli.base import CONTEXT, Options, add_options, example, timeout_options
+from kong_gevent.cli.datastore import Patience, describe, migrations, require_lasting
 from kong_gevent.errors import MigrationError
 
 NEEDS_BOOTSTRAP, PENDING, NEW = 3, 4, 5
@@ -55,14 +55,7 @@ def _subcommand(name: str, *examples: str) -> Callable[[Callable[..., Any]], cli
         @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
         @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
         @click.option("-f", "--force", is_flag=True, help="With bootstrap: empty the datastore first.")
-        @click.option("--db-timeout", type=click.FloatRange(min=0), hidden=True)
-        @click.option(
-            "--lock-timeout",
-            type=click.FloatRange(min=0),
-            default=60,
-            show_default=True,
-            help="Seconds to wait for another node that changes the schema.",
-        )
+        @timeout_options
         @add_options()
         @wraps(function)
         def run(
@@ -72,7 +65,7 @@ def _subcommand(name: str, *examples: str) -> Callable[[Callable[..., Any]], cli
             require_lasting(settings)
             say = _Say(quiet)
             options.verbose(f"store: {describe(settings)}")
-            with migrations(settings, lock_timeout) as found:
+            with migrations(settings, Patience(db_timeout, lock_timeout), None if quiet else _show) as found:
                 from kong_gevent.db.migrations import LockHeld
 
                 try:
@@ -85,6 +78,11 @@ def _subcommand(name: str, *examples: str) -> Callable[[Callable[..., Any]], cli
         return run
 
     return decorate
+
+
+def _show(text: str) -> None:
+    """Progress goes where it does not mix with what scripts read."""
+    click.echo(text, err=True)
 
 
 class _Say:
@@ -105,12 +103,16 @@ class _Say:
 @_subcommand("bootstrap", "kong-gevent migrations bootstrap", "kong-gevent migrations bootstrap --force --yes")
 def bootstrap(found: Any, say: _Say, yes: bool, force: bool) -> int:
     """Create the schema of an empty datastore."""
-    if force and not found.state().needs_bootstrap and not _sure(yes, "bootstrap --force"):
+    state = found.state()
+    found.refuse_newer(state)
+    if force and not found.untouched and not _sure(yes, "bootstrap --force"):
         say("cancelled")
         return 0
-    say("Bootstrapping database..." if force or found.state().needs_bootstrap else "Database already bootstrapped")
-    if found.bootstrap(force=force):
-        say("Database is up-to-date")
+    if not force and not state.needs_bootstrap:
+        say("Database already bootstrapped")
+        return 0
+    say("Bootstrapping database...")
+    say("Database is up-to-date" if found.bootstrap(force=force) else "Database already bootstrapped")
     return 0
 
 
@@ -142,6 +144,7 @@ def finish(found: Any, say: _Say, yes: bool, force: bool) -> int:
 def list_(found: Any, say: _Say, yes: bool, force: bool) -> int:
     """List migrations; exit code 0 up to date, 3 needs bootstrap, 4 pending ones, 5 new ones."""
     state = found.state()
+    found.refuse_newer(state)
     if state.needs_bootstrap:
         say("Database needs bootstrapping or is older than Kong 1.0. Run 'kong migrations bootstrap'")
         return NEEDS_BOOTSTRAP
@@ -167,7 +170,8 @@ def status(found: Any, say: _Say, yes: bool, force: bool) -> int:
 @_subcommand("reset", "kong-gevent migrations reset --yes")
 def reset(found: Any, say: _Say, yes: bool, force: bool) -> int:
     """Remove all content and the schema. This cannot be undone."""
-    if found.state().needs_bootstrap:
+    found.refuse_newer(found.state())
+    if found.untouched:
         raise MigrationError("Database not bootstrapped, nothing to reset")
     if not _sure(yes, "reset"):
         say("cancelled")

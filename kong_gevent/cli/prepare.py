@@ -29,6 +29,6 @@ def command(options: Options, store: bool, **kong: Any) -> None:
     if store:
         with process.start_lock(settings.prefix):
             startup.refuse_running(settings)
-            datastore.make_ready(settings, False, 60, options.verbose)
+            datastore.make_ready(settings, False, datastore.Patience(), options.verbose)
     prefix.save(settings)
     options.verbose(f"prepared; `KONG_CONF={settings.running_file} gunicorn -c gunicorn.conf.py` runs it")

@@ -17,6 +17,7 @@ from kong_gevent.cli.base import (
     nginx_options,
     timeout_options,
 )
+from kong_gevent.cli.datastore import Patience, make_ready
 from kong_gevent.cli.stopping import stop_now
 
 
@@ -26,11 +27,15 @@ from kong_gevent.cli.stopping import stop_now
 @nginx_options
 @add_options()
 def command(options: Options, run_migrations: bool, lock_timeout: float, db_timeout: float | None, **kong: Any) -> None:
-    """Stop the gateway if it runs, then start it. The settings are checked first: bad ones leave it running."""
+    """Stop the gateway if it runs, then start it.
+
+    Settings and datastore are checked first: bad ones, or a datastore that is away, leave it running.
+    """
     ignored(kong)
     settings = conf.load(options.file, options.overrides)
     startup.check_plugins(settings)
-    pid = process.running_pid(settings.prefix)
+    pid, patience = process.running_pid(settings.prefix), Patience(db_timeout, lock_timeout)
     if pid is not None:
+        make_ready(settings, run_migrations, patience, options.verbose, startup.has_last_good(settings))
         stop_now(settings.prefix, pid)
-    startup.start(options, False, run_migrations, lock_timeout)
+    startup.start(options, False, run_migrations, patience)

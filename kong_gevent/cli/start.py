@@ -17,6 +17,7 @@ from kong_gevent.cli.base import (
     nginx_options,
     timeout_options,
 )
+from kong_gevent.cli.datastore import Patience
 
 
 @click.command(
@@ -42,7 +43,7 @@ def command(
 ) -> None:
     """Start the gateway; returns when proxy, Admin API and status answer."""
     ignored(kong)
-    startup.start(options, foreground, run_migrations, lock_timeout)
+    startup.start(options, foreground, run_migrations, Patience(db_timeout, lock_timeout))
     steps = startup.next_steps(conf.load_running(options.running_prefix()))
     if steps:
         click.echo(steps)

@@ -14,8 +14,10 @@ import click
 from kong_gevent import conf
 from kong_gevent.cli import probe, process
 from kong_gevent.cli.base import Options
-from kong_gevent.cli.datastore import make_ready
+from kong_gevent.cli.datastore import Patience, make_ready
+from kong_gevent.cli.waiting import TICK_SECONDS
 from kong_gevent.conf import Settings, prefix
+from kong_gevent.runtime import snapshot
 from kong_gevent.runtime.listen import wanted
 
 START_SECONDS = 60.0
@@ -23,7 +25,9 @@ _TAIL_LINES = 15
 _ORPHAN_SECONDS = 10.0
 
 
-def start(options: Options, foreground: bool = False, run_migrations: bool = False, lock_timeout: float = 60) -> None:
+def start(
+    options: Options, foreground: bool = False, run_migrations: bool = False, patience: Patience | None = None
+) -> None:
     """Start a gateway; returns when it serves. In the foreground this process becomes the gateway and nothing returns.
 
     Raises ClickException with the reason on every failure; nothing is left running then.
@@ -34,7 +38,7 @@ def start(options: Options, foreground: bool = False, run_migrations: bool = Fal
     with process.start_lock(settings.prefix):
         crashed = refuse_running(settings)
         _refuse_busy(settings, _ORPHAN_SECONDS if crashed else 0)
-        make_ready(settings, run_migrations, lock_timeout, options.verbose)
+        make_ready(settings, run_migrations, patience or Patience(), options.verbose, has_last_good(settings))
         prefix.save(settings)
         if foreground or not settings.nginx_daemon:
             _become(settings)
@@ -58,6 +62,20 @@ def check_plugins(settings: Settings) -> None:
     from kong_gevent.pdk.loader import load_plugins
 
     load_plugins(settings.plugins)
+
+
+def has_last_good(settings: Settings) -> bool:
+    """Whether this node can serve without its store, from what it has kept on disk; says so when that is damaged."""
+    try:
+        if settings.database == "memory":
+            return False
+        snapshot.check(snapshot.path(settings.prefix), snapshot.origin_of(settings))
+    except FileNotFoundError:
+        return False
+    except snapshot.SnapshotRefused as error:
+        click.echo(f"Warning: the last good configuration of this node cannot be used: {error}", err=True)
+        return False
+    return True
 
 
 def command() -> list[str]:
@@ -124,7 +142,7 @@ def _run(settings: Settings, options: Options) -> None:
 
 def _wait(master: subprocess.Popen[bytes], settings: Settings) -> str | None:
     """None when the gateway serves, else why it does not."""
-    end = time.monotonic() + START_SECONDS
+    began = told = time.monotonic()
     workers: set[int] = set()
     while True:
         if master.poll() is not None:
@@ -135,8 +153,12 @@ def _wait(master: subprocess.Popen[bytes], settings: Settings) -> str | None:
         workers |= process.children(master.pid)
         if len(workers) > 3 * settings.workers + 3:
             return "its workers end as soon as they are started"
-        if time.monotonic() >= end:
+        now = time.monotonic()
+        if now >= began + START_SECONDS:
             return f"not ready after {START_SECONDS:g} s: {reason}"
+        if now >= told + TICK_SECONDS:
+            told = now
+            click.echo(f"Waiting for the gateway, {began + START_SECONDS - now:.0f} s more at most: {reason}", err=True)
         time.sleep(0.05)
 
 

@@ -1,0 +1,1 @@
+"""Declarative documents: reading, validating, writing."""
