@@ -73,7 +73,7 @@ class NodeFacade(Protocol):
         """Timers of this worker: `running`, `pending`."""
 
     def ready(self) -> tuple[bool, str | None]:
-        """Whether the node can serve, else why not."""
+        """Whether the node can serve, else why not; with True, what an operator should know."""
 
     def set_draining(self) -> None:
         """Report "not ready" from now on, so that load balancers turn away."""

@@ -73,9 +73,9 @@ class Readiness:
         self._node = node
 
     def show(self) -> Response:
-        """200 when ready, else 503 with the reason."""
+        """200 when ready, else 503 with the reason; a node that is ready may have something to say as well."""
         ready, reason = self._node.ready()
-        return message(200, "ready") if ready else message(503, reason or "not ready")
+        return message(200, reason or "ready") if ready else message(503, reason or "not ready")
 
     def change(self) -> Response:
         """`status=draining` makes the node report "not ready" while it goes on serving."""

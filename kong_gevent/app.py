@@ -17,6 +17,9 @@ from gevent import monkey
 from kong_gevent import conf
 from kong_gevent.runtime.bridge import GatewayThread
 
+STORE_SECONDS = 1.0
+"""How long a request waits for the store to tell what has changed; it goes on with what is known then."""
+
 
 class WsgiNode:
     """A node that lives inside a WSGI server's process, in one event loop."""
@@ -24,13 +27,13 @@ class WsgiNode:
     def __init__(self, settings: Any = None) -> None:
         from kong_gevent.observe.accesslog import AccessLog, LineWriter
         from kong_gevent.runtime.boot import build_node
+        from kong_gevent.runtime.loading import load_once
         from kong_gevent.runtime.shared import SharedState
 
         self._settings = settings or conf.load()
         shared = SharedState(counter_slots=1 << 12)
         self.node = build_node(self._settings, shared, shared.take_lane())
-        self.node.store.connect()
-        self.node.sync.load()
+        load_once(self.node)
         self._frequency = float(self._settings.db_update_frequency)
         self._looked_at = monotonic()
         log = self._settings.access_log("proxy")
@@ -44,7 +47,7 @@ class WsgiNode:
 
         if monotonic() - self._looked_at >= self._frequency:
             self._looked_at = monotonic()
-            self.node.sync.poll()
+            self.node.sync.begin().done.wait(STORE_SECONDS)
             if self._writer is not None:
                 self._writer.flush()
         return serve_wsgi(self.node.gateway, environ, start_response)

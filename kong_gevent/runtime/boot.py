@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -15,12 +14,14 @@ from kong_gevent.observe import errorlog
 from kong_gevent.observe.accesslog import AccessLog, LineWriter
 from kong_gevent.pdk import Context, Plugin
 from kong_gevent.pdk.loader import load_plugins
-from kong_gevent.runtime.caches import LookupCache
+from kong_gevent.runtime.caches import CAPACITY, LookupCache
 from kong_gevent.runtime.connection import Connection, Listener
 from kong_gevent.runtime.gateway import Gateway
 from kong_gevent.runtime.kit import WorkerKit
+from kong_gevent.runtime.loading import load_and_follow
 from kong_gevent.runtime.node import Node, node_id
 from kong_gevent.runtime.shared import PID, Lane, SharedState
+from kong_gevent.runtime.sharing import Sharing
 from kong_gevent.runtime.sync import Synchronizer
 from kong_gevent.runtime.wsgi import WsgiRole
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from kong_gevent.conf import Settings
 
 log = logging.getLogger("kong_gevent")
-RETRY_SECONDS = 1.0
 GC_THRESHOLDS = (20_000, 20, 50)
 """Rare full collections: requests leave no reference cycles behind."""
 
@@ -36,59 +36,43 @@ GC_THRESHOLDS = (20_000, 20, 50)
 def build_node(settings: Settings, shared: SharedState, lane: Lane) -> Node:
     """A node's parts for this process; nothing is read from the store yet. Raises `ConfigurationError`."""
     shared.lock.forked()
+    shared.counts.forked()
     classes = load_plugins(settings.plugins)
     entities: list[Any] = [entity for plugin in classes.values() for entity in plugin.entities]
     store: Any = open_store(settings, classes, entities)
     identity = node_id(settings.node_id, settings.prefix)
     store.origin = identity
-    cache = LookupCache(settings.get("db_cache_ttl"), settings.get("db_cache_neg_ttl"))
-    kit = WorkerKit(identity, store, cache, shared.counters)
+    cache = LookupCache(
+        settings.get("db_cache_ttl"),
+        settings.get("db_cache_neg_ttl"),
+        settings.get("mem_cache_size", CAPACITY),
+        settings.get("db_resurrect_ttl", 0),
+    )
+    sharing = Sharing(
+        shared.counts,
+        store,
+        float(settings.db_update_frequency),
+        lambda host: gateway.resolver.resolve(host),
+        lambda verify: gateway.contexts.outgoing(verify),
+    )
+    kit = WorkerKit(identity, store, cache, shared.counters, sharing)
     plugins: dict[str, Plugin] = {name: plugin(kit) for name, plugin in classes.items()}
     gateway = Gateway(settings, plugins)
-    sync = Synchronizer(store, gateway.plan, cache, shared)
+    sync = Synchronizer(store, gateway.plan, cache, shared, settings.get("db_update_propagation", 0))
+    sync.on_reached = shared.store_answers
     node = Node(gateway, store, cache, kit, sync, shared, lane, classes, identity)
     for plugin in plugins.values():
         plugin.init_worker()
     return node
 
 
-def load(node: Node) -> None:
-    """Read the configuration, again and again until the store answers."""
-    while True:
-        began = monotonic()
-        try:
-            node.store.connect()
-            node.sync.load()
-        except Exception as error:
-            if node.sync.failure != str(error):
-                log.error("the configuration cannot be loaded, trying again every %g s: %s", RETRY_SECONDS, error)
-            node.sync.failure = str(error)
-            gevent.sleep(RETRY_SECONDS)
-            continue
-        gc.collect()
-        gc.freeze()  # what has been loaded stays: looking through it again and again would only cost time
-        plan = node.gateway.plan
-        log.info(
-            "%d routes and %d services loaded in %.3f s", len(plan.routes), len(plan.services), monotonic() - began
-        )
-        return
-
-
 def start_background(node: Node) -> None:
     """Load, then follow the store's events; listen to the bell that siblings ring."""
-    gevent.spawn(_load_and_follow, node)
+    gevent.spawn(load_and_follow, node)
     bell = node.shared.bell(node.lane)
     watcher = get_hub().loop.io(bell, 1)
     watcher.start(_on_bell, node, bell)
     node.bell_watcher = watcher  # type: ignore[attr-defined]
-
-
-def _load_and_follow(node: Node) -> None:
-    load(node)
-    frequency = max(0.1, float(node.settings.db_update_frequency))
-    while True:
-        gevent.sleep(frequency)
-        node.sync.poll()
 
 
 def _on_bell(node: Node, bell: int) -> None:
@@ -106,7 +90,7 @@ def _answer_bell(node: Node) -> None:
     if node.shared.cache_epoch != node.cache_epoch:
         node.cache_epoch = node.shared.cache_epoch
         node.cache.clear()
-    if node.loaded:
+    if node.sync.loaded:
         node.sync.catch_up()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -14,21 +14,25 @@ import gevent
 
 from kong_gevent.errors import GatewayError
 from kong_gevent.offload import offload
-from kong_gevent.pdk.kit import Counters, LookupFailed
+from kong_gevent.pdk.kit import Conclusions, Counters, LookupFailed, Redis, SharedCounters
 from kong_gevent.runtime.caches import LookupCache
 from kong_gevent.runtime.queues import BatchQueue
+from kong_gevent.runtime.sharing import Sharing
 
 
 class WorkerKit:
     """One worker's kit."""
 
-    def __init__(self, node_id: str, store: Any, cache: LookupCache, counters: Counters) -> None:
+    def __init__(
+        self, node_id: str, store: Any, cache: LookupCache, counters: Counters, sharing: Sharing | None = None
+    ) -> None:
         self.node_id = node_id
         self.hostname = socket.gethostname()
         self.worker_pid = os.getpid()
         self.worker_uuid = str(uuid4())
         self.log = logging.getLogger("kong_gevent.plugins")
         self.counters: Counters = counters
+        self._sharing = sharing
         self._store = store
         self._cache = cache
         self._kept = cache.kept
@@ -50,7 +54,7 @@ class WorkerKit:
         kept = self._kept(key)
         if kept is not None and kept[1] > monotonic():
             return kept[0]  # type: ignore[no-any-return]
-        return self.cached(key, lambda: self._store.dao(entity).select_by(field, value))  # type: ignore[no-any-return]
+        return self.cached(key, lambda: self._store.lookups[entity].select_by(field, value))  # type: ignore[no-any-return]
 
     def load_consumer(self, id_or_username: str, by_username: bool = False) -> dict[str, Any] | None:
         """See `Kit.load_consumer`."""
@@ -60,14 +64,27 @@ class WorkerKit:
         if kept is not None and kept[1] > monotonic():
             found = kept[0]
         else:
-            found = self.cached(key, lambda: _select(self._store.dao("consumers"), id_or_username))
+            found = self.cached(key, lambda: _select(self._store.lookups["consumers"], id_or_username))
         if found is None and by_username:
             found = self.select_by("consumers", "username", id_or_username)
         return found
 
-    def memory(self) -> dict[Any, Any]:
+    def memory(self) -> Conclusions:
         """See `Kit.memory`."""
         return self._cache.memory()
+
+    def shared_counters(self, tolerant: bool = True) -> SharedCounters:
+        """See `Kit.shared_counters`."""
+        return self._shares().store_counters(tolerant)
+
+    def redis(self, options: Mapping[str, Any]) -> Redis:
+        """See `Kit.redis`."""
+        return self._shares().redis(options)
+
+    def _shares(self) -> Sharing:
+        if self._sharing is None:
+            raise RuntimeError("this process shares nothing with other nodes")
+        return self._sharing
 
     def every(self, seconds: float, function: Callable[[], None]) -> None:
         """See `Kit.every`."""
@@ -91,9 +108,17 @@ class WorkerKit:
         return queue
 
     def flush(self, seconds: float) -> None:
-        """Let the queues send what they hold, for at most so many seconds; called when the worker leaves."""
+        """Let queues and shared counters send what they hold, for at most so many seconds, when the worker leaves."""
+        jobs = [queue.flush for queue in self._queues.values()]
+        if self._sharing is not None:
+            jobs.append(self._sharing.flush)
         with gevent.Timeout(seconds, False):
-            gevent.joinall([gevent.spawn(queue.flush) for queue in self._queues.values()])
+            gevent.joinall([gevent.spawn(job) for job in jobs])
+
+    def close(self) -> None:
+        """Release what is shared with other nodes."""
+        if self._sharing is not None:
+            self._sharing.close()
 
     def offload(self, function: Callable[..., Any], *args: Any) -> Any:
         """See `Kit.offload`."""

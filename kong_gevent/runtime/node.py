@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import gevent
 
 from kong_gevent.observe.errorlog import LEVELS, level_name
+from kong_gevent.runtime.keeper import Keeper
 from kong_gevent.runtime.shared import (
     ACCEPTED,
     ACTIVE,
@@ -77,6 +78,9 @@ class Node:
         self.writers: list[Any] = []
         self.access_logs: dict[str, Any] = {}
         self.cache_epoch = 0
+        self.prepared = False
+        """Whether caches are warm, as far as that happens before the first request."""
+        self.keeper = Keeper(self.settings, store, gateway.plan, sync, self.is_first)
         self._level_timer: Any = None
 
     # --- for the Admin API -------------------------------------------------------------------------------------------
@@ -141,19 +145,25 @@ class Node:
 
     @property
     def loaded(self) -> bool:
-        """Whether there is a configuration to serve."""
-        return self.sync.loaded
+        """Whether there is a configuration to serve, and everything is ready to do so."""
+        return self.sync.loaded and self.prepared
 
     def ready(self) -> tuple[bool, str | None]:
-        """Whether a load balancer should send requests here, else why not."""
+        """Whether a load balancer should send requests here, else why not; also what is not as it should be.
+
+        A node that has lost its store is not ready, as Kong has it: others may still have theirs. One that was started
+        without its store is there to serve what it has.
+        """
         if self.gateway.draining or self.shared.draining:
             return False, "draining"
         if not self.sync.loaded:
             return False, f"no configuration available: {self.sync.failure or 'loading it from the datastore'}"
         if not self.shared.total(SERVING):
             return False, "no worker accepts requests yet"
-        if self.sync.failure is not None:
+        if self.sync.failure is not None and self.shared.store_reached:
             return False, f"failed to connect to database: {self.sync.failure}"
+        if not self.sync.reached:
+            return True, "ready, with the last good configuration from disk: the datastore does not answer"
         return True, None
 
     def set_draining(self) -> None:
@@ -175,6 +185,15 @@ class Node:
         """Whether another worker accepts requests, so that this one may stop listening at once."""
         return any(lane[SERVING] and lane[PID] > 0 and lane.index != self.lane.index for lane in self.shared.lanes())
 
+    def is_first(self) -> bool:
+        """Whether no worker before this one serves: what has to be done once for the node is done by the first."""
+        for lane in self.shared.lanes():
+            if lane.index == self.lane.index:
+                return True
+            if lane[SERVING] and lane[PID] > 0:
+                return False
+        return True
+
     def reopen_logs(self) -> None:
         """Use fresh log files after the old ones were moved away."""
         for writer in self.writers:
@@ -183,6 +202,7 @@ class Node:
     def shut_down(self) -> None:
         """Send what plugins still hold, write the logs, release the store."""
         self.kit.flush(FLUSH_SECONDS)
+        self.keeper.close()
         for writer in self.writers:
             writer.flush()
         self.gateway.pool.close()

@@ -8,7 +8,7 @@ others are decided when the chain is compiled.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kong_gevent.pdk import Conf, Context, Plugin
@@ -161,6 +161,8 @@ class PluginTable:
         self._order = sorted(plugins.values(), key=lambda plugin: (plugin.priority, plugin.name), reverse=True)
         self._scoped: dict[str, dict[Scope, Configured]] = {}
         self._by_id: dict[str, Configured] = {}
+        self.entities: dict[str, Mapping[str, Any]] = {}
+        """All configurations by id as they were given, also those that are not in force."""
         self._global: Chain | None = None
         self.version = 0
         self.rewrite: list[tuple[Function, Conf]] = []
@@ -168,29 +170,43 @@ class PluginTable:
     def put(self, entity: Mapping[str, Any]) -> None:
         """Add or replace a configuration; one that is disabled or for other protocols is as if absent."""
         self._forget(entity["id"])
+        configured = self._take(entity)
+        if configured is not None:
+            name = configured.plugin.name
+            self._scoped[name] = {**self._scoped.get(name, {}), configured.scope: configured}
+        self._changed()
+
+    def fill(self, entities: Iterable[Mapping[str, Any]]) -> None:
+        """Put many configurations into an empty table."""
+        for entity in entities:
+            configured = self._take(entity)
+            if configured is not None:
+                self._scoped.setdefault(configured.plugin.name, {})[configured.scope] = configured
+        self._changed()
+
+    def _take(self, entity: Mapping[str, Any]) -> Configured | None:
+        """The prepared form of a configuration, noted; None for one that has no effect."""
+        self.entities[entity["id"]] = entity
         plugin = self._plugins.get(entity["name"])
         if plugin is None:
             log.error("plugin %s (%s) is configured but not enabled on this node", entity["name"], entity["id"])
-        elif entity["enabled"] and HTTP_PROTOCOLS & set(entity["protocols"]):
-            try:
-                configured = Configured(entity, plugin)
-            except Exception:
-                log.exception(
-                    "plugin %s (%s) could not be configured; requests for it are refused", entity["name"], entity["id"]
-                )
-                configured = self._broken(entity, plugin)
-            self._by_id[configured.id] = configured
-            self._scoped[plugin.name] = {**self._scoped.get(plugin.name, {}), configured.scope: configured}
-        self._changed()
+            return None
+        if not entity["enabled"] or not HTTP_PROTOCOLS & set(entity["protocols"]):
+            return None
+        try:
+            configured = Configured(entity, plugin)
+        except Exception:
+            log.exception(
+                "plugin %s (%s) could not be configured; requests for it are refused", entity["name"], entity["id"]
+            )
+            configured = self._broken(entity, plugin)
+        self._by_id[configured.id] = configured
+        return configured
 
     @staticmethod
     def _broken(entity: Mapping[str, Any], plugin: Plugin) -> Configured:
         """A stand-in that fails closed, for a configuration that the plugin itself could not prepare."""
         return Configured({**entity, "config": {}}, _Broken(plugin))
-
-    def ids(self) -> list[str]:
-        """Ids of all configurations that are in force."""
-        return list(self._by_id)
 
     def remove(self, key: str) -> None:
         """Forget a configuration."""
@@ -198,6 +214,7 @@ class PluginTable:
             self._changed()
 
     def _forget(self, key: str) -> bool:
+        self.entities.pop(key, None)
         old = self._by_id.pop(key, None)
         if old is None:
             return False
@@ -217,8 +234,8 @@ class PluginTable:
         self.rewrite = [
             (configured.plugin.rewrite, configured.conf)
             for plugin in self._order
-            for scope, configured in self._scoped.get(plugin.name, {}).items()
-            if scope == (None, None, None) and hasattr(configured.plugin, "rewrite")
+            if (configured := self._scoped.get(plugin.name, {}).get((None, None, None))) is not None
+            and hasattr(configured.plugin, "rewrite")
         ]
 
     def compile(self, route: str | None, service: str | None) -> Chain:

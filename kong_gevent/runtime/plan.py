@@ -156,17 +156,49 @@ class Plan:
     # --- loading and changing ------------------------------------------------------------------------------------
 
     def load(self, services: Iterable[Entity], routes: Iterable[Entity], plugins: Iterable[Entity]) -> None:
-        """Fill an empty plan."""
-        for service in services:
-            self._put_service(service)
-        entries = []
-        for route in routes:
-            entry = self._make_route(route)
-            if entry is not None:
-                entries.append((route, entry.service.entity if entry.service else None, entry))
-        self.router.load(entries)
-        for plugin in plugins:
-            self.table.put(plugin)
+        """Fill an empty plan. It is empty again when an argument raises while it is read."""
+        try:
+            for service in services:
+                self._put_service(service)
+            entries = []
+            for route in routes:
+                entry = self._make_route(route)
+                if entry is not None:
+                    entries.append((route, entry.service.entity if entry.service else None, entry))
+            for refused, error in self.router.load(entries):
+                log.error("route %s is not served: %s", refused["id"], error)
+            self.table.fill(plugins)
+        except BaseException:
+            self._clear()
+            raise
+
+    def _clear(self) -> None:
+        self.router = Router()
+        self.services.clear()
+        self.routes.clear()
+        self._by_service.clear()
+        for key in list(self.table.entities):
+            self.table.remove(key)
+
+    def entities(self) -> dict[str, dict[str, Mapping[str, Any]]]:
+        """What the plan was made from: kind → id → entity, in the order in which a plan takes them."""
+        return {
+            "services": {key: entry.entity for key, entry in self.services.items()},
+            "routes": {key: entry.entity for key, entry in self.routes.items()},
+            "plugins": dict(self.table.entities),
+        }
+
+    def held(self, kind: str, key: str) -> Mapping[str, Any] | None:
+        """The entity that one part of the plan was made from."""
+        if kind == "plugins":
+            return self.table.entities.get(key)
+        entry = self.services.get(key) if kind == "services" else self.routes.get(key)
+        return entry.entity if entry is not None else None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing has been put into it."""
+        return not (self.services or self.routes or self.table.entities)
 
     def apply(self, kind: str, key: str, entity: Entity | None) -> None:
         """Take over one changed entity (None: it is gone). Kinds that the plan does not hold are ignored."""

@@ -7,91 +7,26 @@ which a waiting worker can take over from a process that died while holding it.
 
 from __future__ import annotations
 
-import fcntl
 import mmap
-import multiprocessing
 import os
-from collections.abc import Callable, Sequence
-from time import monotonic, time
+from collections.abc import Sequence
+from time import time
 from typing import Any
+
+from kong_gevent.runtime.counts import CountTable
+from kong_gevent.runtime.lock import SharedLock
 
 WORD = 8
 LANES = 128
 LANE_WORDS = 8
 PID, ACCEPTED, ACTIVE, WAITING, REQUESTS, READING, WRITING, SERVING = range(LANE_WORDS)
 """Words of a lane. ACTIVE, WAITING, READING, WRITING are connections; SERVING is 1 once the worker takes requests."""
-_GENERATION, _HOLDER, _DRAINING, _LEVEL, _EPOCH, _FIRST_LANE = 0, 1, 2, 3, 4, 8
+_GENERATION, _HOLDER, _DRAINING, _LEVEL, _EPOCH, _REACHED, _FIRST_LANE = 0, 1, 2, 3, 4, 5, 8
 COUNTER_SLOTS = 1 << 16
 PROBES = 64
 _SLOT_WORDS = 3
 MAX_KNOWN = 8192
 """Counters and owners whose places a worker remembers."""
-PATIENCE = 0.05
-"""Seconds to wait for the lock before looking whether its holder is still alive."""
-HOLDER_UNKNOWN = 1.0
-"""Seconds after which a lock that is taken, but by nobody known, counts as abandoned."""
-
-
-class SharedLock:
-    """A lock between processes that survives the death of its holder; held for microseconds, never across a wait."""
-
-    def __init__(self, words: memoryview, holder: int) -> None:
-        semaphore = multiprocessing.get_context("fork").Semaphore(1)
-        self._take: Callable[..., bool] = semaphore.acquire
-        self._free = semaphore.release
-        self._semaphore = semaphore
-        self._words = words
-        self._holder = holder
-        self._pid = 0
-        self._takeover = os.memfd_create("kong-gevent-lock")
-
-    def acquire(self) -> None:
-        """Take the lock, if need be from a dead process."""
-        if not self._take(False):
-            self._wait()
-        self._words[self._holder] = self._pid or self._learn_pid()
-
-    def release(self) -> None:
-        """Give the lock back."""
-        self._words[self._holder] = 0
-        self._free()
-
-    def _learn_pid(self) -> int:
-        self._pid = os.getpid()
-        return self._pid
-
-    def forked(self) -> None:
-        """Forget the parent's process id; call it in a new worker."""
-        self._pid = 0
-
-    def _wait(self) -> None:
-        began = monotonic()
-        while not self._take(True, PATIENCE):
-            holder = self._words[self._holder]
-            abandoned = not _alive(holder) if holder else monotonic() - began > HOLDER_UNKNOWN
-            if abandoned and self._take_over(holder):
-                return
-
-    def _take_over(self, holder: int) -> bool:
-        """Become the holder in place of a dead one; only one waiter may do so."""
-        fcntl.lockf(self._takeover, fcntl.LOCK_EX)
-        try:
-            if self._words[self._holder] != holder:
-                return False
-            self._words[self._holder] = self._pid or self._learn_pid()
-            return True
-        finally:
-            fcntl.lockf(self._takeover, fcntl.LOCK_UN)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 _Known = tuple[Sequence[tuple[Any, ...]], list[int], list[int]]
@@ -266,6 +201,8 @@ class SharedState:
         self.lock = SharedLock(self._words, _HOLDER)
         table = self._words[_FIRST_LANE + LANES * LANE_WORDS :]
         self.counters = SharedCounters(table, self.lock, counter_slots)
+        self.counts = CountTable()
+        """Counters that other nodes share."""
         self.generation_word = self._words[_GENERATION : _GENERATION + 1]
         self.master_pid = os.getpid()
         self._bells: list[int] = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(LANES)]
@@ -297,6 +234,15 @@ class SharedState:
     def cache_epoch(self) -> int:
         """Grows when all workers have to forget their look-ups."""
         return self._words[_EPOCH]
+
+    @property
+    def store_reached(self) -> bool:
+        """Whether a worker of this node has ever had the datastore's configuration."""
+        return bool(self._words[_REACHED])
+
+    def store_answers(self) -> None:
+        """A worker has the datastore's configuration."""
+        self._words[_REACHED] = 1
 
     def forget_caches(self) -> None:
         """Have all workers forget their look-ups."""

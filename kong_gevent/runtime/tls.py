@@ -29,7 +29,10 @@ class Contexts:
         if protocol not in ("https", "grpcs"):
             return None
         told = service.get("tls_verify")
-        verify = self._verify if told is None else bool(told)
+        return self.outgoing(self._verify if told is None else bool(told))
+
+    def outgoing(self, verify: bool) -> ssl.SSLContext:
+        """The context for connections that are verified against the trusted authorities, or not."""
         context = self._made.get(verify)
         if context is None:
             context = self._made[verify] = self._make(verify)

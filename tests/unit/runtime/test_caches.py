@@ -7,6 +7,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
+from kong_gevent.errors import StoreUnavailable
 from kong_gevent.runtime import caches
 from kong_gevent.runtime.caches import LookupCache
 
@@ -115,8 +116,131 @@ def test_conclusions_go_with_what_they_follow_from() -> None:
     assert timed == {}
 
 
-def test_the_oldest_entry_makes_room() -> None:
-    cache = LookupCache(size=2)
-    for key in "abc":
-        cache.get(key, lambda: 1)
-    assert [cache.peek(key)[0] for key in "abc"] == [False, True, True]
+def test_the_oldest_entries_make_room() -> None:
+    cache = LookupCache(capacity=10 * caches.weight("00", "v"))
+    for number in range(30):
+        cache.get(f"{number:02}", lambda: "v")
+    assert [cache.peek(f"{number:02}")[0] for number in range(30)] == [False] * 20 + [True] * 10
+    assert len(cache) == 10
+
+
+def test_big_values_count_for_more() -> None:
+    small, big = LookupCache(capacity=100_000), LookupCache(capacity=100_000)
+    for number in range(1000):
+        small.get(f"{number}", lambda: {"id": "x"})
+        big.get(f"{number}", lambda: {"id": "x", "custom_id": "x" * 4000, "tags": ["t"] * 10})
+    assert 15 < len(big) < 25
+    assert len(small) > 5 * len(big)
+    assert small.weight <= 100_000
+
+
+def test_misses_do_not_crowd_out_what_is_in_use() -> None:
+    cache = LookupCache(capacity=1 << 20)
+    cache.get("known", lambda: "v")
+    for number in range(2000):
+        cache.get(f"{number}" + "x" * 8000, lambda: None)  # clients choose the keys that they ask with
+    assert cache.peek("known") == (True, "v")
+    assert cache.weight < 1 << 20
+
+
+def test_a_value_replaces_a_miss_and_a_miss_a_value(clock: Clock) -> None:
+    cache = LookupCache(ttl=10)
+    cache.get("k", lambda: None)
+    clock.now += 11
+    assert cache.get("k", lambda: "v") == "v"
+    clock.now += 11
+    assert cache.get("k", lambda: None) is None
+    assert len(cache) == 1
+
+
+def away() -> None:
+    raise StoreUnavailable("no route to store")
+
+
+def test_a_value_past_its_time_serves_for_a_while_when_the_store_is_away(clock: Clock) -> None:
+    cache = LookupCache(ttl=10, resurrect=30)
+    cache.get("k", lambda: "old")
+    clock.now += 20
+    assert cache.get("k", away) == "old"
+    clock.now += 19
+    assert cache.get("k", away) == "old"
+    clock.now += 2
+    with pytest.raises(StoreUnavailable, match="no route"):
+        cache.get("k", away)
+    clock.now += 1
+    assert cache.get("k", lambda: "new") == "new"
+
+
+def test_the_store_is_asked_again_soon_while_old_values_serve(clock: Clock) -> None:
+    cache = LookupCache(ttl=10, resurrect=30)
+    cache.get("k", lambda: "old")
+    clock.now += 11
+    assert cache.get("k", away) == "old"
+    load, calls = counting("new")
+    assert cache.get("k", load) == "old"
+    assert not calls
+    clock.now += 1.1
+    assert cache.get("k", load) == "new"
+
+
+@pytest.mark.parametrize("value", [None, {"id": "1", "ttl": 11}], ids=["miss", "expired entity"])
+def test_what_must_not_serve_any_longer_does_not(clock: Clock, value: Any) -> None:
+    cache = LookupCache(ttl=10, resurrect=30)
+    cache.get("k", lambda: value)
+    clock.now += 12
+    with pytest.raises(StoreUnavailable):
+        cache.get("k", away)
+
+
+def test_a_dropped_value_does_not_come_back(clock: Clock) -> None:
+    cache = LookupCache(ttl=10, resurrect=30)
+    cache.get("k", lambda: "revoked")
+    cache.drop("k")
+    with pytest.raises(StoreUnavailable):
+        cache.get("k", away)
+
+
+def test_other_failures_bring_nothing_back(clock: Clock) -> None:
+    cache = LookupCache(ttl=10, resurrect=30)
+    cache.get("k", lambda: "old")
+    clock.now += 11
+
+    def broken() -> None:
+        raise ValueError("a plugin's mistake")
+
+    with pytest.raises(ValueError, match="mistake"):
+        cache.get("k", broken)
+
+
+def test_who_waits_for_a_load_that_is_given_up_loads_itself() -> None:
+    cache = LookupCache()
+    begun = Event()
+
+    def never() -> None:
+        begun.set()
+        Event().wait()
+
+    first = gevent.spawn(cache.get, "k", never)
+    begun.wait()
+    second = gevent.spawn(cache.get, "k", lambda: "value")
+    gevent.sleep(0)
+    first.kill()
+    assert second.get(timeout=5) == "value"
+
+
+def test_values_read_ahead_are_not_kept_when_something_changed_meanwhile() -> None:
+    cache = LookupCache()
+    version = cache.version
+    assert cache.warm([("a", "1")], version)
+    cache.drop("b")
+    assert not cache.warm([("b", "outdated")], version)
+    assert cache.peek("a") == (True, "1")
+    assert cache.peek("b") == (False, None)
+
+
+def test_conclusions_tell_whether_something_changed_meanwhile() -> None:
+    cache = LookupCache()
+    memory = cache.memory()
+    before = memory.version
+    cache.drop("k")
+    assert memory.version != before
