@@ -57,7 +57,7 @@ class KeyAuth(AuthenticationPlugin):
 
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
-        self.known: dict[str, Identity] = kit.memory()
+        self.known = kit.memory()
 
     def configure(self, conf: Conf) -> None:
         """Prepare the refusals and what hiding a key changes."""
@@ -83,6 +83,7 @@ class KeyAuth(AuthenticationPlugin):
         if known is not None:
             ctx.identify(known)
             return None
+        version = self.known.version
         credential = self.kit.select_by("keyauth_credentials", "key", key)
         if credential is None:
             return conf.unknown  # type: ignore[no-any-return]
@@ -90,7 +91,7 @@ class KeyAuth(AuthenticationPlugin):
         if consumer is None:
             raise LookupError(f"the consumer of credential {credential['id']} does not exist")
         identity = Identity(consumer, credential, credential["id"])
-        if credential.get("ttl") is None:
+        if credential.get("ttl") is None and self.known.version == version:
             if len(self.known) >= MAX_KNOWN:
                 self.known.clear()
             self.known[key] = identity

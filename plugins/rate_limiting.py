@@ -8,14 +8,25 @@ from collections.abc import Callable
 from itertools import combinations
 from typing import Any, NamedTuple
 
-from kong_gevent.pdk import Conf, Config, Context, Exit, GatewayError, HeaderTemplate, Kit, Plugin, checks, fields
+from kong_gevent.pdk import (
+    Conf,
+    Config,
+    Context,
+    Exit,
+    GatewayError,
+    HeaderTemplate,
+    Kit,
+    Plugin,
+    checks,
+    fields,
+    redis_record,
+    redis_shorthands,
+)
 
 PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "month": 2_592_000, "year": 31_536_000}
 """Names and nominal lengths in s, as the reset headers count them; longer ones last."""
 NO_ID = "00000000-0000-0000-0000-000000000000"
 MESSAGE = "API rate limit exceeded"
-AVAILABLE = ("local",)
-"""Policies that this build can carry out."""
 
 
 def _limit(period: str) -> fields.Number:
@@ -54,33 +65,7 @@ class RateLimitingConfig(Config):
         load_default=True,
         metadata={"description": "Whether requests pass while the counters cannot be reached; else they end with 500."},
     )
-    redis = fields.Record(
-        {
-            "host": fields.Host(metadata={"description": "Name or address of the Redis server."}),
-            "port": fields.Port(load_default=6379, metadata={"description": "Port of the Redis server."}),
-            "timeout": fields.Timeout(
-                load_default=2000, metadata={"description": "Milliseconds for connecting, sending and receiving."}
-            ),
-            "username": fields.String(
-                referenceable=True, metadata={"description": "User for the ACLs of Redis 6 and later."}
-            ),
-            "password": fields.String(
-                referenceable=True,
-                encrypted=True,
-                len_min=0,
-                metadata={"description": "Password; empty for a server that asks for none."},
-            ),
-            "database": fields.Integer(load_default=0, metadata={"description": "Number of the Redis database."}),
-            "ssl": fields.Boolean(
-                required=False, load_default=False, metadata={"description": "Whether to connect with TLS."}
-            ),
-            "ssl_verify": fields.Boolean(
-                required=False, load_default=False, metadata={"description": "Whether the certificate is checked."}
-            ),
-            "server_name": fields.Sni(required=False, metadata={"description": "Server name sent for TLS."}),
-        },
-        metadata={"description": "The Redis server of policy `redis`."},
-    )
+    redis = redis_record("The Redis server of policy `redis`.")
     hide_client_headers = fields.Boolean(
         required=True, load_default=False, metadata={"description": "Whether clients are not told their limits."}
     )
@@ -92,17 +77,7 @@ class RateLimitingConfig(Config):
         metadata={"description": "Seconds between synchronisations with Redis; -1 counts there at once."},
     )
 
-    shorthand_fields = {
-        "redis_host": fields.Deprecated(fields.String(), "redis.host"),
-        "redis_port": fields.Deprecated(fields.Integer(), "redis.port"),
-        "redis_password": fields.Deprecated(fields.String(len_min=0), "redis.password"),
-        "redis_username": fields.Deprecated(fields.String(), "redis.username"),
-        "redis_ssl": fields.Deprecated(fields.Boolean(), "redis.ssl"),
-        "redis_ssl_verify": fields.Deprecated(fields.Boolean(), "redis.ssl_verify"),
-        "redis_server_name": fields.Deprecated(fields.String(), "redis.server_name"),
-        "redis_timeout": fields.Deprecated(fields.Integer(), "redis.timeout"),
-        "redis_database": fields.Deprecated(fields.Integer(), "redis.database"),
-    }
+    shorthand_fields = redis_shorthands()
     checks = (
         checks.AtLeastOneOf(*(f"config.{period}" for period in PERIODS)),
         checks.Conditional("config.policy", {"eq": "redis"}, "config.redis.host", {"required": True}),
@@ -124,8 +99,6 @@ class RateLimitingConfig(Config):
             return "sync_rate can only be used with the redis policy"
         if sync_rate != -1 and sync_rate < 0.02:
             return "sync_rate must be greater than 0.02, or -1 to disable"
-        if policy is not None and policy not in AVAILABLE:
-            return {"policy": f"{policy} is not available in this build yet"}
         return None
 
 
@@ -170,6 +143,8 @@ class RateLimiting(Plugin):
         conf.periods = tuple((period, getattr(conf, period)) for period in PERIODS if getattr(conf, period) is not None)
         conf.prepared = 0
         conf.windows = ()
+        conf.complained = 0
+        conf.opened = self._open_counters(conf)
         conf.key = f"ratelimit:{conf.route_id or NO_ID}:{conf.service_id or NO_ID}:"
         conf.identify = identifier(conf)
         number = "%d" if all(isinstance(limit, int) for _, limit in conf.periods) else "%a"
@@ -184,6 +159,26 @@ class RateLimiting(Plugin):
         # Kong fails where this is no status of an error, and so answers 500.
         conf.status, conf.text = (int(code), conf.error_message) if 400 <= code <= 599 else (500, None)
 
+    def _open_counters(self, conf: Conf) -> tuple[Any, ...]:
+        """Set `consume` for the policy; returns what has to be closed some day."""
+        if conf.policy == "cluster":
+            counters = self.kit.shared_counters(conf.fault_tolerant)
+        elif conf.policy == "redis":
+            server = self.kit.redis(conf.redis)
+            counters = server.counters(conf.sync_rate)
+            conf.consume = counters.consume
+            return counters, server
+        else:
+            conf.consume = self.kit.counters.consume
+            return ()
+        conf.consume = counters.consume
+        return (counters,)
+
+    def retire(self, conf: Conf) -> None:
+        """Let the counters go."""
+        for opened in conf.opened:
+            opened.close()
+
     def access(self, ctx: Context, conf: Conf) -> Exit | None:
         """Count the request, or refuse it."""
         now = int(self.clock())
@@ -191,12 +186,14 @@ class RateLimiting(Plugin):
             self._prepare(conf, now)
         windows = conf.windows
         try:
-            passes, used = self.kit.counters.consume((conf.key, conf.identify(ctx)), windows)
+            passes, used = conf.consume((conf.key, conf.identify(ctx)), windows)
         except GatewayError as error:
-            self.kit.log.error("rate-limiting: the counters cannot be reached: %s", error)
+            if now != conf.complained:
+                conf.complained = now
+                self.kit.log.error("rate-limiting: the counters cannot be reached: %s", error)
             return None if conf.fault_tolerant else ctx.error(500)
         if not passes:
-            return self._refuse(ctx, conf, used)
+            return self._refuse(ctx, conf, windows, used)
         if not conf.hide_client_headers:
             # Longer windows come later, so that of equally tight ones the longest is told.
             least: float | None = None
@@ -212,16 +209,16 @@ class RateLimiting(Plugin):
             ctx.set_response(conf.headers, (*values, tightest[1], least, tightest[3]))
         return None
 
-    def _refuse(self, ctx: Context, conf: Conf, used: list[int]) -> Exit:
+    def _refuse(self, ctx: Context, conf: Conf, windows: tuple[Any, ...], used: list[int]) -> Exit:
         """The answer when a window is full; of several full ones the longest is told, so that waiting helps."""
         if not conf.hide_client_headers:
-            windows = list(zip(conf.windows, used, strict=True))
-            full = max(at for at, ((_, limit, _, _), count) in enumerate(windows) if limit <= count)
+            limits = [window[1] for window in windows]
+            full = max(at for at, (limit, count) in enumerate(zip(limits, used, strict=True)) if limit <= count)
             values = [
                 max(0, limit - count - 1 if at == full else limit - count)
-                for at, ((_, limit, _, _), count) in enumerate(windows)
+                for at, (limit, count) in enumerate(zip(limits, used, strict=True))
             ]
-            _, limit, _, reset = conf.windows[full]
+            _, limit, _, reset = windows[full]
             ctx.response.set_all(conf.refused_headers, (*values, limit, values[full], reset, reset))
         return ctx.error(conf.status, conf.text)
 

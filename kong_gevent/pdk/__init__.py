@@ -9,14 +9,16 @@ from kong_gevent.errors import GatewayError
 from kong_gevent.pdk.context import Context, Exit
 from kong_gevent.pdk.edits import HeaderTemplate
 from kong_gevent.pdk.identity import Identity
-from kong_gevent.pdk.kit import Kit, LookupFailed
+from kong_gevent.pdk.kit import CountersUnavailable, Kit, LookupFailed, RedisFailed
 from kong_gevent.pdk.plugin import Conf, Plugin
+from kong_gevent.pdk.redis_block import redis_record, redis_shorthands
 from kong_gevent.schema import Config, checks, fields
 
 __all__ = [
     "Conf",
     "Config",
     "Context",
+    "CountersUnavailable",
     "Exit",
     "GatewayError",
     "HeaderTemplate",
@@ -24,6 +26,9 @@ __all__ = [
     "Kit",
     "LookupFailed",
     "Plugin",
+    "RedisFailed",
     "checks",
     "fields",
+    "redis_record",
+    "redis_shorthands",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from kong_gevent.errors import GatewayError
@@ -11,6 +11,32 @@ from kong_gevent.errors import GatewayError
 
 class LookupFailed(GatewayError):
     """The datastore could not answer; the request must not pass because of it (answered 503)."""
+
+
+class CountersUnavailable(GatewayError):
+    """Shared counters cannot be reached, so nobody knows whether a limit holds."""
+
+
+class RedisFailed(GatewayError):
+    """A Redis server could not be asked, or refused. `unknown`: commands were sent, and may have been carried out."""
+
+    def __init__(self, message: str, unknown: bool = False) -> None:
+        self.unknown = unknown
+        super().__init__(message)
+
+
+class Conclusions(dict[Any, Any]):
+    """What a plugin concluded from cached values; emptied whenever one of them changes.
+
+    A conclusion from several look-ups may be outdated before it is stored: keep `version` from before the first one,
+    and store nothing when it has grown since.
+    """
+
+    __slots__ = ("version",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.version = 0
 
 
 class Counters(Protocol):
@@ -31,6 +57,45 @@ class Counters(Protocol):
 
     def value(self, key: Any) -> int:
         """The current value; 0 for a key that is unknown or has expired."""
+        ...
+
+
+class SharedCounters(Protocol):
+    """Counters of several nodes together. Made in `configure`; `close` them in `retire`."""
+
+    def consume(self, owner: tuple[str, ...], windows: Sequence[tuple[Any, ...]]) -> tuple[bool, list[int]]:
+        """As `Counters.consume`; the texts of `owner` and the name together are the counter's key.
+
+        Raises `CountersUnavailable` or `RedisFailed` when the counts cannot be had.
+        """
+        ...
+
+    def close(self) -> None:
+        """They are not used any more."""
+        ...
+
+
+class Redis(Protocol):
+    """A Redis server. All who name the same server with the same parameters share one connection per worker."""
+
+    def call(self, *commands: Sequence[str | bytes | int | float]) -> list[Any]:
+        """Send commands, such as `("INCR", "key")`, and return their replies (texts as bytes).
+
+        Commands of requests that run at the same time share one write and one read. Takes at most the configured
+        timeout; while the server is known to be away it fails at once. Raises `RedisFailed`, also when the server
+        refuses one of the commands.
+        """
+        ...
+
+    def counters(self, sync_rate: float = -1) -> SharedCounters:
+        """Counters kept there: at once by INCR, or in the node's memory, synchronised every `sync_rate` s by INCRBY.
+
+        At once means that requests above the limit count too.
+        """
+        ...
+
+    def close(self) -> None:
+        """The end of one use; the last one closes the connection."""
         ...
 
 
@@ -75,11 +140,25 @@ class Kit(Protocol):
         """A consumer by id, else (when allowed) by username, cached. Raises `LookupFailed`."""
         ...
 
-    def memory(self) -> dict[Any, Any]:
+    def memory(self) -> Conclusions:
         """A dict of this worker's for what was concluded from cached values; it is emptied whenever one changes.
 
-        Do not keep what follows from an entity with a `ttl` in it, and bound its size.
+        Compare its `version` from before the look-ups with the one after them and store nothing when they differ. Do
+        not keep what follows from an entity with a `ttl` in it, and bound its size.
         """
+        ...
+
+    def shared_counters(self, tolerant: bool = True) -> SharedCounters:
+        """Counters of all nodes that share the datastore: counted in this node's memory, synchronised in batches.
+
+        What the others have counted is known some time later (see the page of rate-limiting); only a counter that is
+        new to this node is read before it is used. `tolerant`: counting goes on with what is known while the datastore
+        is away; else `consume` raises.
+        """
+        ...
+
+    def redis(self, options: Mapping[str, Any]) -> Redis:
+        """The server of a `redis` record (see `redis_record`), for one use. Nothing is connected before it is asked."""
         ...
 
     def every(self, seconds: float, function: Callable[[], None]) -> None:

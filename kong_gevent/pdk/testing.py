@@ -126,11 +126,15 @@ class InMemoryGateway:
     def __init__(self, *classes: type[Plugin], **settings: str) -> None:
         from kong_gevent.conf import load
         from kong_gevent.db import open_store
+        from kong_gevent.offload import offload
+        from kong_gevent.proxy.resolver import Resolver
         from kong_gevent.runtime.boot import ProxyRole
         from kong_gevent.runtime.caches import LookupCache
         from kong_gevent.runtime.connection import Listener
+        from kong_gevent.runtime.counts import CountTable
         from kong_gevent.runtime.gateway import Gateway
         from kong_gevent.runtime.kit import WorkerKit
+        from kong_gevent.runtime.sharing import Sharing
         from kong_gevent.runtime.sync import Synchronizer
 
         self._stack = ExitStack()
@@ -142,7 +146,8 @@ class InMemoryGateway:
         self.store.connect()
         self.counters = LocalCounters()
         cache = LookupCache()
-        self.kit = WorkerKit("00000000-0000-4000-8000-000000000000", self.store, cache, self.counters)
+        sharing = Sharing(CountTable(1 << 10), self.store, 0.1, Resolver(offload).resolve, self._tls)
+        self.kit = WorkerKit("00000000-0000-4000-8000-000000000000", self.store, cache, self.counters, sharing)
         self.plugins: dict[str, Plugin] = {name: kind(self.kit) for name, kind in known.items()}
         for instance in self.plugins.values():
             instance.init_worker()
@@ -161,9 +166,13 @@ class InMemoryGateway:
         self.service = self.insert("services", name="upstream", host="upstream.test", port=80)
         self.route = self.insert("routes", paths=["/"], service={"id": self.service["id"]})
 
+    def _tls(self, verify: bool) -> Any:
+        return self.gateway.contexts.outgoing(verify)
+
     def close(self) -> None:
         """Remove the prefix folder."""
         self.kit.flush(1)
+        self.kit.close()
         self.store.close()
         self._stack.close()
 

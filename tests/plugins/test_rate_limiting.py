@@ -271,16 +271,17 @@ class TestFailure:
         def consume(self, owner: Any, windows: Any) -> tuple[bool, list[int]]:
             raise GatewayError("the counters are gone")
 
-    def test_requests_pass_without_headers_when_it_is_tolerated(self, plugin: Make) -> None:
-        made = plugin("rate-limiting", minute=1)
+    def broken(self, plugin: Make, **config: Any) -> InMemoryGateway:
+        made = plugin()
         made.kit.counters = self.Broken()
-        run = made.get()
+        return made.use("rate-limiting", **config)
+
+    def test_requests_pass_without_headers_when_it_is_tolerated(self, plugin: Make) -> None:
+        run = self.broken(plugin, minute=1).get()
         assert (run.status, told(run)) == (200, {})
 
     def test_requests_end_with_an_error_otherwise(self, plugin: Make) -> None:
-        made = plugin("rate-limiting", minute=1, fault_tolerant=False)
-        made.kit.counters = self.Broken()
-        run = made.get()
+        run = self.broken(plugin, minute=1, fault_tolerant=False).get()
         assert (run.status, run.response.json()["message"]) == (500, "An unexpected error occurred")
 
 
@@ -314,12 +315,8 @@ class TestSettings:
                 {"config": "sync_rate must be greater than 0.02, or -1 to disable"},
             ),
             (
-                {"second": 1, "policy": "cluster"},
-                {"config": {"policy": "cluster is not available in this build yet"}},
-            ),
-            (
-                {"second": 1, "policy": "redis", "redis": {"host": "r.test"}},
-                {"config": {"policy": "redis is not available in this build yet"}},
+                {"second": 1, "policy": "cluster", "sync_rate": 0.5},
+                {"config": "sync_rate can only be used with the redis policy"},
             ),
             ({"second": 1, "redis": {"host": "r:1"}}, {"config": {"redis": {"host": "must not have a port"}}}),
             (
