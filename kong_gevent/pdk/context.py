@@ -58,6 +58,7 @@ class Context:
     match: Any = None
     route: Any = None
     identity: Identity | None = None
+    identity_edited: bool = False  # whether plugins changed fields that tell who asks; `up` has all of them then
     up: FieldEdits | None = None
     down: FieldEdits | None = None
     override: Override | None = None
@@ -187,9 +188,8 @@ class Context:
     def identify(self, identity: Identity) -> None:
         """As `authenticate`, with an identity that was prepared before (see `Kit.memory`)."""
         self.identity = identity
-        edits = self.up
-        if edits is not None and not edits.leaves(IDENTITY_NAMES):
-            edits.set_all(identity.fields)
+        if self.identity_edited:
+            self.up.set_all(identity.fields)  # type: ignore[union-attr]
 
     @property
     def consumer(self) -> dict[str, Any] | None:
@@ -220,17 +220,17 @@ class Context:
         No request brings these fields (see `http.fields.IDENTITY_FIELDS`), so there is nothing to replace.
         """
         identity = self.identity
-        if identity is None or (self.up is not None and not self.up.leaves(IDENTITY_NAMES)):
-            return b""
-        return identity.lines
+        return b"" if identity is None or self.identity_edited else identity.lines
 
     def edit_upstream(self, names: AbstractSet[str] = frozenset()) -> FieldEdits:
         """The changes to the upstream's fields, for the kit; `names` (normalised) are about to be changed."""
         edits = self.up
         if edits is None:
             edits = self.up = FieldEdits()
-        if self.identity is not None and not names.isdisjoint(IDENTITY_NAMES) and edits.leaves(IDENTITY_NAMES):
-            edits.set_all(self.identity.fields)
+        if not self.identity_edited and not names.isdisjoint(IDENTITY_NAMES):
+            self.identity_edited = True
+            if self.identity is not None:
+                edits.set_all(self.identity.fields)
         return edits
 
     def field(self, name: str) -> str | list[str] | None:

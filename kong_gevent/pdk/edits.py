@@ -188,10 +188,6 @@ class FieldEdits:
         earlier._added |= self._added
         return earlier
 
-    def leaves(self, names: AbstractSet[str]) -> bool:
-        """Whether none of these normalised names was set, added or cleared."""
-        return self._touched.isdisjoint(names) and self._added.isdisjoint(names)
-
     def touches(self, name: str) -> bool:
         """Whether the values that a message had under this normalised name go, because it was set or cleared."""
         return name in self._touched

@@ -38,7 +38,8 @@ class Call:
         forward = fields.forward_trusted if connection.trusted else fields.forward
         edits = ctx.up
         if edits is not None:
-            host = self._edited_host(edits, host)
+            if edits.touches("host"):
+                host = self._edited_host(edits, host)
             forward = edits.apply(fields, forward)
         if self.target.endpoint.context is not None:
             self.server_name = _server_name(host)
@@ -81,8 +82,6 @@ class Call:
     @staticmethod
     def _edited_host(edits: FieldEdits, host: bytes) -> bytes:
         """A `Host` that plugins set; it goes into its own place, not among the other fields."""
-        if not edits.touches("host"):
-            return host
         told = edits.values("host")
         edits.clear("Host")
         return told[0].encode("latin-1") if told else host
