@@ -7,7 +7,12 @@ BUNDLED = (
     "ip-restriction",
     "request-size-limiting",
     "rate-limiting",
+    "http-log",
     "file-log",
+    "udp-log",
+    "tcp-log",
+    "loggly",
+    "syslog",
     "request-termination",
 )
 """Names in the order in which they run; the module of `key-auth` is `kong_gevent.plugins.key_auth`."""

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import os
 
-import orjson
-
-from kong_gevent.pdk import Conf, Config, Context, Kit, Plugin, custom_fields, fields
-
-BATCH = 1000
-"""Most lines per write."""
-DELAY = 0.2
-"""Seconds that a line may wait for others to be written with it."""
-WAITING = 10_000
-"""Lines that may wait for a slow disk; beyond it the oldest are dropped and counted."""
+from kong_gevent.pdk import Conf, Config, Kit, custom_fields, fields
+from kong_gevent.pdk.kit import Queue
+from kong_gevent.pdk.logging import BATCH, DELAY, WAITING, LogPlugin
 
 
 class FileLogConfig(Config):
@@ -46,7 +39,7 @@ class LogFile:
             self.close()
         if self._file is None:
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        view = memoryview(b"".join(lines))
+        view = memoryview(b"\n".join(lines) + b"\n")
         while view:
             view = view[os.write(self._file, view) :]
 
@@ -57,42 +50,34 @@ class LogFile:
             os.close(descriptor)
 
 
-class FileLog(Plugin):
+class FileLog(LogPlugin):
     """Writes log records behind the requests' back."""
 
     name = "file-log"
     priority = 9
     config = FileLogConfig
-    protocols_allowed = "any"
 
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
-        self._files: dict[str, LogFile] = {}
+        self._files: dict[tuple[str, bool], LogFile] = {}
 
-    def configure(self, conf: Conf) -> None:
-        """Parse the custom fields."""
-        conf.custom = custom_fields.CustomFields(conf.custom_fields_by_lua)
+    def queue_of(self, conf: Conf) -> Queue:
+        """One queue for all configurations that write to the same file in the same way."""
+        parameters = {
+            "max_batch_size": BATCH,
+            "max_coalescing_delay": DELAY,
+            "max_entries": WAITING,
+            "max_retry_time": 0,
+        }
+        return self.open_queue(conf, f"file-log:{conf.path}:{conf.reopen}", parameters)
 
-    def log(self, ctx: Context, conf: Conf) -> None:
-        """Put the record into the file's queue."""
-        conf.custom.apply(ctx, self.kit.log)
-        line = orjson.dumps(ctx.record(), option=orjson.OPT_APPEND_NEWLINE)
-        queue = self.kit.queue(
-            f"file-log:{conf.path}",
-            self._write,
-            max_batch_size=BATCH,
-            max_coalescing_delay=DELAY,
-            max_entries=WAITING,
-        )
-        queue.put((conf.path, line, conf.reopen))
-
-    def _write(self, entries: list[tuple[str, bytes, bool]]) -> None:
-        """Write a batch; all entries of a queue have the same path."""
-        path = entries[0][0]
-        file = self._files.get(path)
+    def send(self, conf: Conf, records: list[bytes]) -> None:
+        """Write a batch of lines."""
+        key = (conf.path, conf.reopen)
+        file = self._files.get(key)
         if file is None:
-            file = self._files[path] = LogFile(path)
+            file = self._files[key] = LogFile(conf.path)
         try:
-            self.kit.offload(file.write, [line for _, line, _ in entries], any(reopen for _, _, reopen in entries))
+            self.kit.offload(file.write, records, conf.reopen)
         except OSError as error:
-            self.kit.log.error("file-log: failed to open the file: %s (%d records lost)", error, len(entries))
+            self.kit.log.error("file-log: failed to open the file: %s (%d records lost)", error, len(records))

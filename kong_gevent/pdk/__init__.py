@@ -11,6 +11,7 @@ from kong_gevent.pdk.edits import HeaderTemplate
 from kong_gevent.pdk.identity import Identity
 from kong_gevent.pdk.kit import CountersUnavailable, Kit, LookupFailed, RedisFailed
 from kong_gevent.pdk.plugin import Conf, Plugin
+from kong_gevent.pdk.queue_block import legacy_queue_fields, queue_parameters, queue_record
 from kong_gevent.pdk.redis_block import redis_record, redis_shorthands
 from kong_gevent.schema import Config, checks, fields
 
@@ -29,6 +30,9 @@ __all__ = [
     "RedisFailed",
     "checks",
     "fields",
+    "legacy_queue_fields",
+    "queue_parameters",
+    "queue_record",
     "redis_record",
     "redis_shorthands",
 ]

@@ -168,8 +168,8 @@ class Kit(Protocol):
     def queue(self, name: str, send: Callable[[list[Any]], None], **parameters: Any) -> Queue:
         """The queue of that name, made on first use; `send` gets the batches (raise to have one tried again).
 
-        Parameters as in Kong's `config.queue` record: max_batch_size, max_coalescing_delay, max_entries,
-        max_retry_time, initial_retry_delay, max_retry_delay.
+        Parameters as in Kong's `config.queue` record (see `queue_parameters`), and `label`, which stands in front of
+        the queue's messages in the log. Another `send` than before takes the place of the old one, with its parameters.
         """
         ...
 

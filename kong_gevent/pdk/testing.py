@@ -172,6 +172,7 @@ class InMemoryGateway:
     def close(self) -> None:
         """Remove the prefix folder."""
         self.kit.flush(1)
+        self.gateway.plan.table.close()
         self.kit.close()
         self.store.close()
         self._stack.close()

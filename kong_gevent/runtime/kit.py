@@ -104,7 +104,9 @@ class WorkerKit:
         queue = self._queues.get(name)
         if queue is None:
             queue = self._queues[name] = BatchQueue(name, send, **parameters)
-        queue.send = send
+        elif queue.send != send:
+            queue.send = send
+            queue.adjust(**parameters)
         return queue
 
     def flush(self, seconds: float) -> None:
@@ -114,6 +116,9 @@ class WorkerKit:
             jobs.append(self._sharing.flush)
         with gevent.Timeout(seconds, False):
             gevent.joinall([gevent.spawn(job) for job in jobs])
+        for queue in self._queues.values():
+            if lost := queue.unsent:
+                self.log.error("queue %s: %d entries could not be sent before the end and were lost", queue.name, lost)
 
     def close(self) -> None:
         """Release what is shared with other nodes."""

@@ -202,6 +202,7 @@ class Node:
     def shut_down(self) -> None:
         """Send what plugins still hold, write the logs, release the store."""
         self.kit.flush(FLUSH_SECONDS)
+        self.gateway.plan.table.close()
         self.keeper.close()
         for writer in self.writers:
             writer.flush()

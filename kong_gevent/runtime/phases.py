@@ -222,11 +222,20 @@ class PluginTable:
         if scoped.get(old.scope) is old:
             del scoped[old.scope]
         self._scoped[old.plugin.name] = scoped
-        try:
-            old.plugin.retire(old.conf)
-        except Exception:
-            log.exception("plugin %s failed to retire a configuration", old.plugin.name)
+        self._retire(old)
         return True
+
+    @staticmethod
+    def _retire(configured: Configured) -> None:
+        try:
+            configured.plugin.retire(configured.conf)
+        except Exception:
+            log.exception("plugin %s failed to retire a configuration", configured.plugin.name)
+
+    def close(self) -> None:
+        """Let go of what the configurations hold; the table is not used any more."""
+        for configured in self._by_id.values():
+            self._retire(configured)
 
     def _changed(self) -> None:
         self.version += 1

@@ -1,0 +1,94 @@
+"""What plugins have in common that send a record of each request somewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from kong_gevent.pdk.context import Context
+from kong_gevent.pdk.custom_fields import CustomFields
+from kong_gevent.pdk.kit import Queue
+from kong_gevent.pdk.plugin import Conf, Plugin
+from kong_gevent.schema import fields
+
+SEVERITIES = ("debug", "info", "notice", "warning", "err", "crit", "alert", "emerg")
+"""Syslog's severities, from the least to the gravest; the number on the wire is 7 for the first, 0 for the last."""
+BATCH = 1000
+DELAY = 0.2
+WAITING = 10_000
+"""Records that may wait for a sink that is slow; beyond it the oldest are dropped and counted."""
+
+
+class LogPlugin(Plugin):
+    """Puts the record of each request, as JSON, into a queue; subclasses say where batches of them go.
+
+    A subclass defines `send(conf, records)`, which may raise to have the batch tried again, and `queue_of(conf)` when
+    the plugin's configuration says how the queue works.
+    """
+
+    protocols_allowed = "any"
+
+    def configure(self, conf: Conf) -> None:
+        """Parse the custom fields and make the queue; a subclass that overrides this calls it last."""
+        conf.custom = CustomFields(conf.custom_fields_by_lua)
+        conf.queue_now = self.queue_of(conf)
+
+    def queue_of(self, conf: Conf) -> Queue:
+        """The queue of a configuration: many records at a time, no second try."""
+        return self.open_queue(
+            conf,
+            str(conf.plugin_id),
+            {"max_batch_size": BATCH, "max_coalescing_delay": DELAY, "max_entries": WAITING, "max_retry_time": 0},
+        )
+
+    def open_queue(self, conf: Conf, name: str, parameters: dict[str, Any]) -> Queue:
+        """The queue of this name; batches go to `send` with this configuration."""
+        instance = f" ({conf.instance_name})" if conf.instance_name else ""
+        label = f"[{self.name} plugin {conf.plugin_id}{instance}]"
+        return self.kit.queue(name, lambda records: self.send(conf, records), label=label, **parameters)
+
+    def send(self, conf: Conf, records: list[Any]) -> None:
+        """Deliver a batch."""
+        raise NotImplementedError
+
+    def log(self, ctx: Context, conf: Conf) -> None:
+        """Queue the request's record."""
+        conf.queue_now.put(self.entry(ctx, conf))
+
+    def entry(self, ctx: Context, conf: Conf) -> Any:
+        """What is put into the queue for a request: its record as JSON."""
+        conf.custom.apply(ctx, self.kit.log)
+        return orjson.dumps(ctx.record())
+
+
+def severity_fields(required: bool) -> dict[str, fields.Choice]:
+    """`log_level`, `successful_severity`, `client_errors_severity`, `server_errors_severity`."""
+
+    def severity(description: str) -> fields.Choice:
+        return fields.Choice(*SEVERITIES, required=required, load_default="info", metadata={"description": description})
+
+    return {
+        "log_level": severity("The least severity that is sent."),
+        "successful_severity": severity("Severity of answers below 400."),
+        "client_errors_severity": severity("Severity of answers from 400 to 499."),
+        "server_errors_severity": severity("Severity of answers from 500 on."),
+    }
+
+
+class Severities:
+    """A configuration's severities, looked up by status: the number on the wire, None for what is not sent."""
+
+    def __init__(self, conf: Conf) -> None:
+        levels: Sequence[str | None] = (
+            conf.successful_severity,
+            conf.client_errors_severity,
+            conf.server_errors_severity,
+        )
+        least = SEVERITIES.index(conf.log_level or "info")
+        self._numbers = [7 - at if (at := SEVERITIES.index(level or "info")) >= least else None for level in levels]
+
+    def of(self, status: int) -> int | None:
+        """Syslog's number for an answer with this status."""
+        return self._numbers[2 if status >= 500 else 1 if status >= 400 else 0]

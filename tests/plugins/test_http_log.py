@@ -1,0 +1,157 @@
+"""http-log: what is sent, in which batches, what is tried again, and settings that are refused."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from kong_gevent.errors import SchemaViolation
+from kong_gevent.pdk.testing import InMemoryGateway
+from tests.plugins.sinks import HttpSink
+
+Make = Callable[..., InMemoryGateway]
+
+
+@pytest.fixture
+def sink() -> Iterator[HttpSink]:
+    with HttpSink() as server:
+        yield server
+
+
+def test_a_record_is_posted_as_json(plugin: Make, sink: HttpSink) -> None:
+    made = plugin("http-log", http_endpoint=f"http://127.0.0.1:{sink.port}/in?a=1")
+    run = made.get("/x")
+    made.flush()
+    ((method, path, fields, body),) = sink.requests
+    assert (method, path) == ("POST", "/in?a=1")
+    assert fields["content-type"] == "application/json"
+    assert fields["host"] == f"127.0.0.1:{sink.port}"
+    record = json.loads(body)
+    assert record["request"]["uri"] == "/x"
+    assert record["request"]["id"] == run.response.headers["X-Kong-Request-Id"]
+
+
+def test_method_type_and_fields_can_be_chosen(plugin: Make, sink: HttpSink) -> None:
+    made = plugin(
+        "http-log",
+        http_endpoint=f"http://127.0.0.1:{sink.port}",
+        method="PUT",
+        content_type="application/json; charset=utf-8",
+        headers={"X-Key": "k"},
+    )
+    made.get()
+    made.flush()
+    method, path, fields, _ = sink.requests[0]
+    assert (method, path, fields["content-type"]) == ("PUT", "/", "application/json; charset=utf-8")
+    assert fields["x-key"] == "k"
+
+
+def test_user_and_password_of_the_url_become_basic_authentication(plugin: Make, sink: HttpSink) -> None:
+    made = plugin("http-log", http_endpoint=f"http://us%40er:pass@127.0.0.1:{sink.port}/in")
+    made.get()
+    made.flush()
+    fields = sink.requests[0][2]
+    assert fields["authorization"] == "Basic " + base64.b64encode(b"us@er:pass").decode()
+    assert "@" not in fields["host"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"queue": {"max_batch_size": 3, "max_coalescing_delay": 5}}, {"queue_size": 3, "flush_timeout": 5}],
+    ids=["queue", "older names"],
+)
+def test_batches_are_arrays(plugin: Make, sink: HttpSink, settings: dict[str, Any]) -> None:
+    made = plugin("http-log", http_endpoint=f"http://127.0.0.1:{sink.port}", **settings)
+    for number in range(4):
+        made.get(f"/{number}")
+    made.flush()
+    uris = [[record["request"]["uri"] for record in body] for body in sink.bodies]
+    assert uris == [["/0", "/1", "/2"], ["/3"]]
+
+
+def test_older_names_with_their_old_defaults_count_nothing(plugin: Make, sink: HttpSink) -> None:
+    made = plugin(
+        "http-log", http_endpoint=f"http://127.0.0.1:{sink.port}", queue_size=1, flush_timeout=2, retry_count=10
+    )
+    made.get()
+    made.flush()
+    assert sink.bodies[0]["request"]["uri"] == "/"
+
+
+@pytest.mark.parametrize("status", [300, 404, 500])
+def test_what_the_server_refuses_is_sent_again(
+    plugin: Make, sink: HttpSink, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink.statuses = [status, status]
+    made = plugin("http-log", http_endpoint=f"http://127.0.0.1:{sink.port}")
+    assert made.get().status == 200
+    made.flush()
+    assert len(sink.requests) == 3
+    assert len({body for _, _, _, body in sink.requests}) == 1
+    assert f"request to 127.0.0.1:{sink.port} returned status code {status} and body ok" in caplog.text
+
+
+def test_a_dead_server_costs_no_request_and_the_loss_is_told(plugin: Make, caplog: pytest.LogCaptureFixture) -> None:
+    made = plugin("http-log", http_endpoint="http://127.0.0.1:1/", queue={"max_retry_time": 0})
+    assert made.get().status == 200
+    made.flush()
+    assert "could not send entries due to max_retry_time exceeded. 1 queue entries were lost" in caplog.text
+    assert "[http-log plugin " in caplog.text
+
+
+def test_configurations_of_one_place_share_a_queue(plugin: Make, sink: HttpSink) -> None:
+    settings: dict[str, Any] = {
+        "http_endpoint": f"http://127.0.0.1:{sink.port}",
+        "queue": {"max_batch_size": 2, "max_coalescing_delay": 5},
+    }
+    made = plugin("http-log", on="route", **settings)
+    other = made.insert("routes", paths=["/other"], service={"id": made.service["id"]})
+    made.use("http-log", on={"route": other}, **settings)
+    made.get("/")
+    made.get("/other")
+    made.flush()
+    assert [len(body) for body in sink.bodies] == [2]
+
+
+def test_custom_fields_are_in_the_record(plugin: Make, sink: HttpSink) -> None:
+    made = plugin(
+        "http-log", http_endpoint=f"http://127.0.0.1:{sink.port}", custom_fields_by_lua={"mine": "return 'x'"}
+    )
+    made.get()
+    made.flush()
+    assert sink.bodies[0]["mine"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("config", "fields"),
+    [
+        ({}, {"http_endpoint": "required field missing"}),
+        ({"http_endpoint": "nonsense"}, {"http_endpoint": "missing host in url"}),
+        ({"method": "GET"}, {"method": "expected one of: POST, PUT, PATCH"}),
+        ({"content_type": "text/plain"}, {"content_type": None}),
+        ({"headers": {"Host": "x"}}, {"headers": "cannot contain 'Host' header"}),
+        ({"headers": {"content-length": "1"}}, {"headers": "cannot contain 'Content-Length' header"}),
+        ({"headers": {"Content-Type": "x"}}, {"headers": "cannot contain 'Content-Type' header"}),
+        ({"headers": {"X-A": ""}}, {"headers": "length must be at least 1"}),
+        ({"queue": {"max_batch_size": 0}}, {"queue": {"max_batch_size": "value should be between 1 and 1000000"}}),
+        ({"queue": {"concurrency_limit": 2}}, {"queue": {"concurrency_limit": "expected one of: -1, 1"}}),
+        ({"queue": {"initial_retry_delay": 0}}, {"queue": {"initial_retry_delay": None}}),
+    ],
+)
+def test_bad_settings_are_refused(plugin: Make, config: dict[str, Any], fields: dict[str, Any]) -> None:
+    given = config if not config or "http_endpoint" in config else {"http_endpoint": "http://127.0.0.1/", **config}
+    with pytest.raises(SchemaViolation) as caught:
+        plugin("http-log", **given)
+    found = caught.value.fields["config"]
+    assert list(found) == list(fields)
+    if None not in fields.values() and fields != {"queue": {"initial_retry_delay": None}}:
+        assert found == fields
+
+
+def test_only_one_way_to_authenticate(plugin: Make) -> None:
+    with pytest.raises(SchemaViolation) as caught:
+        plugin("http-log", http_endpoint="http://a:b@127.0.0.1/", headers={"authorization": "x"})
+    text = "specifying both an 'Authorization' header and user info in 'http_endpoint' is not allowed"
+    assert text in str(caught.value)
