@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from kong_gevent.db import Catalogue, Store
     from kong_gevent.declarative import Document
 
-SUBCOMMANDS = ("init", "parse", "db_import", "db_export")
+SUBCOMMANDS = {"from_openapi": "kong_gevent.cli.config_openapi"}
+"""Sub-commands that are modules of their own: name → module, which defines it as `command`."""
 DEFAULT_FILE = "kong.yml"
 _EXAMPLE = """\
 # A declarative configuration: `kong-gevent config parse kong.yml` checks it, `config db_import kong.yml` stores it.
@@ -50,9 +52,20 @@ class Subcommands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a sub-command."""
         name = args[0].replace("-", "_")
-        if name not in SUBCOMMANDS:
+        if name not in self.list_commands(ctx):
             raise click.ClickException(f"No such command for config: {args[0]}")
         return super().resolve_command(ctx, [name, *args[1:]])
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All sub-commands, in the order of the help page."""
+        return [*self.commands, *SUBCOMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A sub-command of this module or, imported only when needed, of another one."""
+        if cmd_name not in SUBCOMMANDS:
+            return super().get_command(ctx, cmd_name)
+        found: click.Command = import_module(SUBCOMMANDS[cmd_name]).command
+        return found
 
 
 @click.command(
@@ -79,7 +92,7 @@ def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
 @add_options()
 def init(options: Options, file: str) -> None:
     """Write an example of a declarative configuration to FILE."""
-    with _new_file(Path(file)) as stream:
+    with new_file(Path(file)) as stream:
         stream.write(_EXAMPLE)
 
 
@@ -144,7 +157,7 @@ def db_export(store: Store, quiet: bool, file: str) -> None:
 
     path = Path(file)
     before = store.last_event_id()
-    with _new_file(path) as stream, meter("Exporting", quiet=quiet) as shown:
+    with new_file(path) as stream, meter("Exporting", quiet=quiet) as shown:
         count = export(store, writer_for(path, stream), shown.advance)
     _say(f"exported {count} entities to {path}", quiet)
     if store.last_event_id() != before:
@@ -194,7 +207,7 @@ def _telling() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _new_file(path: Path) -> Iterator[Any]:
+def new_file(path: Path) -> Iterator[Any]:
     """A file to write that appears under its name when it is complete. Raises ClickException when there is one."""
     refusal = click.ClickException(f"{path} already exists; it is not overwritten")
     if os.path.lexists(path):

@@ -3,8 +3,8 @@
 from kong_gevent.declarative.document import Document
 from kong_gevent.declarative.moving import check_conflicts, export, import_into
 from kong_gevent.declarative.problems import InvalidDocument
-from kong_gevent.declarative.reader import ENDINGS, read_file, read_json, read_yaml
-from kong_gevent.declarative.writer import JsonWriter, YamlWriter, writer_for
+from kong_gevent.declarative.reader import ENDINGS, read_file, read_json, read_whole, read_yaml
+from kong_gevent.declarative.writer import JsonWriter, YamlWriter, write_all, writer_for
 
 __all__ = [
     "ENDINGS",
@@ -17,6 +17,8 @@ __all__ = [
     "import_into",
     "read_file",
     "read_json",
+    "read_whole",
     "read_yaml",
+    "write_all",
     "writer_for",
 ]

@@ -51,6 +51,17 @@ def read_file(path: Path | str) -> Iterator[Item]:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
 
 
+def read_whole(path: Path | str) -> dict[str, Any]:
+    """A file of any content as one object, read by the same strict rules. Raises what `read_file` does."""
+    found: dict[str, Any] = {}
+    for key, position, value in read_file(path):
+        if position is None:
+            found[key] = value
+        else:
+            found.setdefault(key, []).append(value)
+    return found
+
+
 def read_json(text: bytes | str) -> Iterator[Item]:
     """The parts of a JSON text."""
     try:

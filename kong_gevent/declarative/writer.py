@@ -16,9 +16,9 @@ class YamlWriter:
     def __init__(self, stream: IO[str]) -> None:
         self._write = stream.write
 
-    def begin(self) -> None:
-        """The head of the document: values are stored ones, not to be transformed again."""
-        self._write('_format_version: "3.0"\n_transform: false\n')
+    def begin(self, stored: bool = True) -> None:
+        """The head of the document. `stored`: values are as they are stored, not to be transformed again."""
+        self._write('_format_version: "3.0"\n' + ("_transform: false\n" if stored else ""))
 
     def collection(self, name: str) -> None:
         """A list of entities follows."""
@@ -40,9 +40,9 @@ class JsonWriter:
         self._open = False
         self._first = True
 
-    def begin(self) -> None:
+    def begin(self, stored: bool = True) -> None:
         """The head of the document."""
-        self._write('{"_format_version":"3.0","_transform":false')
+        self._write('{"_format_version":"3.0"' + (',"_transform":false' if stored else ""))
 
     def collection(self, name: str) -> None:
         """A list of entities follows."""
@@ -64,6 +64,17 @@ class JsonWriter:
         if self._open:
             self._write("]")
         self._open = False
+
+
+def write_all(writer: YamlWriter | JsonWriter, collections: Mapping[str, list[dict[str, Any]]], stored: bool) -> None:
+    """Write a document whose entities are all there."""
+    writer.begin(stored)
+    for name, entities in collections.items():
+        if entities:
+            writer.collection(name)
+        for entity in entities:
+            writer.entity(entity)
+    writer.end()
 
 
 def writer_for(path: Path, stream: IO[str]) -> YamlWriter | JsonWriter:
