@@ -7,6 +7,7 @@ BUNDLED = (
     "ip-restriction",
     "request-size-limiting",
     "rate-limiting",
+    "prometheus",
     "http-log",
     "file-log",
     "udp-log",

@@ -8,6 +8,7 @@ with described fields; the Admin API, the published schema and the documentation
 from kong_gevent.errors import GatewayError
 from kong_gevent.pdk.context import Context, Exit
 from kong_gevent.pdk.edits import HeaderTemplate
+from kong_gevent.pdk.endpoints import AdminCall, AdminReply, Endpoint
 from kong_gevent.pdk.identity import Identity
 from kong_gevent.pdk.kit import CountersUnavailable, Kit, LookupFailed, RedisFailed
 from kong_gevent.pdk.plugin import Conf, Plugin
@@ -16,10 +17,13 @@ from kong_gevent.pdk.redis_block import redis_record, redis_shorthands
 from kong_gevent.schema import Config, checks, fields
 
 __all__ = [
+    "AdminCall",
+    "AdminReply",
     "Conf",
     "Config",
     "Context",
     "CountersUnavailable",
+    "Endpoint",
     "Exit",
     "GatewayError",
     "HeaderTemplate",

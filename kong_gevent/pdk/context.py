@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from time import monotonic
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +131,25 @@ class Context:
     def request_size(self) -> int:
         """Bytes received for this request so far: head and body."""
         return self.head_size + self.exchange.received  # type: ignore[no-any-return]
+
+    @property
+    def response_size(self) -> int:
+        """Bytes of the answer sent so far: head and body."""
+        return self.exchange.sent  # type: ignore[no-any-return]
+
+    def latencies(self) -> tuple[float, float, float, float]:
+        """In ms, up to now: the whole request, the gateway's share, waiting for the upstream, receiving its answer.
+
+        The gateway's share is the time before the upstream was asked; without an upstream it is all, and waiting is -1.
+        """
+        now = monotonic()
+        asked, answered = self.proxied_at, self.first_byte_at
+        return (
+            (now - self.started) * 1000,
+            ((asked or now) - self.started) * 1000,
+            ((answered or now) - asked) * 1000 if asked else -1,
+            (now - answered) * 1000 if answered else 0,
+        )
 
     @property
     def tries(self) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from kong_gevent.errors import GatewayError
@@ -109,6 +109,76 @@ class Queue(Protocol):
         ...
 
 
+class Cell(Protocol):
+    """One number of a counter."""
+
+    def add(self, amount: int = 1) -> None:
+        """Count."""
+        ...
+
+
+class Observer(Protocol):
+    """One series of a histogram."""
+
+    def observe(self, value: float) -> None:
+        """Take a value into account."""
+        ...
+
+
+class Metrics(Protocol):
+    """Numbers that all workers of the node count together; they outlive workers, not the node.
+
+    Names and labels as in Prometheus. What `counter` and `histogram` return makes the cell of some label values (texts,
+    in the order of the labels): keep cells, since counting is far cheaper than finding one.
+    """
+
+    def counter(self, name: str, text: str, *labels: str) -> Callable[..., Cell]:
+        """A number that only grows."""
+        ...
+
+    def histogram(self, name: str, text: str, bounds: Sequence[float], *labels: str) -> Callable[..., Observer]:
+        """How often values came that are at most so large (ascending `bounds`), and their sum."""
+        ...
+
+    def gauge(
+        self, name: str, text: str, labels: Sequence[str], collect: Callable[[], Iterable[tuple[Sequence[str], float]]]
+    ) -> None:
+        """Numbers that `collect` finds out when somebody asks: pairs of label values and number."""
+        ...
+
+    def count_errors(self, name: str, text: str) -> None:
+        """Count series for which there was no room, under this name."""
+        ...
+
+    def exposition(self) -> Iterator[str]:
+        """All of it in Prometheus' text format, in pieces."""
+        ...
+
+
+class NodeView(Protocol):
+    """What a plugin may know about its node; see `kong_gevent.admin.node.NodeFacade`."""
+
+    def statistics(self) -> Mapping[str, int]:
+        """Connections and requests: `connections_active`, `_reading`, `_writing`, `_waiting`, `_accepted`, `_handled`, `total_requests`."""  # noqa: E501
+        ...
+
+    def workers(self) -> Sequence[tuple[int, int]]:
+        """Process id and resident memory (bytes) of each worker."""
+        ...
+
+    def shared_memory(self) -> Mapping[str, tuple[int, int]]:
+        """Shared segments by name: capacity and use in bytes."""
+        ...
+
+    def timers(self) -> Mapping[str, int]:
+        """Timers of this worker: `running`, `pending`."""
+        ...
+
+    def store_reachable(self) -> bool:
+        """Whether the datastore answers."""
+        ...
+
+
 class Kit(Protocol):
     """What `self.kit` offers to a plugin."""
 
@@ -118,6 +188,9 @@ class Kit(Protocol):
     worker_uuid: str
     log: logging.Logger
     counters: Counters
+    metrics: Metrics
+    node: NodeView
+    """The node; not there yet in `init_worker`."""
 
     def cached(
         self, key: str, load: Callable[[], Any], ttl: float | None = None, negative_ttl: float | None = None

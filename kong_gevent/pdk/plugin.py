@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from kong_gevent.pdk.context import Context, Exit
+    from kong_gevent.pdk.endpoints import Endpoint
     from kong_gevent.pdk.kit import Kit
     from kong_gevent.schema import Config
 
@@ -96,6 +97,10 @@ class Plugin:
 
     def retire(self, conf: Conf) -> None:
         """Called when a configuration has left the plan: close what `configure` opened."""
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        """Paths that the plugin adds to the Admin API or the status listener; asked for once per worker."""
+        return ()
 
     if TYPE_CHECKING:  # the phases, for documentation: defining one of them is what switches it on
 

@@ -23,8 +23,8 @@ def serialize(ctx: Context) -> dict[str, Any]:
         "request": _request(ctx),
         "upstream_uri": ctx.upstream_target.decode("latin-1"),
         "upstream_status": _upstream_status(ctx),
-        "response": {"status": ctx.status, "headers": _response_headers(ctx), "size": ctx.exchange.sent},
-        "latencies": _latencies(ctx, now),
+        "response": {"status": ctx.status, "headers": _response_headers(ctx), "size": ctx.response_size},
+        "latencies": _latencies(ctx),
         "tries": [_attempt(attempt) for attempt in ctx.tries],
         "client_ip": ctx.client.ip,
         "started_at": int((time() - now + ctx.started) * 1000),
@@ -78,15 +78,10 @@ def _response_headers(ctx: Context) -> dict[str, Any]:
     return headers
 
 
-def _latencies(ctx: Context, now: float) -> dict[str, int]:
+def _latencies(ctx: Context) -> dict[str, int]:
     """All in ms; `proxy` is -1 where no upstream was asked."""
-    asked, answered = ctx.proxied_at, ctx.first_byte_at
-    return {
-        "kong": int(((asked or now) - ctx.started) * 1000),
-        "proxy": int(((answered or now) - asked) * 1000) if asked else -1,
-        "request": int((now - ctx.started) * 1000),
-        "receive": int((now - answered) * 1000) if answered else 0,
-    }
+    request, gateway, proxy, receive = ctx.latencies()
+    return {"kong": int(gateway), "proxy": int(proxy), "request": int(request), "receive": int(receive)}
 
 
 def _upstream_status(ctx: Context) -> str:

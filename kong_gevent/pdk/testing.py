@@ -115,6 +115,30 @@ class _Parts:
         return [0] * 16
 
 
+class _NodeFacts:
+    """A node of which there is nothing to tell."""
+
+    def statistics(self) -> Mapping[str, int]:
+        """Nothing was counted."""
+        return {}
+
+    def workers(self) -> Sequence[tuple[int, int]]:
+        """None of its own."""
+        return []
+
+    def shared_memory(self) -> Mapping[str, tuple[int, int]]:
+        """None."""
+        return {}
+
+    def timers(self) -> Mapping[str, int]:
+        """None."""
+        return {"running": 0, "pending": 0}
+
+    def store_reachable(self) -> bool:
+        """It is in memory."""
+        return True
+
+
 class InMemoryGateway:
     """A node with one worker in this process: real schemas, store (in memory), plan, phases and HTTP; no sockets.
 
@@ -134,6 +158,7 @@ class InMemoryGateway:
         from kong_gevent.runtime.counts import CountTable
         from kong_gevent.runtime.gateway import Gateway
         from kong_gevent.runtime.kit import WorkerKit
+        from kong_gevent.runtime.metrics import MetricMemory, WorkerMetrics
         from kong_gevent.runtime.sharing import Sharing
         from kong_gevent.runtime.sync import Synchronizer
 
@@ -147,7 +172,10 @@ class InMemoryGateway:
         self.counters = LocalCounters()
         cache = LookupCache()
         sharing = Sharing(CountTable(1 << 10), self.store, 0.1, Resolver(offload).resolve, self._tls)
-        self.kit = WorkerKit("00000000-0000-4000-8000-000000000000", self.store, cache, self.counters, sharing)
+        self._metrics = MetricMemory(1, 1 << 20)
+        metrics = WorkerMetrics(self._metrics, 0)
+        self.kit = WorkerKit("00000000-0000-4000-8000-000000000000", self.store, cache, self.counters, metrics, sharing)
+        self.kit.node = _NodeFacts()
         self.plugins: dict[str, Plugin] = {name: kind(self.kit) for name, kind in known.items()}
         for instance in self.plugins.values():
             instance.init_worker()
@@ -175,6 +203,7 @@ class InMemoryGateway:
         self.gateway.plan.table.close()
         self.kit.close()
         self.store.close()
+        self._metrics.close()
         self._stack.close()
 
     # entities
@@ -212,6 +241,21 @@ class InMemoryGateway:
         for key in keys:
             self.insert("keyauth_credentials", consumer={"id": made["id"]}, key=key)
         return made
+
+    def admin(self, method: str, path: str, listener: str = "admin", **options: Any) -> Any:
+        """Call the Admin API (or the status listener), plugins' endpoints included; options of Flask's test client."""
+        from kong_gevent.admin import LocalNode, PluginInfo, contributed, create_app, create_status_app
+        from kong_gevent.pdk.endpoints import AdminCall
+
+        plugins = self.plugins.items()
+        facts = {name: PluginInfo(plugin.version, plugin.priority, type(plugin)) for name, plugin in plugins}
+        node = LocalNode(self.settings, self.store, facts, self.kit.node_id)
+        endpoints = [endpoint for plugin in self.plugins.values() for endpoint in plugin.endpoints()]
+        extra = [contributed.blueprint(endpoints, listener, AdminCall)]
+        application = create_app(node, extra) if listener == "admin" else create_status_app(node, extra)
+        answer = application.test_client().open(path, method=method, **options)
+        self.sync.poll()
+        return answer
 
     # requests
 

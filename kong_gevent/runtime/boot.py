@@ -13,12 +13,14 @@ from kong_gevent.db import open_store
 from kong_gevent.observe import errorlog
 from kong_gevent.observe.accesslog import AccessLog, LineWriter
 from kong_gevent.pdk import Context, Plugin
+from kong_gevent.pdk.endpoints import AdminCall
 from kong_gevent.pdk.loader import load_plugins
 from kong_gevent.runtime.caches import CAPACITY, LookupCache
 from kong_gevent.runtime.connection import Connection, Listener
 from kong_gevent.runtime.gateway import Gateway
 from kong_gevent.runtime.kit import WorkerKit
 from kong_gevent.runtime.loading import load_and_follow
+from kong_gevent.runtime.metrics import WorkerMetrics
 from kong_gevent.runtime.node import Node, node_id
 from kong_gevent.runtime.shared import PID, Lane, SharedState
 from kong_gevent.runtime.sharing import Sharing
@@ -55,12 +57,13 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane) -> Node:
         lambda host: gateway.resolver.resolve(host),
         lambda verify: gateway.contexts.outgoing(verify),
     )
-    kit = WorkerKit(identity, store, cache, shared.counters, sharing)
+    kit = WorkerKit(identity, store, cache, shared.counters, WorkerMetrics(shared.metrics, lane.index), sharing)
     plugins: dict[str, Plugin] = {name: plugin(kit) for name, plugin in classes.items()}
     gateway = Gateway(settings, plugins)
     sync = Synchronizer(store, gateway.plan, cache, shared, settings.get("db_update_propagation", 0))
     sync.on_reached = shared.store_answers
     node = Node(gateway, store, cache, kit, sync, shared, lane, classes, identity)
+    kit.node = node
     for plugin in plugins.values():
         plugin.init_worker()
     return node
@@ -169,13 +172,15 @@ class Roles:
         node = self._node
         if role == "proxy":
             return ProxyRole(node)
-        from kong_gevent.admin import create_app, create_status_app
+        from kong_gevent.admin import contributed, create_app, create_status_app
 
+        endpoints = [endpoint for plugin in node.gateway.plugins.values() for endpoint in plugin.endpoints()]
+        extra = [contributed.blueprint(endpoints, role, AdminCall)]
         if role == "admin":
-            application: Any = create_app(node)  # type: ignore[arg-type]
+            application: Any = create_app(node, extra)  # type: ignore[arg-type]
             limit = node.settings.admin_client_max_body_size
         else:
-            application = create_status_app(node)  # type: ignore[arg-type]
+            application = create_status_app(node, extra)  # type: ignore[arg-type]
             limit = 1 << 20
         return WsgiRole(node.gateway, application, limit, node.access_logs.get(role))
 

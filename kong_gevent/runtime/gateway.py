@@ -36,6 +36,7 @@ class Gateway:
 
     def __init__(self, settings: Settings, plugins: Mapping[str, Plugin]) -> None:
         self.settings = settings
+        self.plugins = plugins
         self.streams = Streams()
         self.contexts = Contexts(settings)
         self.plan = Plan(plugins, self.contexts)

@@ -14,7 +14,7 @@ import gevent
 
 from kong_gevent.errors import GatewayError
 from kong_gevent.offload import offload
-from kong_gevent.pdk.kit import Conclusions, Counters, LookupFailed, Redis, SharedCounters
+from kong_gevent.pdk.kit import Conclusions, Counters, LookupFailed, Metrics, NodeView, Redis, SharedCounters
 from kong_gevent.runtime.caches import LookupCache
 from kong_gevent.runtime.queues import BatchQueue
 from kong_gevent.runtime.sharing import Sharing
@@ -24,7 +24,13 @@ class WorkerKit:
     """One worker's kit."""
 
     def __init__(
-        self, node_id: str, store: Any, cache: LookupCache, counters: Counters, sharing: Sharing | None = None
+        self,
+        node_id: str,
+        store: Any,
+        cache: LookupCache,
+        counters: Counters,
+        metrics: Metrics,
+        sharing: Sharing | None = None,
     ) -> None:
         self.node_id = node_id
         self.hostname = socket.gethostname()
@@ -32,6 +38,8 @@ class WorkerKit:
         self.worker_uuid = str(uuid4())
         self.log = logging.getLogger("kong_gevent.plugins")
         self.counters: Counters = counters
+        self.metrics: Metrics = metrics
+        self.node: NodeView
         self._sharing = sharing
         self._store = store
         self._cache = cache

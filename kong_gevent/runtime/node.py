@@ -139,6 +139,10 @@ class Node:
         """Shared segments by name: capacity and use in bytes."""
         return {"kong_gevent": self.shared.memory()}
 
+    def store_reachable(self) -> bool:
+        """Whether the datastore answers now."""
+        return bool(self.store.reachable())
+
     def timers(self) -> Mapping[str, int]:
         """Background greenlets of this worker."""
         return {"running": 0, "pending": self.kit.timers}

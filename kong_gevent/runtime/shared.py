@@ -15,6 +15,7 @@ from typing import Any
 
 from kong_gevent.runtime.counts import CountTable
 from kong_gevent.runtime.lock import SharedLock
+from kong_gevent.runtime.metrics import MetricMemory
 
 WORD = 8
 LANES = 128
@@ -203,6 +204,7 @@ class SharedState:
         self.counters = SharedCounters(table, self.lock, counter_slots)
         self.counts = CountTable()
         """Counters that other nodes share."""
+        self.metrics = MetricMemory(LANES)
         self.generation_word = self._words[_GENERATION : _GENERATION + 1]
         self.master_pid = os.getpid()
         self._bells: list[int] = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(LANES)]
