@@ -114,6 +114,11 @@ class _Parts:
         """A lane that nobody reads."""
         return [0] * 16
 
+    @staticmethod
+    def found(event: int) -> int:
+        """There are no other workers to tell."""
+        return 0
+
 
 class _NodeFacts:
     """A node of which there is nothing to tell."""

@@ -22,7 +22,7 @@ LANES = 128
 LANE_WORDS = 8
 PID, ACCEPTED, ACTIVE, WAITING, REQUESTS, READING, WRITING, SERVING = range(LANE_WORDS)
 """Words of a lane. ACTIVE, WAITING, READING, WRITING are connections; SERVING is 1 once the worker takes requests."""
-_GENERATION, _HOLDER, _DRAINING, _LEVEL, _EPOCH, _REACHED, _FIRST_LANE = 0, 1, 2, 3, 4, 5, 8
+_GENERATION, _HOLDER, _DRAINING, _LEVEL, _EPOCH, _REACHED, _NEWEST, _FIRST_LANE = 0, 1, 2, 3, 4, 5, 6, 8
 COUNTER_SLOTS = 1 << 16
 PROBES = 64
 _SLOT_WORDS = 3
@@ -211,7 +211,7 @@ class SharedState:
 
     @property
     def generation(self) -> int:
-        """The number of the node's configuration: it grows with each write made on this node."""
+        """The number of the node's configuration: it grows with each write made on this node or found of others."""
         return self._words[_GENERATION]
 
     @property
@@ -268,6 +268,20 @@ class SharedState:
         finally:
             self.lock.release()
         self.ring()
+
+    def found(self, event: int) -> int:
+        """A worker is about to apply what other nodes wrote, up to this event: the others must not answer without it.
+
+        Returns the generation that has begun with it; 0 when another worker has found the same event already.
+        """
+        with self.lock:
+            if self._words[_NEWEST] == event:
+                return 0
+            self._words[_NEWEST] = event
+            self._words[_GENERATION] += 1
+            begun = self._words[_GENERATION]
+        self.ring()
+        return begun
 
     def ring(self) -> None:
         """Wake all workers."""

@@ -2,7 +2,8 @@
 
 A write on this node raises the shared generation number before its 2xx goes out. A worker whose own number is lower
 catches up before it serves the next request, so no request after the 2xx sees what was before; the bell makes this
-happen at once and off the request path. Writes of other nodes are found by looking at the events now and then.
+happen at once and off the request path. Writes of other nodes are found by looking at the events now and then; the
+worker that finds one raises the number as well, before it applies it: what one worker of a node serves, all do.
 
 Everything that reads the store happens in *rounds*, one at a time, each in a greenlet of its own. Requests wait for a
 round, but not for long: a store that has stopped answering must not stop proxying.
@@ -48,12 +49,13 @@ Found = tuple[str, str, dict[str, Any] | None]
 
 
 class Round:
-    """One look at the store. `succeeded` counts once `done` is set."""
+    """One look at the store, and which generation it includes. `succeeded` counts once `done` is set."""
 
-    __slots__ = ("began", "done", "succeeded")
+    __slots__ = ("began", "done", "generation", "succeeded")
 
     def __init__(self) -> None:
         self.began = monotonic()
+        self.generation = 0
         self.done = Event()
         self.succeeded = False
 
@@ -112,6 +114,7 @@ class Synchronizer:
         pages = {kind: ReadAhead(self._store.dao(kind).each()) for kind in PLANNED}
         try:
             if self.loaded:
+                self._announce(cursor)
                 self._apply(self._differences(pages))
             else:
                 self._filling = True
@@ -163,14 +166,14 @@ class Synchronizer:
         self.begin().done.wait()
 
     def _run(self, current: Round) -> None:
-        generation = self._shared.generation
+        current.generation = self._shared.generation
         try:
             self._look()
         except Exception as error:
-            self._failed(str(error), generation)
+            self._failed(str(error), current.generation)
         else:
             current.succeeded = True
-            self._succeeded(generation)
+            self._succeeded(current.generation)
         finally:
             self._round = None
             current.done.set()
@@ -218,11 +221,20 @@ class Synchronizer:
             except EventsLost:
                 return False
             if events:
+                foreign = [event.id for event in events if event.origin != self._store.origin]
+                if foreign:
+                    self._announce(foreign[-1])
                 self._take(events)
                 self._cursor = events[-1].id
                 self._remember(events)
             if len(events) < PAGE:
                 return True
+
+    def _announce(self, event: int) -> None:
+        """Have the other workers of this node look, too, before they answer again."""
+        begun = self._shared.found(event)
+        if self._round is not None and begun == self._round.generation + 1:
+            self._round.generation = begun  # nothing else has been written that this round might miss
 
     def _take(self, events: list[Any]) -> None:
         """Apply a run of events; of several for one entity only its present state counts."""

@@ -117,23 +117,6 @@ def _change_credentials(cluster: Cluster, number: int) -> None:
     cluster.all_status(404, path, f"apikey: other{number}")
 
 
-def test_a_change_is_served_by_the_other_gateway_on_the_same_file(upstream: Upstream) -> None:
-    with Gateway() as first:
-        path = first.settings.get("KONG_SQLITE_PATH", str(first.prefix / "kong.sqlite3"))
-        with Gateway(env={"sqlite_path": path, "db_update_frequency": "0.2"}) as second:
-            first.route(upstream.url, name="shared", paths=["/shared"])
-            wait_until(lambda: second.get("/shared").status_code == 200, 20)
-            first.create("/routes/shared/plugins", name="key-auth")
-            wait_until(lambda: second.get("/shared").status_code == 401, 20)
-            first.create("/consumers", username="ann")
-            made = first.create("/consumers/ann/key-auth", key="secret")
-            wait_until(lambda: second.get("/shared", headers={"apikey": "secret"}).status_code == 200, 20)
-            first.delete(f"/consumers/ann/key-auth/{made['id']}")
-            wait_until(lambda: second.get("/shared", headers={"apikey": "secret"}).status_code == 401, 20)
-            second.delete("/routes/shared")
-            wait_until(lambda: first.get("/shared").status_code == 404, 20)
-
-
 def test_unreadable_store(upstream: Upstream) -> None:
     """The file is replaced by garbage while the gateway runs, then comes back."""
     with Gateway(workers=2) as gateway:

@@ -8,7 +8,7 @@ import pytest
 from gevent.event import Event
 
 from kong_gevent.errors import StoreUnavailable
-from kong_gevent.runtime import caches
+from kong_gevent.runtime import caches, gate
 from kong_gevent.runtime.caches import LookupCache
 
 
@@ -22,7 +22,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(caches, "monotonic", clock)
+    for module in (caches, gate):
+        monkeypatch.setattr(module, "monotonic", clock)
     return clock
 
 

@@ -96,3 +96,11 @@ def test_totals_outlive_their_workers(shared: SharedState) -> None:
     shared.free_lane(lane, kept)
     assert (shared.total(ACCEPTED), shared.total(REQUESTS)) == (3, 5)
     assert shared.take_lane().index == lane.index
+
+
+def test_a_change_of_another_node_begins_one_generation_whoever_finds_it_first(shared: SharedState) -> None:
+    before = shared.generation
+    assert shared.found(7) == before + 1
+    assert shared.found(7) == 0
+    assert shared.generation == before + 1
+    assert shared.found(8) == before + 2
