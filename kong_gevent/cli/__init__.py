@@ -24,6 +24,7 @@ COMMANDS = {
     "prepare": "Make and check the prefix without starting.",
     "migrations": "Create, upgrade or reset the datastore.",
     "config": "Move a whole configuration into or out of the datastore.",
+    "plugin": "Begin a plugin of your own.",
     "version": "Print the version.",
 }
 HIDDEN = ("settings-page",)
