@@ -9,27 +9,19 @@ from flask import Blueprint
 from kong_gevent.admin.entities import EntityViews
 from kong_gevent.admin.nested import NestedViews, ReferenceViews
 from kong_gevent.admin.node import NodeFacade
-from kong_gevent.admin.overrides import VIEWS
-from kong_gevent.admin.unavailable import FILTER_CHAINS
-
-_ELSEWHERE = frozenset({FILTER_CHAINS, "tags"})
-"""Entities whose paths other modules answer."""
+from kong_gevent.admin.overrides import NESTED, REFERENCES, VIEWS
 
 
 def blueprints(node: NodeFacade) -> Iterator[Blueprint]:
     """One blueprint per entity of the store's catalogue that has an Admin API."""
     catalogue = node.store.catalogue
-    views = {
-        name: VIEWS.get(name, EntityViews)(node, name)
-        for name, entity in catalogue.items()
-        if entity.admin and name not in _ELSEWHERE
-    }
+    views = {name: VIEWS.get(name, EntityViews)(node, name) for name, entity in catalogue.items() if entity.admin}
     for name, own in views.items():
         made = Blueprint(f"entity:{name}", __name__)
         own.register(made)
         for field, foreign in own.entity.foreign.items():
             parent = views.get(foreign.reference)
             if parent is not None:
-                NestedViews(own, parent, field).register(made)
-                ReferenceViews(own, parent, field).register(made)
+                NESTED.get((name, field), NestedViews)(own, parent, field).register(made)
+                REFERENCES.get((name, field), ReferenceViews)(own, parent, field).register(made)
         yield made

@@ -14,6 +14,15 @@ from kong_gevent.admin.render import answer, empty, message, not_found
 from kong_gevent.admin.request import current
 from kong_gevent.admin.routing import add_path
 from kong_gevent.errors import GatewayError
+from kong_gevent.schema.rules import is_uuid
+
+COLLECTION_METHODS = ("GET", "POST")
+ENTITY_METHODS = ("GET", "PUT", "PATCH", "DELETE")
+
+
+def absent(**_values: str) -> Response:
+    """404, for paths that are only listed."""
+    return not_found()
 
 
 class NestedViews:
@@ -30,9 +39,24 @@ class NestedViews:
         nested = self.child.entity.nested or self.child.entity.collection
         return f"/{self.parent.entity.collection}/<{self.parent.name}>/{nested}"
 
+    def _find(self, parent: Row, key: str) -> Row | None:
+        """The child for an id or key, whether or not it belongs to the parent."""
+        nested_key = self._nested_key(key)
+        if nested_key is None:
+            return self.child.find(key)
+        return self.child.dao.select_together({self.field: {"id": parent["id"]}, nested_key: self.key_value(key)})
+
+    def _nested_key(self, key: str) -> str | None:
+        """The field that the path's key stands for, if it is one that is unique below the parent only."""
+        return None if is_uuid(key) else self.child.entity.nested_key
+
+    def key_value(self, key: str) -> str:
+        """How the key of the path is stored."""
+        return key
+
     def _mine(self, parent: Row, key: str) -> Row | None:
         """The child for a key, if it belongs to the parent."""
-        row = self.child.find(key)
+        row = self._find(parent, key)
         return row if row is not None and self._belongs(row, parent) else None
 
     def _belongs(self, row: Row, parent: Row) -> bool:
@@ -70,10 +94,15 @@ class NestedViews:
         if parent is None:
             return not_found()
         key = values[self.child.name]
-        row = self.child.find(key)
+        row = self._find(parent, key)
         if row is not None and not self._belongs(row, parent):
             return not_found()
-        made = self.child.upsert(key, {**self.child.body(), self.field: {"id": parent["id"]}})
+        sent = {**self.child.body(), self.field: {"id": parent["id"]}}
+        nested_key = self._nested_key(key)
+        if nested_key is None:
+            made = self.child.upsert(key, sent)
+        else:
+            made = self.child.upsert(row["id"] if row else str(uuid4()), {**sent, nested_key: self.key_value(key)})
         self.child.node.published()
         return answer(self.child.show(made))
 
@@ -155,8 +184,19 @@ class ReferenceViews:
         _, row = self._target(values)
         return not_found() if row is None else message(405, "Method not allowed")
 
+    def path(self) -> str:
+        """The path, in Flask's notation."""
+        return f"/{self.owner.entity.collection}/<{self.owner.name}>/{self.field}"
+
     def register(self, blueprint: Blueprint) -> None:
         """Add the path."""
-        path = f"/{self.owner.entity.collection}/<{self.owner.name}>/{self.field}"
         verbs = {"GET": self.read, "PUT": self.replace, "PATCH": self.change, "DELETE": self.delete}
-        add_path(blueprint, path, verbs)
+        add_path(blueprint, self.path(), verbs)
+
+
+class NoReference(ReferenceViews):
+    """A path that is listed, and answers that there is nothing."""
+
+    def register(self, blueprint: Blueprint) -> None:
+        """Add the path."""
+        add_path(blueprint, self.path(), dict.fromkeys(ENTITY_METHODS, absent))

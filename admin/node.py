@@ -23,6 +23,21 @@ class PluginInfo:
     schema: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class UpstreamHealth:
+    """State of an upstream's balancer on this node.
+
+    `targets`: id of a target → its `health` (`HEALTHY`, `UNHEALTHY`, `HEALTHCHECKS_OFF`, `DNS_ERROR`) and `data`
+    (`host`, `port`, `weight`, `nodeWeight`, `dns`, `addresses`); `balancer_health`: `HEALTHY` or `UNHEALTHY`;
+    `checked`: whether health checks are on; `details`: `healthy`, `weight`, `hosts` as the Admin API shows them.
+    """
+
+    targets: Mapping[str, Mapping[str, Any]]
+    balancer_health: str
+    checked: bool
+    details: Mapping[str, Any]
+
+
 class NodeFacade(Protocol):
     """One gateway node, as the Admin API sees it. Every method may be called from any worker."""
 
@@ -81,6 +96,14 @@ class NodeFacade(Protocol):
     def cache_get(self, key: str) -> tuple[bool, Any]:
         """Whether the cache holds a key, and its value."""
 
+    def upstream_health(self, upstream: Mapping[str, Any]) -> UpstreamHealth | None:
+        """What the balancer knows about an upstream; None when it has no data (and checks no health)."""
+
+    def set_target_health(
+        self, upstream: Mapping[str, Any], target: Mapping[str, Any], address: str | None, healthy: bool
+    ) -> str | None:
+        """Set the health of a target, or of one of its addresses (`ip:port`), on all nodes; why not, if refused."""
+
     def cache_delete(self, key: str | None) -> None:
         """Drop one key, or all with `None`, in every worker."""
 
@@ -122,6 +145,9 @@ class LocalNode:
         self.counters: dict[str, int] = dict.fromkeys(SERVER_COUNTERS, 0)
         self.draining = False
         self.unready: str | None = None
+        self.health: dict[str, UpstreamHealth] = {}
+        self.health_calls: list[tuple[str, str, str | None, bool]] = []
+        self.health_refusal: str | None = None
 
     def set_log_level(self, level: str, timeout: float) -> None:
         """Remember the level."""
@@ -155,6 +181,17 @@ class LocalNode:
     def set_draining(self) -> None:
         """Report "draining" from now on."""
         self.draining = True
+
+    def upstream_health(self, upstream: Mapping[str, Any]) -> UpstreamHealth | None:
+        """What a test put there."""
+        return self.health.get(upstream["id"])
+
+    def set_target_health(
+        self, upstream: Mapping[str, Any], target: Mapping[str, Any], address: str | None, healthy: bool
+    ) -> str | None:
+        """Remember the call."""
+        self.health_calls.append((upstream["id"], target["id"], address, healthy))
+        return self.health_refusal
 
     def cache_get(self, key: str) -> tuple[bool, Any]:
         """Look into the dictionary."""

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 
 from flask import Response
 
+from kong_gevent.admin.certificates import CertificateViews
 from kong_gevent.admin.entities import EntityViews, Row
+from kong_gevent.admin.nested import NestedViews, NoReference, ReferenceViews
 from kong_gevent.admin.render import answer, message, not_found
 from kong_gevent.admin.request import current
+from kong_gevent.admin.targets import TargetViews, UpstreamTargets
 from kong_gevent.schema import infer
 
 
@@ -49,5 +52,19 @@ class PluginViews(EntityViews):
         return answer(self.show(made))
 
 
-VIEWS: Mapping[str, type[EntityViews]] = {"consumers": ConsumerViews, "plugins": PluginViews}
+VIEWS: Mapping[str, type[EntityViews]] = {
+    "certificates": CertificateViews,
+    "consumers": ConsumerViews,
+    "plugins": PluginViews,
+    "targets": TargetViews,
+}
 """Entity → its views; all others are plain `EntityViews`."""
+
+NESTED: Mapping[tuple[str, str], type[NestedViews]] = {("targets", "upstream"): UpstreamTargets}
+"""(entity, foreign field) → the views below that parent; all others are plain `NestedViews`."""
+
+REFERENCES: Mapping[tuple[str, str], type[ReferenceViews]] = {
+    ("snis", "certificate"): NoReference,
+    ("targets", "upstream"): NoReference,
+}
+"""(entity, foreign field) → the views of what the entity refers to; all others are plain `ReferenceViews`."""

@@ -12,6 +12,7 @@ from kong_gevent.admin.render import answer, message
 from kong_gevent.admin.routing import Handler, add_path
 from kong_gevent.db import Catalogue
 from kong_gevent.db.entities.plugins import Plugins
+from kong_gevent.db.entities.vaults import Vaults
 from kong_gevent.schema import document
 
 
@@ -33,6 +34,11 @@ class Schemas:
         """`GET /schemas/plugins/{name}`: what the plugin itself declares."""
         shown = self._plugin(name)
         return message(404, f"No plugin named '{name}'") if shown is None else answer(shown)
+
+    def vault(self, name: str) -> Response:
+        """`GET /schemas/vaults/{name}`: what the type of vault itself declares."""
+        shown = cast(Vaults, self._catalogue["vaults"].schema).own_fields(name)
+        return message(404, f"No vault named '{name}'") if shown is None else answer(shown)
 
     def plugin_config(self, name: str) -> Response:
         """`GET /plugins/schema/{name}`: the settings only, as old clients want it."""
@@ -58,10 +64,6 @@ class Schemas:
         return lambda: self.validate(name)
 
 
-def _no_vault(name: str) -> Response:
-    return message(404, f"No vault named '{name}'")
-
-
 def _no_filter(name: str) -> Response:
     return message(404, f"Filter '{name}' not found")
 
@@ -74,7 +76,7 @@ def blueprint(node: NodeFacade) -> Blueprint:
     add_path(made, "/schemas/<db_entity_name>/validate", {"POST": views.validate})
     add_path(made, "/schemas/plugins/<name>", {"GET": views.plugin})
     add_path(made, "/schemas/plugins/validate", {"POST": views.validator("plugins")})
-    add_path(made, "/schemas/vaults/<name>", {"GET": _no_vault})
+    add_path(made, "/schemas/vaults/<name>", {"GET": views.vault})
     add_path(made, "/schemas/vaults/validate", {"POST": views.validator("vaults")})
     add_path(made, "/schemas/filters/<name>", {"GET": _no_filter})
     add_path(made, "/plugins/schema/<name>", {"GET": views.plugin_config})

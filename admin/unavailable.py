@@ -12,9 +12,6 @@ _NO_WASM = "this endpoint is only available when wasm is enabled"
 _NO_CONTROL_PLANE = "this endpoint is only available when Kong is configured to run as Control Plane for the cluster"
 _NO_DBLESS = "this endpoint is only available when Kong is configured to not use a database"
 
-FILTER_CHAINS = "filter_chains"
-"""The entity whose paths are answered here and not generated."""
-
 _COLLECTION = ("GET", "POST")
 _ENTITY = ("GET", "PUT", "PATCH", "DELETE")
 _FILTER_PATHS = (

@@ -6,10 +6,13 @@ A new entity is one module with an `Entity`; a plugin may bring more (`build(…
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kong_gevent.schema import Errors, Record
 from kong_gevent.schema.kinds import Field, Foreign
+
+if TYPE_CHECKING:
+    from kong_gevent.db.dao import DAO
 
 
 class Reader(Protocol):
@@ -21,8 +24,12 @@ class Reader(Protocol):
     def children(self, entity: str, field: str, parent_id: str) -> Iterable[dict[str, Any]]:
         """Entities whose foreign field refers to a parent."""
 
+    def each(self, entity: str) -> Iterable[dict[str, Any]]:
+        """All entities of a kind."""
+
 
 CrossCheck = Callable[[dict[str, Any], Reader], Errors]
+DeleteCheck = Callable[[Mapping[str, Any], Reader], None]
 Preparer = Callable[[dict[str, Any], Mapping[str, Any] | None], dict[str, Any]]
 
 
@@ -30,10 +37,12 @@ class Entity:
     """Description of one kind of entity.
 
     `schema`: its fields and checks; `collection`: path of the list; `nested`: last part of the path below a parent
-    (None: not there); `endpoint_key`: field that may stand for the id in a path; `unique_together`: combinations that
-    exist once (null counts as a value there); `cache_key`: fields by which nodes cache it; `ttl`: rows may expire;
-    `admin`: whether the Admin API offers it; `prepare(values, stored)`: rewriting before validation; `check(values,
-    reader)`: errors that need other entities; `plugin`: name of the plugin that brought it.
+    (None: not there); `endpoint_key`: field that may stand for the id in a path; `nested_key`: field that may do so
+    below a parent, with which it is unique; `unique_together`: combinations that exist once (null counts as a value
+    there); `cache_key`: fields by which nodes cache it; `ttl`: rows may expire; `admin`: whether the Admin API offers
+    it; `prepare(values, stored)`: rewriting before validation; `check(values, reader)`: errors that need other
+    entities; `check_delete(values, reader)`: raises what keeps an entity from being deleted; `dao`: its data access,
+    where it has habits of its own; `plugin`: name of the plugin that brought it.
     """
 
     def __init__(
@@ -44,12 +53,15 @@ class Entity:
         collection: str | None = None,
         nested: str | None = None,
         endpoint_key: str | None = None,
+        nested_key: str | None = None,
         unique_together: Iterable[tuple[str, ...]] = (),
         cache_key: tuple[str, ...] = (),
         ttl: bool = False,
         admin: bool = True,
         prepare: Preparer | None = None,
         check: CrossCheck | None = None,
+        check_delete: DeleteCheck | None = None,
+        dao: type[DAO] | None = None,
         plugin: str | None = None,
     ) -> None:
         self.name = name
@@ -57,12 +69,15 @@ class Entity:
         self.collection = collection or name
         self.nested = nested
         self.endpoint_key = endpoint_key
+        self.nested_key = nested_key
         self.unique_together = tuple(unique_together)
         self.cache_key = cache_key
         self.ttl = ttl
         self.admin = admin
         self.prepare = prepare
         self.check = check
+        self.check_delete = check_delete
+        self.dao = dao
         self.plugin = plugin
         self.primary_key = ("id",)
         self.fields: Mapping[str, Field] = schema.shape

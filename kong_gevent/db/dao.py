@@ -74,12 +74,18 @@ class DAO:
     def select(self, pk: str) -> Values | None:
         """The entity with this id, or None. Raises `InvalidPrimaryKey` if the id is no UUID."""
         row = self._strategy.read(self.entity.name, self._primary_key(pk))
-        return rows.show(self.entity, row) if row else None
+        return self._show(row) if row else None
 
     def select_by(self, field: str, value: Any) -> Values | None:
         """The entity with this unique value, or None. Raises `InvalidUnique` if the value breaks the field's rules."""
         row = self._find(field, value)
-        return rows.show(self.entity, row) if row else None
+        return self._show(row) if row else None
+
+    def select_together(self, values: Mapping[str, Any]) -> Values | None:
+        """The entity that holds a combination of values which exists once (`Entity.unique_together`), or None."""
+        names = next(names for names in self.entity.unique_together if set(names) == set(values))
+        row = self._strategy.find(self.entity.name, ",".join(names), rows.combination(values, names))
+        return self._show(row) if row else None
 
     def page(
         self,
@@ -104,7 +110,7 @@ class DAO:
                 raise InvalidOffset(f"'{offset}' is not a valid offset: bad json encoding")
         found = self._page(after, wanted + 1, tags if self.entity.has_tags else None, tags_mode, parent)
         following = paging.encode_offset([found[wanted - 1].id]) if len(found) > wanted else None
-        return [rows.show(self.entity, row) for row in found[:wanted]], following
+        return [self._show(row) for row in found[:wanted]], following
 
     def each(self, size: int = 1000, parent: tuple[str, str] | None = None) -> Iterator[Values]:
         """All entities in the order of the ids, read page by page."""
@@ -112,7 +118,7 @@ class DAO:
         while True:
             found = self._page(after, size, None, "and", parent)
             for row in found:
-                yield rows.show(self.entity, row)
+                yield self._show(row)
             if len(found) < size:
                 return
             after = found[-1].id
@@ -125,17 +131,16 @@ class DAO:
 
     def validate_insert(self, entity: Mapping[str, Any]) -> Values:
         """What `insert` would store, without looking at other entities. Raises `SchemaViolation`."""
-        values, ttl_errors = self._take_ttl(dict(entity))[0::2]
+        values, _, errors = self._take(dict(entity))
         if self.entity.has_updated_at:
             values["updated_at"] = None
-        return self._validated(values, ttl_errors)
+        return self._validated(values, errors)
 
     def insert(self, entity: Mapping[str, Any], ttl: float | None = None) -> Values:
         """Store a new entity; the answer has defaults and generated values. `ttl`: seconds to live (ttl entities)."""
-        values, expires, errors = self._take_ttl(dict(entity), ttl)
+        values, aside, errors = self._take(dict(entity), ttl)
         values = self._prepared(self._resolver.resolve(self._stamped(values)), None)
-        stored = self._validated(values, errors)
-        return self._write(stored, None, expires)
+        return self._write(self._validated(values, errors), None, aside)
 
     def upsert(self, pk: str, entity: Mapping[str, Any], ttl: float | None = None) -> Values:
         """Replace an entity as a whole, or create it under this id."""
@@ -207,24 +212,29 @@ class DAO:
         field, key = parent
         return self._strategy.children((self.entity.foreign[field].reference, key.lower()), name, field, after, size)
 
-    def _take_ttl(self, values: Values, ttl: float | None = None) -> tuple[Values, float | None, Errors]:
-        """The entity without `ttl`, when it is to expire, and what is wrong with the number."""
-        if not self.entity.ttl:
-            return values, None, {}
-        given = values.pop("ttl", ttl) if "ttl" in values else ttl
+    def _show(self, row: Row) -> Values:
+        """A stored entity as callers see it."""
+        return rows.show(self.entity, row)
+
+    def _take(self, values: Values, ttl: float | None = None) -> tuple[Values, Values, Errors]:
+        """The entity without what is no field of it, that aside, and what is wrong with it.
+
+        Aside is `expires` (epoch s, None: never) if seconds to live were given.
+        """
+        if not self.entity.ttl or ("ttl" not in values and ttl is None):
+            return values, {}, {}
         try:
-            seconds = _TTL.deserialize(given)
+            seconds = _TTL.deserialize(values.pop("ttl", ttl))
         except ValidationError as error:
-            return values, None, {"ttl": leaf(error)}
-        return values, time.time() + seconds if seconds else None, {}
+            return values, {}, {"ttl": leaf(error)}
+        return values, {"expires": time.time() + seconds if seconds else None}, {}
 
     def _stamped(self, values: Values) -> Values:
         """With the times of a new or wholly replaced entity; clients may only choose `created_at`."""
-        now = int(time.time())
-        if "created_at" in self.entity.fields and values.get("created_at") is None:
-            values["created_at"] = now
-        if self.entity.has_updated_at:
-            values["updated_at"] = now
+        now: Any = None
+        for name in ("created_at", "updated_at"):
+            if name in self.entity.fields and (name == "updated_at" or values.get(name) is None):
+                values[name] = now = now or self.entity.fields[name].generate()
         return values
 
     def _prepared(self, values: Values, stored: Values | None) -> Values:
@@ -239,19 +249,18 @@ class DAO:
         return stored
 
     def _replace(self, key: str | None, row: Row | None, entity: Mapping[str, Any], ttl: float | None) -> Values:
-        values, expires, errors = self._take_ttl(dict(entity), ttl)
+        values, aside, errors = self._take(dict(entity), ttl)
         if key is not None:
             values["id"] = key
         values = self._prepared(self._resolver.resolve(self._stamped(values)), None)
-        return self._write(self._validated(values, errors), row, expires)
+        return self._write(self._validated(values, errors), row, aside)
 
     def _amend(self, row: Row | None, key: Mapping[str, Any], partial: Mapping[str, Any], ttl: float | None) -> Values:
         if row is None:
             wording = "primary key " if "id" in key else ""
             raise EntityNotFound(f"could not find the entity with {wording}'{key_text(key)}'", fields=dict(key))
         stored = rows.decode(self.entity, row)
-        has_ttl = "ttl" in partial or ttl is not None
-        patch, expires, errors = self._take_ttl(dict(partial), ttl)
+        patch, aside, errors = self._take(dict(partial), ttl)
         for name in ("id", "updated_at"):
             patch.pop(name, None)
         if patch.get("created_at", 0) is None:
@@ -260,9 +269,9 @@ class DAO:
         merged, early = self._merged(stored, patch)
         merged = self._prepared(merged, stored)
         if self.entity.has_updated_at:
-            merged["updated_at"] = int(time.time())
+            merged["updated_at"] = self.entity.fields["updated_at"].generate()
         entity = self._validated(merged, {**early, **errors, **self._immutable(stored, patch)}, updating=True)
-        return self._write(entity, row, expires if has_ttl else row.expires)
+        return self._write(entity, row, {"expires": row.expires, **aside})
 
     def _merged(self, stored: Values, patch: Values) -> tuple[Values, Errors]:
         variant = self.entity.schema.variant({**stored, **patch})
@@ -278,7 +287,7 @@ class DAO:
             if field.attributes.get("immutable") and name in patch and patch[name] != stored[name]
         }
 
-    def _write(self, entity: Values, row: Row | None, expires: float | None) -> Values:
+    def _write(self, entity: Values, row: Row | None, aside: Values) -> Values:
         kind = self.entity
         if kind.check:
             errors = kind.check(entity, self._store.reader)
@@ -286,14 +295,22 @@ class DAO:
                 raise violation(errors)
         old = rows.cache_keys(kind, rows.decode(kind, row)) if row else []
         keys = tuple(dict.fromkeys([*old, *rows.cache_keys(kind, entity)]))
-        version = row.version if row else None
+        version, expires = row.version if row else None, aside.get("expires")
         put = Put(kind.name, entity["id"], rows.encode(entity), rows.index_of(kind, entity), version, expires)
-        self._commit([put], [Change(kind.name, put.id, "update" if row else "create", keys)], entity)
-        return rows.show(kind, Row(put.kind, put.id, put.body, 0, expires))
+        operations, changes = self._companions(entity, aside)
+        change = Change(kind.name, put.id, "update" if row else "create", keys)
+        self._commit([put, *operations], [change, *changes], entity)
+        return self._show(Row(put.kind, put.id, put.body, 0, expires))
+
+    def _companions(self, entity: Values, aside: Values) -> tuple[list[Operation], list[Change]]:
+        """What else has to be written in the same commit."""
+        return [], []
 
     def _remove(self, row: Row | None) -> bool:
         if row is None:
             return False
+        if self.entity.check_delete:
+            self.entity.check_delete(rows.decode(self.entity, row), self._store.reader)
         deletion = Deletion(self._store, self.entity, row)
         self._commit(deletion.operations, deletion.changes, {"id": row.id})
         return True

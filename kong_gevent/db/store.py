@@ -31,10 +31,10 @@ class Store:
         self.origin = origin
         self.migrations = Migrations(strategy)
         self.reader = StoreReader(self)
-        self.daos: dict[str, DAO] = {name: DAO(self, entity) for name, entity in catalogue.items()}
+        self.daos: dict[str, DAO] = {name: (entity.dao or DAO)(self, entity) for name, entity in catalogue.items()}
         nearby = strategy.lookups()
         self.lookups = self.daos if nearby is strategy else {
-            name: DAO(self, entity, nearby) for name, entity in catalogue.items()
+            name: (entity.dao or DAO)(self, entity, nearby) for name, entity in catalogue.items()
         }  # fmt: skip
         self.tags = TagsDAO(strategy)
 
@@ -99,6 +99,10 @@ class StoreReader:
     def children(self, entity: str, field: str, parent_id: str) -> Iterator[dict[str, Any]]:
         """Entities whose foreign field refers to a parent."""
         return self._store.dao(entity).each(100, parent=(field, parent_id))
+
+    def each(self, entity: str) -> Iterator[dict[str, Any]]:
+        """All entities of a kind."""
+        return self._store.dao(entity).each()
 
 
 def open_store(settings: Any, plugin_schemas: Mapping[str, Any], extra: Iterable[Entity] = ()) -> Store:

@@ -173,6 +173,10 @@ class _StagedReader:
         """Entities whose foreign field refers to a parent."""
         return (codec.loads(found.body) for found in self._staging.children(entity, field, parent_id))
 
+    def each(self, entity: str) -> Iterator[dict[str, Any]]:
+        """All entities of a kind."""
+        return (codec.loads(found.body) for found in self._staging.entries(entity))
+
 
 def _shown(value: Any) -> str | None:
     """What a reference says: a text, or an object with one; None when it has another form."""

@@ -183,6 +183,14 @@ class Node:
         self.shared.forget_caches()
         self.cache.clear()
 
+    def upstream_health(self, upstream: Mapping[str, Any]) -> None:
+        """Nothing: this node balances no load."""
+
+    def set_target_health(
+        self, upstream: Mapping[str, Any], target: Mapping[str, Any], address: str | None, healthy: bool
+    ) -> None:
+        """Nothing changes where no health is kept."""
+
     # --- life --------------------------------------------------------------------------------------------------------
 
     def others_serve(self) -> bool:

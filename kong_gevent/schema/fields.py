@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from kong_gevent.schema import names
+from kong_gevent.schema import crypto, names
 from kong_gevent.schema.kinds import Array, Boolean, Field, Foreign, Integer, Json, Map, Number, Record, Set, String
 from kong_gevent.schema.record import Deprecated, Shorthand
 
@@ -20,6 +20,7 @@ __all__ = [
     "Array",
     "AutoTimestamp",
     "Boolean",
+    "Certificate",
     "Choice",
     "CookieName",
     "Deprecated",
@@ -38,6 +39,7 @@ __all__ = [
     "Number",
     "Path",
     "Port",
+    "PrivateKey",
     "Protocol",
     "Record",
     "Regex",
@@ -188,6 +190,18 @@ class Url(String):
     """An absolute URL."""
 
     built_in: ClassVar[Mapping[str, Any]] = {"custom_validator": names.url}
+
+
+class Certificate(String):
+    """A certificate in PEM; others of its chain may follow."""
+
+    built_in: ClassVar[Mapping[str, Any]] = {"custom_validator": crypto.certificate_error}
+
+
+class PrivateKey(String):
+    """A private key in PEM, without passphrase."""
+
+    built_in: ClassVar[Mapping[str, Any]] = {"custom_validator": crypto.private_key_error}
 
 
 class Regex(String):

@@ -89,12 +89,13 @@ class Record(marshmallow.Schema):
     def run(self, data: Any, *, updating: bool = False) -> tuple[dict[str, Any], Errors]:
         """Validate a whole record: the value with defaults, and the error tree (empty when valid).
 
-        `updating` changes two texts, as Kong does for PATCH; the record passed is the merged one in any case.
+        `updating` changes two texts, as Kong does for PATCH; the record passed is the merged one in any case, in which
+        the shorthands of the partial one are expanded already.
         """
         if not isinstance(data, Mapping):
             return {}, {"@entity": [NOT_A_RECORD]}
         early: Errors = {}
-        if self.shorthand_fields:
+        if self.shorthand_fields and not updating:
             data, early = self._expand_own(data)
         variant = self.variant(data)
         if not isinstance(variant, Record):

@@ -6,15 +6,39 @@ from collections.abc import Mapping
 from typing import Any
 
 from kong_gevent.db.catalogue import Entity
-from kong_gevent.db.entities import consumers, keyauth_credentials, plugins, routes, services
+from kong_gevent.db.entities import (
+    ca_certificates,
+    certificates,
+    consumers,
+    filter_chains,
+    key_sets,
+    keyauth_credentials,
+    keys,
+    plugins,
+    routes,
+    services,
+    snis,
+    targets,
+    upstreams,
+    vaults,
+)
 
 
 def core(plugin_schemas: Mapping[str, Any]) -> list[Entity]:
     """Every entity that is there without plugins; `plugin_schemas` gives the plugin entity its sub-schemas."""
     return [
+        certificates.entity(),
+        ca_certificates.entity(),
         services.entity(),
         routes.entity(),
         consumers.entity(),
         plugins.entity(plugin_schemas),
+        snis.entity(),
+        upstreams.entity(),
+        targets.entity(),
+        vaults.entity(),
+        key_sets.entity(),
+        keys.entity(),
+        filter_chains.entity(),
         keyauth_credentials.entity(),
     ]
