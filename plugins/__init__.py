@@ -4,6 +4,7 @@ BUNDLED = (
     "correlation-id",
     "cors",
     "key-auth",
+    "ldap-auth",
     "ip-restriction",
     "request-size-limiting",
     "rate-limiting",

@@ -28,16 +28,12 @@ class TcpLogConfig(Config):
 class Line:
     """A connection to one server, kept while it is used often enough."""
 
-    def __init__(self, conf: Conf) -> None:
+    def __init__(self, conf: Conf, context: ssl.SSLContext | None) -> None:
         self._address = (conf.host, conf.port)
         self._timeout = conf.timeout / 1000 if conf.timeout else None
         self._keep = (conf.keepalive or 0) / 1000
         self._name = conf.tls_sni or conf.host
-        self._context: ssl.SSLContext | None = None
-        if conf.tls:
-            self._context = ssl.create_default_context()
-            self._context.check_hostname = False
-            self._context.verify_mode = ssl.CERT_NONE
+        self._context = context
         self._socket: socket.socket | None = None
         self._used = 0.0
 
@@ -101,7 +97,7 @@ class TcpLog(LogPlugin):
 
     def configure(self, conf: Conf) -> None:
         """Prepare the connection; it is opened by the first record."""
-        conf.line = Line(conf)
+        conf.line = Line(conf, self.kit.tls_context(False) if conf.tls else None)
         super().configure(conf)
 
     def retire(self, conf: Conf) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -232,6 +233,13 @@ class Kit(Protocol):
 
     def redis(self, options: Mapping[str, Any]) -> Redis:
         """The server of a `redis` record (see `redis_record`), for one use. Nothing is connected before it is asked."""
+        ...
+
+    def tls_context(self, verify: bool) -> ssl.SSLContext:
+        """TLS parameters for connections of one's own: verified against the node's trusted authorities, or not at all.
+
+        The context is shared: do not change it.
+        """
         ...
 
     def every(self, seconds: float, function: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
@@ -93,6 +94,10 @@ class WorkerKit:
         if self._sharing is None:
             raise RuntimeError("this process shares nothing with other nodes")
         return self._sharing
+
+    def tls_context(self, verify: bool) -> ssl.SSLContext:
+        """See `Kit.tls_context`."""
+        return self._shares().tls_context(verify)
 
     def every(self, seconds: float, function: Callable[[], None]) -> None:
         """See `Kit.every`."""

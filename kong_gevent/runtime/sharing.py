@@ -44,6 +44,10 @@ class Sharing:
         self._replicas: dict[Any, Replica] = {}
         self._servers: dict[Options, RedisServer] = {}
 
+    def tls_context(self, verify: bool) -> ssl.SSLContext:
+        """See `Kit.tls_context`."""
+        return self._tls(verify)
+
     def store_counters(self, tolerant: bool) -> SharedCounters:
         """See `Kit.shared_counters`."""
         replica = self._replicas.get("store")

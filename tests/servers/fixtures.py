@@ -25,9 +25,10 @@ from tests.servers.house import Description, House
 from tests.servers.postgres import Postgres
 from tests.servers.process import free_addresses
 from tests.servers.redis import Redis
+from tests.servers.slapd import Slapd
 
-SERVERS = ("cassandra", "postgres", "redis", "haproxy")
-START_SECONDS = {"cassandra": 300, "postgres": 60, "redis": 30, "haproxy": 30}
+SERVERS = ("cassandra", "postgres", "redis", "haproxy", "slapd")
+START_SECONDS = {"cassandra": 300, "postgres": 60, "redis": 30, "haproxy": 30, "slapd": 30}
 """What a test that may be the first to start a server gets in addition to its own time."""
 FIXTURES = {
     "cassandra": "cassandra",
@@ -40,6 +41,7 @@ FIXTURES = {
     "make_redis": "redis",
     "haproxy": "haproxy",
     "make_haproxy": "haproxy",
+    "make_slapd": "slapd",
 }
 HOUSE = pytest.StashKey[House]()
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
@@ -289,6 +291,20 @@ def make_haproxy(server_house: House, require_server: Callable[[str], None]) -> 
         def make(configuration: str, port: int, **options: Any) -> HAProxy:
             return stack.enter_context(
                 HAProxy(server_house.new_folder("haproxy"), configuration, port, started=server_house.record, **options)
+            )
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_slapd(server_house: House, require_server: Callable[[str], None]) -> Iterator[Callable[..., Slapd]]:
+    """Start an LDAP server of the module's own: ``make_slapd({"ada": "secret"}, tls=True)``."""
+    require_server("slapd")
+    with ExitStack() as stack:
+
+        def make(*arguments: Any, **options: Any) -> Slapd:
+            return stack.enter_context(
+                Slapd(server_house.new_folder("slapd"), *arguments, started=server_house.record, **options)
             )
 
         yield make

@@ -1,0 +1,282 @@
+"""ldap-auth: against a real LDAP server, and against servers that misbehave."""
+
+import base64
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from kong_gevent.errors import SchemaViolation
+from kong_gevent.pdk.testing import InMemoryGateway, Run
+from kong_gevent.plugins.ldap_auth.client import Connection, LdapError, escape
+from tests.servers.slapd import BASE, Slapd
+
+Make = Callable[..., InMemoryGateway]
+USERS = {"ada": "s3cret", "colon": "a:b:c", "Lovelace, Ada+x": "odd", "münchen": "straße"}
+
+
+@pytest.fixture(scope="module")
+def directory(make_slapd: Callable[..., Slapd]) -> Slapd:
+    return make_slapd(USERS, tls=True)
+
+
+@pytest.fixture
+def settings(directory: Slapd) -> dict[str, Any]:
+    return {
+        "ldap_host": directory.address,
+        "ldap_port": directory.port,
+        "base_dn": BASE,
+        "attribute": "uid",
+        "timeout": 5000,
+    }
+
+
+def token(user: str, password: str) -> str:
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def ask(made: InMemoryGateway, user: str, password: str, scheme: str = "ldap") -> Run:
+    return made.get(headers={"Authorization": f"{scheme} {token(user, password)}"})
+
+
+@pytest.mark.parametrize(("user", "password"), USERS.items())
+def test_users_of_the_directory_are_let_in(plugin: Make, settings: dict[str, Any], user: str, password: str) -> None:
+    run = ask(plugin("ldap-auth", **settings), user, password)
+    assert run.status == 200
+    if user.isascii():
+        assert run.upstream.headers["X-Credential-Identifier"] == user
+    assert "X-Consumer-ID" not in run.upstream.headers
+    assert "X-Anonymous-Consumer" not in run.upstream.headers
+    assert run.upstream.headers["Authorization"]
+    assert run.log["authenticated_entity"]["id"].startswith("ldap_auth_cache:")
+    assert password not in str(run.log)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": f"ldap {token('ada', 'wrong')}"},
+        {"Authorization": f"ldap {token('nobody', 's3cret')}"},
+        {"Authorization": f"ldap {token('ada', '')}"},
+        {"Authorization": f"ldap {token('', 's3cret')}"},
+        {"Authorization": f"basic {token('ada', 's3cret')}"},
+        {"Authorization": "ldap !!!"},
+        {"Authorization": "ldap"},
+        {"Authorization": "ldap " + base64.b64encode(b"no colon").decode()},
+        {"Authorization": "ldap " + base64.b64encode(b"\xff\xfe:x").decode()},
+        {"Authorization": f"ldap {token('ada,ou=people', 's3cret')}"},
+        {"Authorization": f"ldap {token('*', 's3cret')}"},
+    ],
+)
+def test_all_others_are_refused(plugin: Make, settings: dict[str, Any], headers: dict[str, str]) -> None:
+    run = plugin("ldap-auth", **settings).get(headers=headers)
+    assert (run.status, run.upstreams) == (401, [])
+    assert run.response.json()["message"] == "Unauthorized"
+    assert run.response.headers["WWW-Authenticate"] == "LDAP"
+
+
+@pytest.mark.parametrize(
+    ("more", "shown"),
+    [
+        ({"realm": "people"}, 'LDAP realm="people"'),
+        ({"header_type": "basic"}, "basic"),
+        ({"header_type": "Basic", "realm": "r"}, 'Basic realm="r"'),
+    ],
+)
+def test_the_challenge(plugin: Make, settings: dict[str, Any], more: dict[str, str], shown: str) -> None:
+    made = plugin("ldap-auth", **settings, **more)
+    assert made.get().response.headers["WWW-Authenticate"] == shown
+
+
+def test_the_scheme_can_be_chosen_and_ignores_case(plugin: Make, settings: dict[str, Any]) -> None:
+    made = plugin("ldap-auth", **settings, header_type="basic")
+    assert ask(made, "ada", "s3cret", "BASIC").status == 200
+    assert ask(made, "ada", "s3cret", "ldap").status == 401
+
+
+def test_proxy_authorization_comes_first(plugin: Make, settings: dict[str, Any]) -> None:
+    made = plugin("ldap-auth", **settings)
+    good, bad = f"ldap {token('ada', 's3cret')}", f"ldap {token('ada', 'wrong')}"
+    assert made.get(headers={"Proxy-Authorization": good, "Authorization": bad}).status == 200
+    assert made.get(headers={"Proxy-Authorization": bad, "Authorization": good}).status == 401
+    assert made.get(headers={"Proxy-Authorization": "other x", "Authorization": good}).status == 200
+
+
+def test_credentials_can_be_hidden(plugin: Make, settings: dict[str, Any]) -> None:
+    run = ask(plugin("ldap-auth", **settings, hide_credentials=True), "ada", "s3cret")
+    assert "Authorization" not in run.upstream.headers
+    assert "Proxy-Authorization" not in run.upstream.headers
+
+
+def test_anonymous_goes_on_without_a_name(plugin: Make, settings: dict[str, Any]) -> None:
+    made = plugin()
+    made.consumer("guest")
+    made.use("ldap-auth", **settings, anonymous="guest")
+    run = ask(made, "ada", "wrong")
+    assert run.status == 200
+    assert run.upstream.headers["X-Anonymous-Consumer"] == "true"
+    assert "X-Credential-Identifier" not in run.upstream.headers
+    assert "X-Anonymous-Consumer" not in ask(made, "ada", "s3cret").upstream.headers
+
+
+@pytest.mark.parametrize("way", ["ldaps", "start_tls"])
+def test_tls(plugin: Make, settings: dict[str, Any], directory: Slapd, way: str) -> None:
+    port = directory.tls_port if way == "ldaps" else directory.port
+    made = plugin("ldap-auth", **{**settings, "ldap_port": port, way: True})
+    assert ask(made, "ada", "s3cret").status == 200
+    assert ask(made, "ada", "wrong").status == 401
+
+
+@pytest.mark.parametrize("way", ["ldaps", "start_tls"])
+def test_a_certificate_that_does_not_verify_is_a_refusal(
+    plugin: Make, settings: dict[str, Any], directory: Slapd, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = directory.tls_port if way == "ldaps" else directory.port
+    made = plugin("ldap-auth", **{**settings, "ldap_port": port, way: True}, verify_ldap_host=True)
+    assert ask(made, "ada", "s3cret").status == 401
+    assert "CERTIFICATE_VERIFY_FAILED" in caplog.text
+
+
+def test_verified_tls(directory: Slapd, settings: dict[str, Any]) -> None:
+    made = InMemoryGateway(lua_ssl_trusted_certificate=str(directory.certificates.ca))
+    made.use("ldap-auth", **{**settings, "ldap_port": directory.tls_port}, ldaps=True, verify_ldap_host=True)
+    try:
+        assert ask(made, "ada", "s3cret").status == 200
+    finally:
+        made.close()
+
+
+class TestVerdicts:
+    def test_they_are_remembered_for_a_while(self, make_slapd: Callable[..., Slapd], plugin: Make) -> None:
+        directory = make_slapd({"ada": "s3cret"})
+        where = {"ldap_host": directory.address, "ldap_port": directory.port, "base_dn": BASE, "attribute": "uid"}
+        made = plugin("ldap-auth", **where, timeout=5000)
+        assert ask(made, "ada", "s3cret").status == 200
+        assert ask(made, "ada", "wrong").status == 401
+        directory.kill()
+        assert ask(made, "ada", "s3cret").status == 200
+        assert ask(made, "ada", "wrong").status == 401
+        assert ask(made, "other", "s3cret").status == 500
+
+    def test_their_key_is_kongs(self, plugin: Make) -> None:
+        made = plugin()
+        made.use(
+            "ldap-auth",
+            ldap_host="LDAP.corp.example",
+            base_dn="ou=people,dc=corp,dc=example",
+            attribute="uid",
+            cache_ttl=60,
+        )
+        key = "ldap_auth_cache:31482e1873773455ea22bc157941e7e68dca8035d8658d1828a026d7914514ed"
+        assert made.kit.cached(key, lambda: True, 60) is True
+        assert ask(made, "ada", "s3cret").status == 200
+
+
+class Liar:
+    """A server that says what it is told to."""
+
+    def __init__(self, answer: bytes | None) -> None:
+        self.answer = answer
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(1000)
+                if self.answer is None:
+                    threading.Event().wait(2)
+                else:
+                    connection.sendall(self.answer)
+
+
+@pytest.fixture
+def liar() -> Iterator[Callable[[bytes | None], Liar]]:
+    made: list[Liar] = []
+
+    def make(answer: bytes | None) -> Liar:
+        made.append(Liar(answer))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.listener.shutdown(socket.SHUT_RDWR)
+        each.listener.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\x30\x84\xff\xff\xff\xff",
+        b"\x30\x80",
+        b"\x30\x0c\x02\x01\x02\x61\x07\x0a\x01\x00\x04\x00\x04\x00",  # an answer to another question
+        b"\x30\x0c\x02\x01\x01\x65\x07\x0a\x01\x00\x04\x00\x04\x00",  # another kind of answer
+        b"\x30\x0c\x02\x01\x01\x61\x07\x0a\x01\x33\x04\x00\x04\x00",  # busy
+        b"\x30\x03\x02\x01\x01",
+        b"\x30\x00",
+        None,
+    ],
+)
+def test_a_server_that_cannot_be_understood_lets_nobody_in(
+    plugin: Make, liar: Callable[[bytes | None], Liar], answer: bytes | None
+) -> None:
+    server = liar(answer)
+    made = plugin("ldap-auth", ldap_host="127.0.0.1", ldap_port=server.port, base_dn=BASE, attribute="uid", timeout=300)
+    run = ask(made, "ada", "s3cret")
+    assert (run.status, run.upstreams) == (500, [])
+
+
+def test_no_server(plugin: Make) -> None:
+    made = plugin("ldap-auth", ldap_host="127.0.0.1", ldap_port=1, base_dn=BASE, attribute="uid")
+    assert ask(made, "ada", "s3cret").status == 500
+
+
+def test_the_connection_says_what_failed() -> None:
+    with pytest.raises(LdapError, match="127.0.0.1:1: "):
+        Connection("127.0.0.1", 1, 1.0, None, False)
+
+
+@pytest.mark.parametrize(
+    ("value", "escaped"),
+    [
+        ("ada", "ada"),
+        ("a,b", "a\\,b"),
+        ('a+b"c\\d<e>f;g=h', 'a\\+b\\"c\\\\d\\<e\\>f\\;g\\=h'),
+        ("#a", "\\#a"),
+        (" a ", "\\ a\\ "),
+        (" ", "\\ "),
+        ("a\0b", "a\\00b"),
+        ("", ""),
+    ],
+)
+def test_names_are_escaped(value: str, escaped: str) -> None:
+    assert escape(value) == escaped
+
+
+@pytest.mark.parametrize(
+    ("config", "fields"),
+    [
+        ({}, {"attribute", "base_dn", "ldap_host"}),
+        ({"ldap_host": "a b"}, {"attribute", "base_dn", "ldap_host"}),
+        ({"ldap_host": "a", "base_dn": "b", "attribute": "c", "ldap_port": 70000}, {"ldap_port"}),
+        (
+            {"ldap_host": "a", "base_dn": "b", "attribute": "c", "ldaps": True, "start_tls": True},
+            {"start_tls", "@entity"},
+        ),
+    ],
+)
+def test_bad_settings_are_refused(plugin: Make, config: dict[str, Any], fields: set[str]) -> None:
+    with pytest.raises(SchemaViolation) as caught:
+        plugin("ldap-auth", **config)
+    assert set(caught.value.fields["config"]) <= fields
+    assert set(caught.value.fields["config"]) & fields
