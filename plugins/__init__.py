@@ -2,12 +2,15 @@
 
 BUNDLED = (
     "correlation-id",
+    "bot-detection",
     "cors",
     "key-auth",
     "ldap-auth",
     "ip-restriction",
     "request-size-limiting",
     "rate-limiting",
+    "redirect",
+    "standard-webhooks",
     "prometheus",
     "http-log",
     "file-log",
