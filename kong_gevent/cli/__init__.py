@@ -25,6 +25,7 @@ COMMANDS = {
     "migrations": "Create, upgrade or reset the datastore.",
     "config": "Move a whole configuration into or out of the datastore.",
     "plugin": "Begin a plugin of your own.",
+    "dev": "Run servers for development.",
     "version": "Print the version.",
 }
 HIDDEN = ("settings-page",)

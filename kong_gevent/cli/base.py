@@ -63,6 +63,18 @@ class Options:
             click.echo(f"[debug] {text}", err=True)
 
 
+class Subcommands(click.Group):
+    """A group of sub-commands that names the one which does not exist, as Kong does."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a sub-command."""
+        if args[0] not in self.list_commands(ctx):
+            raise click.ClickException(f"No such command for {self.name}: {args[0]}")
+        return super().resolve_command(ctx, args)
+
+
 def merge(outer: Options | None, inner: Options) -> Options:
     """Options given before the command and after it; the later ones win."""
     if outer is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kong_gevent.cli.base import CONTEXT, Options, add_options, example, timeout_options
+from kong_gevent.cli.base import CONTEXT, Options, Subcommands, add_options, example, timeout_options
 from kong_gevent.cli.datastore import Patience, describe, opened
 from kong_gevent.cli.progress import meter
 from kong_gevent.cli.waiting import reach
@@ -44,17 +44,15 @@ services:
 """
 
 
-class Subcommands(click.Group):
-    """Takes hyphens for underscores, and names the sub-command that does not exist."""
+class ConfigCommands(Subcommands):
+    """Takes hyphens for underscores."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a sub-command."""
         name = args[0].replace("-", "_")
-        if name not in self.list_commands(ctx):
-            raise click.ClickException(f"No such command for config: {args[0]}")
-        return super().resolve_command(ctx, [name, *args[1:]])
+        return super().resolve_command(ctx, [name if name in self.list_commands(ctx) else args[0], *args[1:]])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All sub-commands, in the order of the help page."""
@@ -70,7 +68,7 @@ class Subcommands(click.Group):
 
 @click.command(
     "config",
-    cls=Subcommands,
+    cls=ConfigCommands,
     invoke_without_command=True,
     context_settings=CONTEXT,
     epilog=example("kong-gevent config db_export kong.yml", "kong-gevent config db_import kong.yml -c other.conf"),

@@ -10,26 +10,13 @@ from typing import Any
 
 import click
 
-from kong_gevent.cli.base import CONTEXT, Options, add_options, example, timeout_options
+from kong_gevent.cli.base import CONTEXT, Options, Subcommands, add_options, example, timeout_options
 from kong_gevent.cli.datastore import Patience, describe, migrations, require_lasting
 from kong_gevent.errors import MigrationError
 
 NEEDS_BOOTSTRAP, PENDING, NEW = 3, 4, 5
 """Exit codes of `list`."""
 _QUESTION = "> Are you sure? This operation is irreversible. [y/n] "
-SUBCOMMANDS = ("bootstrap", "up", "finish", "list", "status", "reset")
-
-
-class Subcommands(click.Group):
-    """Names the sub-command that does not exist, as Kong does."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a sub-command."""
-        if args[0] not in SUBCOMMANDS:
-            raise click.ClickException(f"No such command for migrations: {args[0]}")
-        return super().resolve_command(ctx, args)
 
 
 @click.command(

@@ -86,6 +86,32 @@ def _rich() -> Any:
     return Bars(*columns, console=Console(stderr=True))
 
 
+class Status:
+    """What is going on, in one line that is written again: on a terminal in its place, elsewhere every two seconds."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._said = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if self._terminal and self._said:
+            click.echo("\r\033[K", nl=False, err=True)
+
+    def __call__(self, text: str) -> None:
+        """This goes on now."""
+        now = time.monotonic()
+        if self._terminal:
+            click.echo(f"\r\033[K{text}", nl=False, err=True)
+        elif self._said and now - self._said < TICK_SECONDS:
+            return
+        else:
+            click.echo(text, err=True)
+        self._said = now
+
+
 class MigrationLines(Progress):
     """Migrations as lines: one when a step begins, one every two seconds while it runs or waits."""
 

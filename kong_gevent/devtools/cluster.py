@@ -4,8 +4,10 @@ centres, with or without authentication and TLS. A cluster's folder describes it
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,16 +15,20 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Self
 
-from kong_gevent.devtools import certificates, cql, jars, java, settings
+from kong_gevent.devtools import certificates, cql, jars, java
 from kong_gevent.devtools.certificates import Certificates
 from kong_gevent.devtools.errors import ToolError
 from kong_gevent.devtools.jars import Say
 from kong_gevent.devtools.java import Frugality, Place
 from kong_gevent.devtools.node import Node
+from kong_gevent.devtools.settings import STORAGE_PORT, NodeSettings, write_settings
 
 READY_SECONDS = 240.0
 SUPERUSER = ("cassandra", "cassandra")
 _SAY_SECONDS = 1.0
+_TLS, _DESCRIPTION = "tls", "cluster.json"
+_COPIES = 3
+"""Of each row, where there are as many nodes: the fewest that survive the loss of one."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class Cluster:
         self.folder = folder.resolve()
         self.layout = layout
         self.lib = (lib or jars.default_folder()).resolve()
-        self.certificates = Certificates(self.folder / "tls") if layout.tls != "off" else None
+        self.certificates = Certificates(self.folder / _TLS) if layout.tls != "off" else None
         self._started = started
         self.nodes = [self._node(number) for number in range(len(layout.addresses))]
 
@@ -77,7 +83,7 @@ class Cluster:
     def load(cls, folder: Path) -> Cluster | None:
         """The cluster that a folder describes; None when it describes none."""
         try:
-            kept = json.loads((folder / "cluster.json").read_text())
+            kept = json.loads((folder / _DESCRIPTION).read_text())
             layout = Layout(**{**kept["layout"], "frugality": Frugality(**kept["layout"]["frugality"])})
             return cls(folder, layout, Path(kept["lib"]))
         except (OSError, ValueError, KeyError, TypeError):
@@ -116,6 +122,27 @@ class Cluster:
         parts = [f"'{name}': {min(factor, nodes)}" for name, nodes in self.layout.data_centers.items()]
         return "{'class': 'NetworkTopologyStrategy', " + ", ".join(parts) + "}"
 
+    def settings(self, keyspace: str = "kong", data_center: str | None = None) -> dict[str, str]:
+        """The settings (as environment variables) of a gateway in one data centre (default: the first one)."""
+        center = data_center or self.data_centers[0]
+        found = {
+            "KONG_DATABASE": "cassandra",
+            "KONG_CASSANDRA_CONTACT_POINTS": ",".join(node.address for node in self.nodes_of(center)),
+            "KONG_CASSANDRA_PORT": str(self.port),
+            "KONG_CASSANDRA_KEYSPACE": keyspace,
+            "KONG_CASSANDRA_LOCAL_DATACENTER": center,
+        }
+        copies = {name: min(_COPIES, nodes) for name, nodes in self.layout.data_centers.items()}
+        if len(copies) > 1:
+            found["KONG_CASSANDRA_DATA_CENTERS"] = ",".join(f"{name}:{factor}" for name, factor in copies.items())
+        else:
+            found["KONG_CASSANDRA_REPL_FACTOR"] = str(copies[center])
+        if self.layout.auth:
+            found |= {"KONG_CASSANDRA_USERNAME": SUPERUSER[0], "KONG_CASSANDRA_PASSWORD": SUPERUSER[1]}
+        if self.certificates:
+            found |= _tls_settings(self.certificates, self.layout.tls == "mutual")
+        return found
+
     def session(self, user: str | None = None, password: str = "", node: int = 0) -> cql.Session:
         """A connection to one node, as the superuser unless a user is named. Raises OSError and CqlError."""
         name, secret = SUPERUSER if user is None else (user, password)
@@ -139,6 +166,9 @@ class Cluster:
         jars.fetch(self.lib, say)
         self._prepare()
         started = [node for node in self.nodes if not node.pid]
+        for node in started:
+            for port in (self.port, STORAGE_PORT):
+                _require_free(node.address, port)
         try:
             for node in started:
                 node.start()
@@ -161,9 +191,13 @@ class Cluster:
             node.kill()
 
     def remove(self) -> None:
-        """End every node and delete the folder."""
+        """End every node and delete its files, and the folder unless it holds anything else."""
         self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (*(node.place.folder for node in self.nodes), self.folder / _TLS):
+            shutil.rmtree(folder, ignore_errors=True)
+        (self.folder / _DESCRIPTION).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
 
     # inside
 
@@ -190,15 +224,15 @@ class Cluster:
                 certificates.make_trust_store(self.certificates)
         for number, (node, center) in enumerate(zip(self.nodes, self._centers(), strict=True)):
             node.place.make()
-            settings.write(node.place, self._settings(number, center))
+            write_settings(node.place, self._settings(number, center))
         layout = asdict(replace(self.layout, data_centers=dict(self.layout.data_centers), yaml=dict(self.layout.yaml)))
-        (self.folder / "cluster.json").write_text(json.dumps({"lib": str(self.lib), "layout": layout}))
+        (self.folder / _DESCRIPTION).write_text(json.dumps({"lib": str(self.lib), "layout": layout}))
 
-    def _settings(self, number: int, center: str) -> settings.NodeSettings:
+    def _settings(self, number: int, center: str) -> NodeSettings:
         layout = self.layout
         before = self._centers().index(center)
         token = _token(number - before, layout.data_centers[center]) + list(layout.data_centers).index(center)
-        return settings.NodeSettings(
+        return NodeSettings(
             address=layout.addresses[number],
             port=layout.port,
             seeds=layout.addresses,
@@ -242,6 +276,31 @@ class Cluster:
                     raise ToolError(f"nobody can log in after {seconds:g} s: {error}") from None
                 say("Waiting for Cassandra's roles")
                 time.sleep(0.5)
+
+
+def _tls_settings(certificates: Certificates, mutual: bool) -> dict[str, str]:
+    found = {
+        "KONG_CASSANDRA_SSL": "on",
+        "KONG_CASSANDRA_SSL_VERIFY": "on",
+        "KONG_CASSANDRA_SSL_CA": str(certificates.ca),
+    }
+    if mutual:
+        found |= {
+            "KONG_CASSANDRA_SSL_CERT": str(certificates.client),
+            "KONG_CASSANDRA_SSL_CERT_KEY": str(certificates.client_key),
+        }
+    return found
+
+
+def _require_free(address: str, port: int) -> None:
+    """Raises ToolError when a node could not listen there."""
+    with socket.socket() as probe:
+        # As the servers do: connections of one that has just ended do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise ToolError(f"Cassandra cannot listen on {address}:{port}: {error.strerror}") from None
 
 
 def _token(number: int, count: int) -> int:

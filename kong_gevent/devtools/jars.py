@@ -9,6 +9,7 @@ import re
 import selectors
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,6 +33,7 @@ _POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 _FOREIGN = ("osx-", "windows-", "aarch_64", "riscv64")
 """Native libraries of other platforms: no need to keep them on x86-64 Linux."""
 _QUIET_SECONDS = 2.0
+_PAUSE_SECONDS = 0.2
 
 
 def default_folder() -> Path:
@@ -83,12 +85,19 @@ def agent(folder: Path) -> Path:
 @contextlib.contextmanager
 def _lock(path: Path, say: Say) -> Iterator[None]:
     with path.open("ab") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("Waiting for another process that fetches Cassandra")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        began = time.monotonic()
+        while not _locked(lock.fileno()):
+            say(f"Waiting for another process that fetches Cassandra: {time.monotonic() - began:.0f} s")
+            time.sleep(_PAUSE_SECONDS)
         yield
+
+
+def _locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _run_maven(maven: str, folder: Path, say: Say) -> None:

@@ -70,7 +70,7 @@ class NodeSettings:
     more: Mapping[str, str] = field(default_factory=dict)
 
 
-def write(place: Place, node: NodeSettings) -> None:
+def write_settings(place: Place, node: NodeSettings) -> None:
     """Write cassandra.yaml, the place in the topology, and where to log."""
     _write_private(place.conf / "cassandra.yaml", _yaml(node))
     (place.conf / "cassandra-rackdc.properties").write_text(f"dc={node.data_center}\nrack=r1\n")

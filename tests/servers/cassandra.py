@@ -1,9 +1,9 @@
-"""Cassandra for the tests: a cluster, the gateway's settings for it, and keyspaces."""
+"""Cassandra for the tests: a cluster whose keyspaces and roles are quickly made."""
 
 from itertools import count
 from os import getpid
 
-from kong_gevent.devtools.cluster import SUPERUSER, Cluster
+from kong_gevent.devtools.cluster import Cluster
 
 _NUMBERS = count(1)
 
@@ -31,28 +31,3 @@ class Cassandra(Cluster):
             f"CREATE ROLE {name} WITH PASSWORD = '{password}' AND LOGIN = true",
             f"GRANT ALL PERMISSIONS ON KEYSPACE {keyspace} TO {name}",
         )
-
-    def settings(self, keyspace: str, data_center: str | None = None) -> dict[str, str]:
-        """The gateway's settings for a keyspace, seen from one data centre (the first one)."""
-        center = data_center or self.data_centers[0]
-        found = {
-            "KONG_DATABASE": "cassandra",
-            "KONG_CASSANDRA_CONTACT_POINTS": ",".join(node.address for node in self.nodes_of(center)),
-            "KONG_CASSANDRA_PORT": str(self.port),
-            "KONG_CASSANDRA_KEYSPACE": keyspace,
-            "KONG_CASSANDRA_LOCAL_DATACENTER": center,
-        }
-        if self.layout.auth:
-            found |= {"KONG_CASSANDRA_USERNAME": SUPERUSER[0], "KONG_CASSANDRA_PASSWORD": SUPERUSER[1]}
-        if self.certificates:
-            found |= {
-                "KONG_CASSANDRA_SSL": "on",
-                "KONG_CASSANDRA_SSL_VERIFY": "on",
-                "KONG_CASSANDRA_SSL_CA": str(self.certificates.ca),
-            }
-        if self.certificates and self.layout.tls == "mutual":
-            found |= {
-                "KONG_CASSANDRA_SSL_CERT": str(self.certificates.client),
-                "KONG_CASSANDRA_SSL_CERT_KEY": str(self.certificates.client_key),
-            }
-        return found
