@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, cast
 
 from flask import Blueprint, Response
@@ -9,10 +10,13 @@ from flask import Blueprint, Response
 from kong_gevent.admin.entities import typed_body
 from kong_gevent.admin.node import NodeFacade
 from kong_gevent.admin.render import answer, message
+from kong_gevent.admin.request import current
 from kong_gevent.admin.routing import Handler, add_path
-from kong_gevent.db import Catalogue
+from kong_gevent.db import DAO, Catalogue, Entity
 from kong_gevent.db.entities.plugins import Plugins
+from kong_gevent.db.entities.plugins import entity as plugin_entity
 from kong_gevent.db.entities.vaults import Vaults
+from kong_gevent.pdk.loader import load_announced
 from kong_gevent.schema import document
 
 
@@ -49,15 +53,32 @@ class Schemas:
         return answer({key: value for key, value in config.items() if key not in ("type", "required", "description")})
 
     def _plugin(self, name: str) -> dict[str, Any] | None:
-        return cast(Plugins, self._catalogue["plugins"].schema).own_fields(name)
+        enabled = cast(Plugins, self._catalogue["plugins"].schema).own_fields(name)
+        return enabled or cast(Plugins, self._announced.schema).own_fields(name)
 
     def validate(self, db_entity_name: str) -> Response:
         """`POST /schemas/{name}/validate`: as a POST would, but without asking the store."""
         entity = self._catalogue.get(db_entity_name)
         if entity is None:
             return message(404, f"No entity named '{db_entity_name}'")
-        self._node.store.dao(db_entity_name).validate_insert(typed_body(entity))
+        if db_entity_name == "plugins":
+            entity = self._known(entity)
+        (entity.dao or DAO)(self._node.store, entity).validate_insert(typed_body(entity))
         return message(200, "schema validation successful")
+
+    def _known(self, plugins: Entity) -> Entity:
+        """The entity that knows the settings of the plugin in the body, even if it cannot be enabled yet."""
+        name = current().sent.get("name")
+        enabled = cast(Plugins, plugins.schema)
+        if not isinstance(name, str) or enabled.of_plugin(name) is not None:
+            return plugins
+        announced = cast(Plugins, self._announced.schema).of_plugin(name)
+        return plugins if announced is None else self._announced
+
+    @cached_property
+    def _announced(self) -> Entity:
+        """Plugins of which only the settings are known; loaded when somebody asks."""
+        return plugin_entity(load_announced())
 
     def validator(self, name: str) -> Handler:
         """`validate` for a fixed entity, for paths where a literal stands before it."""

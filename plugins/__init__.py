@@ -21,3 +21,24 @@ BUNDLED = (
     "request-termination",
 )
 """Names in the order in which they run; the module of `key-auth` is `kong_gevent.plugins.key_auth`."""
+
+ANNOUNCED = (
+    "acme",
+    "ai-prompt-decorator",
+    "ai-prompt-guard",
+    "ai-prompt-template",
+    "ai-proxy",
+    "ai-request-transformer",
+    "ai-response-transformer",
+    "aws-lambda",
+    "azure-functions",
+    "datadog",
+    "grpc-gateway",
+    "grpc-web",
+    "opentelemetry",
+    "post-function",
+    "pre-function",
+    "statsd",
+    "zipkin",
+)
+"""Names whose settings are validated and published, and which cannot be enabled yet; see the folder `announced`."""

@@ -44,6 +44,14 @@ def load_plugins(setting: Iterable[str]) -> dict[str, type[Plugin]]:
     return found
 
 
+def load_announced() -> dict[str, type[Plugin]]:
+    """The plugins of which only the settings are known; they can be validated and cannot be enabled."""
+    names: tuple[str, ...] = importlib.import_module("kong_gevent.plugins").ANNOUNCED
+    return {
+        name: _class_in(importlib.import_module(f"{GROUP}.announced.{name.replace('-', '_')}"), name) for name in names
+    }
+
+
 def _class_in(module: object, name: str) -> type[Plugin]:
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, Plugin) and value.name == name:

@@ -12,10 +12,11 @@ _SECONDS = [0.001, 1_000_000]
 
 def queue_record(max_batch_size: int = 1) -> fields.Record:
     """The record; its value goes through `queue_parameters` into `Kit.queue`."""
+    own: dict[str, Any] = {} if max_batch_size == 1 else {"load_default": {"max_batch_size": max_batch_size}}
     return fields.Record(
         {
             "max_batch_size": fields.Integer(
-                load_default=max_batch_size,
+                load_default=1,
                 between=[1, 1_000_000],
                 metadata={"description": "Most entries that are sent together."},
             ),
@@ -54,6 +55,7 @@ def queue_record(max_batch_size: int = 1) -> fields.Record:
         },
         required=True,
         metadata={"description": "How records wait until they are sent."},
+        **own,
     )
 
 

@@ -354,6 +354,8 @@ class Record(Field):
     def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
         if value is UNSET and (self.wanted or self.default is not UNSET):
             value = {} if self.default is UNSET else copy.deepcopy(self.default)
+        elif isinstance(value, dict) and isinstance(self.default, dict):
+            value = {**copy.deepcopy(self.default), **value}  # as clients do that compute what they will get
         return super().deserialize(value, attr, data, **kwargs)
 
     def initial(self) -> Any:

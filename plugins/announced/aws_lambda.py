@@ -1,0 +1,111 @@
+"""aws-lambda: functions of AWS as upstreams. Only its settings are known so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kong_gevent.pdk import Config, Plugin, checks, fields
+
+
+def proxy_error(values: Mapping[str, Any]) -> dict[str, str] | None:
+    """The proxy is asked in clear."""
+    proxy: str = values["config"]["proxy_url"]
+    return None if proxy.startswith("http://") else {"config.proxy_url": "proxy_url scheme must be http"}
+
+
+class AwsLambdaConfig(Config):
+    """Settings of aws-lambda."""
+
+    timeout = fields.Number(
+        required=True, load_default=60000, metadata={"description": "Milliseconds to wait for the server."}
+    )
+    keepalive = fields.Number(
+        required=True,
+        load_default=60000,
+        metadata={"description": "Milliseconds for which an idle connection is kept."},
+    )
+    aws_key = fields.String(referenceable=True, encrypted=True, metadata={"description": "Access key of AWS."})
+    aws_secret = fields.String(
+        referenceable=True, encrypted=True, metadata={"description": "Secret of the access key."}
+    )
+    aws_assume_role_arn = fields.String(
+        referenceable=True, encrypted=True, metadata={"description": "Role to take on."}
+    )
+    aws_role_session_name = fields.String(load_default="kong", metadata={"description": "Name of the role's session."})
+    aws_sts_endpoint_url = fields.Url(metadata={"description": "Address of the token service."})
+    aws_region = fields.Host(metadata={"description": "Region of AWS."})
+    function_name = fields.String(metadata={"description": "Name or ARN of the function."})
+    qualifier = fields.String(metadata={"description": "Version or alias of the function."})
+    invocation_type = fields.Choice(
+        "RequestResponse",
+        "Event",
+        "DryRun",
+        required=True,
+        load_default="RequestResponse",
+        metadata={"description": "Whether to wait for the function's answer."},
+    )
+    log_type = fields.Choice(
+        "Tail",
+        "None",
+        required=True,
+        load_default="Tail",
+        metadata={"description": "Whether the end of the function's log comes back."},
+    )
+    host = fields.Host(metadata={"description": "Host to use."})
+    port = fields.Port(load_default=443, metadata={"description": "Port to use."})
+    disable_https = fields.Boolean(load_default=False, metadata={"description": "Whether to connect in clear."})
+    unhandled_status = fields.Integer(
+        between=[100, 999], metadata={"description": "Status for a function that failed."}
+    )
+    forward_request_method = fields.Boolean(
+        load_default=False, metadata={"description": "Whether the function learns the method."}
+    )
+    forward_request_uri = fields.Boolean(
+        load_default=False, metadata={"description": "Whether the function learns the address."}
+    )
+    forward_request_headers = fields.Boolean(
+        load_default=False, metadata={"description": "Whether the function learns the headers."}
+    )
+    forward_request_body = fields.Boolean(
+        load_default=False, metadata={"description": "Whether the function learns the body."}
+    )
+    is_proxy_integration = fields.Boolean(
+        load_default=False, metadata={"description": "Whether the function's answer sets status and headers."}
+    )
+    awsgateway_compatible = fields.Boolean(
+        load_default=False, metadata={"description": "Whether requests look as those of the Amazon API Gateway."}
+    )
+    proxy_url = fields.Url(metadata={"description": "Proxy to go through."})
+    skip_large_bodies = fields.Boolean(
+        load_default=True, metadata={"description": "Whether bodies that do not fit in memory are left out."}
+    )
+    base64_encode_body = fields.Boolean(
+        load_default=True, metadata={"description": "Whether bodies are sent in base64."}
+    )
+    aws_imds_protocol_version = fields.Choice(
+        "v1",
+        "v2",
+        required=True,
+        load_default="v1",
+        metadata={"description": "Version of the metadata service that is asked for credentials."},
+    )
+    empty_arrays_mode = fields.Choice(
+        "legacy",
+        "correct",
+        required=True,
+        load_default="legacy",
+        metadata={"description": "Whether empty arrays in answers stay arrays."},
+    )
+    checks = (
+        checks.MutuallyRequired("config.aws_key", "config.aws_secret"),
+        checks.Custom("config.proxy_url", function=proxy_error),
+    )
+
+
+class AwsLambda(Plugin):
+    """The announced plugin."""
+
+    name = "aws-lambda"
+    priority = 750
+    config = AwsLambdaConfig
