@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kong_gevent.pdk import Conf, Config, Context, HeaderTemplate, Identity, Kit, fields
-from kong_gevent.pdk.auth import AuthenticationPlugin, Refusal, challenge
+from kong_gevent.pdk import Conf, Config, Context, Entity, HeaderTemplate, Identity, Kit, fields
+from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Refusal, challenge
 
 MAX_KNOWN = 10_000
 """Identities by key that a worker keeps ready; one takes about 1 KiB."""
@@ -47,12 +47,30 @@ class KeyAuthConfig(Config):
     realm = fields.String(metadata={"description": "The realm named in `WWW-Authenticate`, if any."})
 
 
+class KeyauthCredential(Credential):
+    """Schema of a key."""
+
+    key = fields.String(unique=True, auto=True, metadata={"description": "The key; 32 random characters if not given."})
+
+
+CREDENTIALS = Entity(
+    "keyauth_credentials",
+    KeyauthCredential(),
+    collection="key-auths",
+    nested="key-auth",
+    endpoint_key="key",
+    cache_key=("key",),
+    ttl=True,
+)
+
+
 class KeyAuth(AuthenticationPlugin):
     """Recognises consumers by their key."""
 
     name = "key-auth"
     priority = 1250
     config = KeyAuthConfig
+    entities = (CREDENTIALS,)
     may_skip_preflight = True
 
     def __init__(self, kit: Kit) -> None:

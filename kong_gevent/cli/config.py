@@ -176,9 +176,7 @@ def _catalogue(settings: Settings) -> Catalogue:
     from kong_gevent.db import build
     from kong_gevent.pdk.loader import load_plugins
 
-    classes = load_plugins(settings.plugins)
-    entities: list[Any] = [entity for plugin in classes.values() for entity in plugin.entities]
-    return build(classes, entities)
+    return build(load_plugins(settings.plugins))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -47,9 +47,7 @@ def opened(settings: Settings, plugins: bool = False) -> Iterator[Store]:
     from kong_gevent.db import open_store
     from kong_gevent.pdk.loader import load_plugins
 
-    classes = load_plugins(settings.plugins) if plugins else {}
-    entities: list[Any] = [entity for plugin in classes.values() for entity in plugin.entities]
-    store = open_store(settings, classes, entities)
+    store = open_store(settings, load_plugins(settings.plugins) if plugins else {})
     try:
         yield store
     finally:

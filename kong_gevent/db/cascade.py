@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 _PAGE = 500
 
 
+def referenced(child: str, parent: str) -> ForeignKeyViolation:
+    """The refusal to delete an entity of the kind `parent`, for one of the kind `child` refers to it."""
+    text = f"an existing '{child}' entity references this '{parent}' entity"
+    return ForeignKeyViolation(text, fields={"@referenced_by": child})
+
+
 class Deletion:
     """The operations and events that delete one row with its dependants, in one commit.
 
@@ -44,10 +50,7 @@ class Deletion:
                     held = self._cleared.setdefault((child.name, child_row.id), (child, child_row, set()))
                     held[2].add(field_name)
                 elif (child.name, child_row.id) not in self._seen:
-                    raise ForeignKeyViolation(
-                        f"an existing '{child.name}' entity references this '{entity.name}' entity",
-                        fields={"@referenced_by": child.name},
-                    )
+                    raise referenced(child.name, entity.name)
         self.operations.append(Delete(row.kind, row.id, row.version))
         keys = tuple(rows.cache_keys(entity, rows.decode(entity, row)))
         self.changes.append(Change(entity.name, row.id, "delete", keys))

@@ -11,7 +11,7 @@ from gevent import sleep
 from marshmallow import ValidationError
 
 from kong_gevent.db import paging, rows
-from kong_gevent.db.cascade import Deletion
+from kong_gevent.db.cascade import Deletion, referenced
 from kong_gevent.db.catalogue import Entity
 from kong_gevent.db.references import Resolver
 from kong_gevent.db.strategies.base import (
@@ -140,7 +140,7 @@ class DAO:
         """Store a new entity; the answer has defaults and generated values. `ttl`: seconds to live (ttl entities)."""
         values, aside, errors = self._take(dict(entity), ttl)
         values = self._prepared(self._resolver.resolve(self._stamped(values)), None)
-        return self._write(self._validated(values, errors), None, aside)
+        return self._write(self._transformed(self._validated(values, errors), entity), None, aside)
 
     def upsert(self, pk: str, entity: Mapping[str, Any], ttl: float | None = None) -> Values:
         """Replace an entity as a whole, or create it under this id."""
@@ -240,6 +240,13 @@ class DAO:
     def _prepared(self, values: Values, stored: Values | None) -> Values:
         return self.entity.prepare(values, stored) if self.entity.prepare else values
 
+    def _transformed(self, values: Values, given: Mapping[str, Any], stored: Values | None = None) -> Values:
+        if self.entity.transform:
+            errors = self.entity.transform(values, given.keys(), stored)
+            if errors:
+                raise violation(errors)
+        return values
+
     def _validated(self, values: Mapping[str, Any], early: Errors, *, updating: bool = False) -> Values:
         stored, errors = self.entity.schema.run(values, updating=updating)
         errors = {**errors, **early}
@@ -253,7 +260,7 @@ class DAO:
         if key is not None:
             values["id"] = key
         values = self._prepared(self._resolver.resolve(self._stamped(values)), None)
-        return self._write(self._validated(values, errors), row, aside)
+        return self._write(self._transformed(self._validated(values, errors), entity), row, aside)
 
     def _amend(self, row: Row | None, key: Mapping[str, Any], partial: Mapping[str, Any], ttl: float | None) -> Values:
         if row is None:
@@ -271,7 +278,7 @@ class DAO:
         if self.entity.has_updated_at:
             merged["updated_at"] = self.entity.fields["updated_at"].generate()
         entity = self._validated(merged, {**early, **errors, **self._immutable(stored, patch)}, updating=True)
-        return self._write(entity, row, {"expires": row.expires, **aside})
+        return self._write(self._transformed(entity, patch, stored), row, {"expires": row.expires, **aside})
 
     def _merged(self, stored: Values, patch: Values) -> tuple[Values, Errors]:
         variant = self.entity.schema.variant({**stored, **patch})
@@ -335,6 +342,8 @@ class DAO:
             text = f"the foreign key '{key_text(key)}' does not reference an existing '{refusal.parent_kind}' entity."
             return ForeignKeyViolation(text, fields={refusal.field: key})
         if isinstance(refusal, Referenced):
+            if refusal.child_kind not in self._store.catalogue:
+                return referenced(refusal.child_kind, refusal.kind)  # of a plugin that is not there: nobody may judge
             return Stale(refusal.kind, refusal.id)  # a child came in between: look at the children again
         return DatabaseError(str(refusal))
 

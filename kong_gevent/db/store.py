@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kong_gevent.db import rows
-from kong_gevent.db.catalogue import Catalogue, Entity, build
+from kong_gevent.db.catalogue import Catalogue, build
 from kong_gevent.db.dao import DAO
 from kong_gevent.db.migrations import Migrations
 from kong_gevent.db.strategies.base import Event, Strategy
@@ -105,11 +105,12 @@ class StoreReader:
         return self._store.dao(entity).each()
 
 
-def open_store(settings: Any, plugin_schemas: Mapping[str, Any], extra: Iterable[Entity] = ()) -> Store:
+def open_store(settings: Any, plugin_schemas: Mapping[str, Any]) -> Store:
     """The store that the settings name (`database`, `sqlite_path`, `prefix`); nothing is opened before it is used.
 
-    `plugin_schemas`: plugin name → object with `config`, `forbidden_scopes`, `protocols`, `protocols_allowed`. Raises
-    `ConfigurationError` for a datastore that this build lacks.
+    `plugin_schemas`: plugin name → object with `config`, `forbidden_scopes`, `protocols`, `protocols_allowed` and
+    `entities`. Raises `ConfigurationError` for a datastore that this build lacks, and for plugins that do not fit
+    together.
     """
     strategy: Strategy
     if settings.database == "sqlite":
@@ -123,7 +124,7 @@ def open_store(settings: Any, plugin_schemas: Mapping[str, Any], extra: Iterable
         strategy = _cassandra(settings)
     else:
         raise ConfigurationError(f"database: '{settings.database}' is not available in this build yet")
-    return Store(strategy, build(plugin_schemas, extra))
+    return Store(strategy, build(plugin_schemas))
 
 
 def _cassandra(settings: Any) -> Strategy:

@@ -23,11 +23,13 @@ Advance = Callable[[int], None]
 
 
 def export(store: Store, writer: YamlWriter | JsonWriter, advance: Advance) -> int:
-    """Write everything that is in a store, parents first, by id; how many entities there were."""
+    """Write what is in a store (but for what is not `exported`), parents first, by id; how many entities there were."""
     transfer, count = Transfer(store, advance), 0
     writer.begin()
     for name in in_order(store.catalogue):
         kind, empty = store.catalogue[name], True
+        if not kind.exported:
+            continue
         for row in transfer.read(kind):
             left = rows.remaining(row)
             if left == 0:

@@ -133,9 +133,11 @@ class Validator:
 
     def _valid(self, kind: Entity, values: dict[str, Any], errors: Errors) -> dict[str, Any]:
         try:
-            if self._transform and kind.prepare:
+            if kind.prepare:
                 values = kind.prepare(values, None)
             entity, found = kind.schema.run(values)
+            if not found and not errors and kind.transform and self._transform:
+                found = kind.transform(entity, values.keys(), None)
             if not found and not errors and kind.check:
                 found = kind.check(entity, self._reader)
         except DaoError as error:

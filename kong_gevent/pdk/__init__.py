@@ -5,16 +5,18 @@ with described fields; the Admin API, the published schema and the documentation
 `docs/plugin-development.md` walks through one; `kong_gevent.pdk.testing` runs one inside a whole gateway, in process.
 """
 
-from kong_gevent.errors import GatewayError
+from kong_gevent.errors import DaoError, GatewayError
+from kong_gevent.offload import offload
 from kong_gevent.pdk.context import Context, Exit
 from kong_gevent.pdk.edits import HeaderTemplate
 from kong_gevent.pdk.endpoints import AdminCall, AdminReply, Endpoint
 from kong_gevent.pdk.identity import Identity
-from kong_gevent.pdk.kit import CountersUnavailable, Kit, LookupFailed, RedisFailed
+from kong_gevent.pdk.kit import CountersUnavailable, Entities, Kit, LookupFailed, RedisFailed
 from kong_gevent.pdk.plugin import Conf, Plugin
 from kong_gevent.pdk.queue_block import legacy_queue_fields, queue_parameters, queue_record
 from kong_gevent.pdk.redis_block import redis_record, redis_shorthands
-from kong_gevent.schema import Config, checks, fields
+from kong_gevent.schema import Config, Errors, Record, checks, fields
+from kong_gevent.schema.entity import Entity, Reader
 
 __all__ = [
     "AdminCall",
@@ -24,6 +26,10 @@ __all__ = [
     "Context",
     "CountersUnavailable",
     "Endpoint",
+    "DaoError",
+    "Entities",
+    "Entity",
+    "Errors",
     "Exit",
     "GatewayError",
     "HeaderTemplate",
@@ -31,12 +37,15 @@ __all__ = [
     "Kit",
     "LookupFailed",
     "Plugin",
+    "Reader",
+    "Record",
     "RedisFailed",
     "checks",
     "fields",
     "legacy_queue_fields",
     "queue_parameters",
     "queue_record",
+    "offload",
     "redis_record",
     "redis_shorthands",
 ]

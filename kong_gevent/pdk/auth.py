@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from kong_gevent.pdk.plugin import Plugin
+from kong_gevent.schema import Record, fields
 
 if TYPE_CHECKING:
     from kong_gevent.pdk.context import Context, Exit
@@ -44,6 +45,17 @@ class Refusal:
         if self.plain:
             return ctx.exit(self.status, dict(self.body or {"message": self.message}), self.headers)
         return ctx.error(self.status, self.message, self.headers)
+
+
+class Credential(Record):
+    """Base of the schemas of what identifies consumers: a subclass adds what is particular to it."""
+
+    id = fields.UUID(auto=True, metadata={"description": "Identifier of the credential."})
+    created_at = fields.AutoTimestamp(metadata={"description": "When the credential was created (epoch seconds)."})
+    consumer = fields.Foreign(
+        "consumers", required=True, on_delete="cascade", metadata={"description": "Consumer that it identifies."}
+    )
+    tags = fields.Tags(metadata={"description": "Labels for grouping and filtering."})
 
 
 class AuthenticationPlugin(Plugin):

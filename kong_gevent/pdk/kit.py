@@ -100,6 +100,52 @@ class Redis(Protocol):
         ...
 
 
+class Entities(Protocol):
+    """Entities of one kind, as the Admin API shows them; what is written is validated, and seen by all workers.
+
+    All methods raise `LookupFailed` when the datastore does not answer (a write may have happened then), and the coded
+    errors (`DaoError`) of the Admin API: a schema violation, a unique value that is taken, a parent that is not there.
+    `cached` reads may come from memory or a replica: what they give is at most as old as the last event that this node
+    has heard of. `ttl`: seconds to live, for kinds of entities that expire.
+    """
+
+    def select(self, key: str, cached: bool = False) -> dict[str, Any] | None:
+        """The entity with this id."""
+        ...
+
+    def select_by(self, field: str, value: str, cached: bool = False) -> dict[str, Any] | None:
+        """The entity whose unique field has this value."""
+        ...
+
+    def children(self, field: str, parent_id: str, cached: bool = False) -> list[dict[str, Any]]:
+        """The entities whose foreign field refers to a parent; `cached` needs the field in the kind's `listed_by`."""
+        ...
+
+    def each(self) -> Iterator[dict[str, Any]]:
+        """All of them, read page by page."""
+        ...
+
+    def insert(self, values: Mapping[str, Any], ttl: float | None = None) -> dict[str, Any]:
+        """Store a new one and return it, with defaults and generated values."""
+        ...
+
+    def upsert(self, key: str, values: Mapping[str, Any], ttl: float | None = None) -> dict[str, Any]:
+        """Replace the one with this id as a whole, or create it."""
+        ...
+
+    def update(self, key: str, values: Mapping[str, Any], ttl: float | None = None) -> dict[str, Any]:
+        """Change some fields of the one with this id. Raises `EntityNotFound` when it is gone."""
+        ...
+
+    def delete(self, key: str) -> bool:
+        """Delete the one with this id. True for exactly one of those who try it at the same time, on whatever node."""
+        ...
+
+    def delete_by(self, field: str, value: str) -> bool:
+        """Delete the one whose unique field has this value; as `delete`."""
+        ...
+
+
 class Queue(Protocol):
     """A bounded batch queue with one consumer; entries that do not fit are dropped and counted."""
 
@@ -203,8 +249,12 @@ class Kit(Protocol):
         """
         ...
 
+    def entities(self, name: str) -> Entities:
+        """The entities of a kind, for reading and writing; `KeyError` when no such kind is known."""
+        ...
+
     def select_by(self, entity: str, field: str, value: str) -> dict[str, Any] | None:
-        """The entity whose unique `field` has this value; None when there is none. Raises `LookupFailed`.
+        """As `entities(entity).select_by(field, value, cached=True)`, in the shortest time.
 
         Kept until it changes, and never longer than the entity lives (`ttl`).
         """

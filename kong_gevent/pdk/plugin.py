@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from kong_gevent.pdk.endpoints import Endpoint
     from kong_gevent.pdk.kit import Kit
     from kong_gevent.schema import Config
+    from kong_gevent.schema.entity import Entity
 
 HTTP_PROTOCOLS = ("grpc", "grpcs", "http", "https")
 PHASES = ("rewrite", "access", "response", "header_filter", "body_filter", "log")
@@ -83,8 +84,8 @@ class Plugin:
     forbidden_scopes: ClassVar[tuple[str, ...]] = ()
     protocols: ClassVar[tuple[str, ...]] = HTTP_PROTOCOLS
     protocols_allowed: ClassVar[str] = "http-only"
-    entities: ClassVar[tuple[type, ...]] = ()
-    """Entity schemas that the plugin brings along; Admin endpoints and storage derive from them."""
+    entities: ClassVar[tuple[Entity, ...]] = ()
+    """Kinds of entities that the plugin brings along; storage, Admin endpoints and documents derive from them."""
 
     def __init__(self, kit: Kit) -> None:
         self.kit = kit

@@ -193,6 +193,7 @@ class InMemoryGateway:
         parts: Any = _Parts(self.gateway)
         self.sync = parts.sync = Synchronizer(self.store, self.gateway.plan, cache, parts)
         self.sync.load()
+        self.kit.publish = self.sync.poll
         self._listener = Listener(self.gateway, "proxy", "127.0.0.1", 8000, ProxyRole(parts))
         self._serial = 0
         self.peer = ("127.0.0.1", 50000)

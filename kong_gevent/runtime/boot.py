@@ -40,8 +40,7 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane) -> Node:
     shared.lock.forked()
     shared.counts.forked()
     classes = load_plugins(settings.plugins)
-    entities: list[Any] = [entity for plugin in classes.values() for entity in plugin.entities]
-    store: Any = open_store(settings, classes, entities)
+    store: Any = open_store(settings, classes)
     identity = node_id(settings.node_id, settings.prefix)
     store.origin = identity
     cache = LookupCache(
@@ -64,6 +63,7 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane) -> Node:
     sync.on_reached = shared.store_answers
     node = Node(gateway, store, cache, kit, sync, shared, lane, classes, identity)
     kit.node = node
+    kit.publish = node.published
     for plugin in plugins.values():
         plugin.init_worker()
     return node

@@ -234,4 +234,6 @@ def weight(key: str, value: Any) -> int:
                 total += 100 + 100 * len(part)
     elif isinstance(value, (str, bytes)):
         total += len(value)
+    elif isinstance(value, list):
+        total += sum(weight("", part) for part in value)
     return total

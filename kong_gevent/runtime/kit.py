@@ -17,6 +17,7 @@ from kong_gevent.errors import GatewayError
 from kong_gevent.offload import offload
 from kong_gevent.pdk.kit import Conclusions, Counters, LookupFailed, Metrics, NodeView, Redis, SharedCounters
 from kong_gevent.runtime.caches import LookupCache
+from kong_gevent.runtime.entities import EntityAccess, found
 from kong_gevent.runtime.queues import BatchQueue
 from kong_gevent.runtime.sharing import Sharing
 
@@ -46,6 +47,8 @@ class WorkerKit:
         self._cache = cache
         self._kept = cache.kept
         self._queues: dict[str, BatchQueue] = {}
+        self.publish: Callable[[], None] = lambda: None
+        """Tells all workers that a plugin has written to the store; set by the node."""
         self.timers = 0
 
     def cached(
@@ -63,20 +66,24 @@ class WorkerKit:
         kept = self._kept(key)
         if kept is not None and kept[1] > monotonic():
             return kept[0]  # type: ignore[no-any-return]
-        return self.cached(key, lambda: self._store.lookups[entity].select_by(field, value))  # type: ignore[no-any-return]
+        return self.cached(key, lambda: found(self._store.lookups[entity].select_by, field, value))  # type: ignore[no-any-return]
+
+    def entities(self, name: str) -> EntityAccess:
+        """See `Kit.entities`."""
+        return EntityAccess(self._store.dao(name), self._store.lookups[name], self.cached, lambda: self.publish())
 
     def load_consumer(self, id_or_username: str, by_username: bool = False) -> dict[str, Any] | None:
         """See `Kit.load_consumer`."""
         key = f"consumers:id:{id_or_username}"
         kept = self._kept(key)
-        found: dict[str, Any] | None
+        consumer: dict[str, Any] | None
         if kept is not None and kept[1] > monotonic():
-            found = kept[0]
+            consumer = kept[0]
         else:
-            found = self.cached(key, lambda: _select(self._store.lookups["consumers"], id_or_username))
-        if found is None and by_username:
-            found = self.select_by("consumers", "username", id_or_username)
-        return found
+            consumer = self.cached(key, lambda: found(self._store.lookups["consumers"].select, id_or_username))
+        if consumer is None and by_username:
+            consumer = self.select_by("consumers", "username", id_or_username)
+        return consumer
 
     def memory(self) -> Conclusions:
         """See `Kit.memory`."""
@@ -141,8 +148,3 @@ class WorkerKit:
     def offload(self, function: Callable[..., Any], *args: Any) -> Any:
         """See `Kit.offload`."""
         return offload(function, *args)
-
-
-def _select(dao: Any, key: str) -> Any:
-    """An entity by id; None for what cannot be an id."""
-    return dao.select(key) if len(key) == 36 and key.count("-") == 4 else None

@@ -176,7 +176,16 @@ class Node:
 
     def cache_get(self, key: str) -> tuple[bool, Any]:
         """Whether this worker remembers a look-up under Kong's cache key, and what it said."""
-        return self.cache.peek(_own_key(key))
+        return self.cache.peek(self._own_key(key))
+
+    def _own_key(self, key: str) -> str:
+        """Our key for Kong's form `<entity>:<value>:::::<workspace>`."""
+        parts = key.split(":")
+        if len(parts) > 2 and parts[2] == "":
+            entity = self.store.catalogue.get(parts[0])
+            field = entity.cache_key[0] if entity is not None and entity.cache_key else "id"
+            return f"{parts[0]}:{field}:{parts[1]}"
+        return key
 
     def cache_delete(self, key: str | None) -> None:
         """Forget one key, or all, in every worker."""
@@ -220,15 +229,6 @@ class Node:
             writer.flush()
         self.gateway.pool.close()
         self.store.close()
-
-
-def _own_key(key: str) -> str:
-    """Our key for Kong's form `<entity>:<value>:::::<workspace>`."""
-    parts = key.split(":")
-    if len(parts) > 2 and parts[2] == "":
-        field = {"keyauth_credentials": "key", "consumers": "id"}.get(parts[0], "id")
-        return f"{parts[0]}:{field}:{parts[1]}"
-    return key
 
 
 def resident_memory(pid: int) -> int:

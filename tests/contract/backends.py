@@ -3,7 +3,8 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from kong_gevent.db import Store, open_store
-from kong_gevent.schema import Config, fields
+from kong_gevent.db import Entity, Store, open_store
+from kong_gevent.plugins.key_auth import KeyAuth
+from kong_gevent.schema import Config, Errors, Record, fields
 from tests.servers.cassandra import Cassandra
 from tests.servers.postgres import Postgres
 
@@ -51,15 +53,47 @@ class LimitConfig(Config):
     shorthand_fields = {"redis_host": fields.Deprecated(fields.String(), "redis.host")}
 
 
+class Group(Record):
+    id = fields.UUID(auto=True)
+    consumer = fields.Foreign("consumers", required=True, on_delete="cascade")
+    name = fields.String(required=True)
+    secret = fields.String()
+
+
+def _hidden(values: dict[str, Any], given: AbstractSet[str], stored: Mapping[str, Any] | None) -> Errors:
+    """A secret is kept backwards; the owner may not change without it."""
+    if stored is not None and "consumer" in given and "secret" not in given:
+        return {"@entity": ["a new consumer needs its secret"]}
+    if values["secret"] and (stored is None or "secret" in given):
+        values["secret"] = values["secret"][::-1]
+    return {}
+
+
+GROUPS = Entity(
+    "groups",
+    Group(),
+    nested="groups",
+    nested_key="name",
+    unique_together=[("consumer", "name")],
+    listed_by=("consumer",),
+    transform=_hidden,
+)
+
+
 PLUGINS: dict[str, Any] = {
     "key-auth": SimpleNamespace(
         config=KeyAuthConfig,
         forbidden_scopes=("consumer",),
         protocols=fields.HTTP_PROTOCOLS,
         protocols_allowed="http-only",
+        entities=KeyAuth.entities,
     ),
     "limit": SimpleNamespace(
-        config=LimitConfig, forbidden_scopes=(), protocols=fields.HTTP_PROTOCOLS, protocols_allowed="any"
+        config=LimitConfig,
+        forbidden_scopes=(),
+        protocols=fields.HTTP_PROTOCOLS,
+        protocols_allowed="any",
+        entities=(GROUPS,),
     ),
 }
 

@@ -9,6 +9,7 @@ import pytest
 
 from kong_gevent.pdk.testing import InMemoryGateway
 from tests.gateway import Gateway, GatewayFailed
+from tests.integration.stores import Commands
 from tests.upstream import Upstream, plain
 
 FOLDER = Path(__file__).resolve().parent.parent / "third_party_plugin"
@@ -75,6 +76,40 @@ def test_pip_installs_it_and_a_setting_switches_it_on(gateway: Gateway, upstream
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
     assert answers[0].text == "ok\n-- blue"
     assert gateway.get("/").status_code == 403
+
+
+def test_its_own_entities_are_like_those_of_the_core(
+    gateway: Gateway, upstream: Upstream, installed: Path, tmp_path: Path
+) -> None:
+    commands = Commands(gateway.prefix, {**gateway.settings, "PYTHONPATH": f"{FOLDER.parent.parent}:{installed}"})
+    gateway.create("/consumers", username="ann")
+    made = gateway.create("/consumers/ann/passes", tenant="blue", code="open sesame")
+    assert len(made["code"]) == 128
+    changed = gateway.admin("PATCH", "/consumers/ann/passes/blue", {"tags": ["t"]}).json()
+    assert changed == {**made, "tags": ["t"]}
+    assert gateway.admin("GET", f"/gate-passes/{made['id']}").json() == changed
+    assert gateway.admin("GET", "/gate-passes?tags=t").json()["data"] == [changed]
+    bad = gateway.admin("POST", "/consumers/ann/passes", {"tenant": "blue", "code": "x"})
+    assert (bad.status_code, bad.json()["name"]) == (409, "unique constraint violation")
+    assert "gate_visits" not in gateway.admin("GET", "/endpoints").text
+
+    file = tmp_path / "export.yml"
+    commands.done("config", "db_export", str(file))
+    assert made["code"] in file.read_text()
+
+    route = gateway.route(upstream.url)
+    gateway.create("/plugins", name="tenant-gate", route={"id": route["id"]}, config={"tenants": {"red": 1}})
+    assert gateway.get("/", headers={"X-Pass": "open"}).status_code == 403
+    answer = gateway.get("/", headers={"X-Pass": "open sesame"})
+    assert (answer.status_code, answer.text) == (200, "ok\n-- blue")
+    assert gateway.get("/", headers={"X-Pass": "open sesame"}).status_code == 403
+    assert gateway.admin("GET", "/gate-passes").json()["data"] == []
+    assert "1 of them new" in commands.done("config", "db_import", str(file))
+    assert gateway.get("/", headers={"X-Pass": "open sesame"}).status_code == 200
+
+    gateway.create("/consumers/ann/passes", tenant="green", code="c")
+    gateway.delete("/consumers/ann")
+    assert gateway.admin("GET", "/gate-passes").json()["data"] == []
 
 
 def test_without_the_package_the_setting_is_refused_by_name() -> None:

@@ -12,7 +12,6 @@ from kong_gevent.db.entities import (
     consumers,
     filter_chains,
     key_sets,
-    keyauth_credentials,
     keys,
     plugins,
     routes,
@@ -40,5 +39,4 @@ def core(plugin_schemas: Mapping[str, Any]) -> list[Entity]:
         key_sets.entity(),
         keys.entity(),
         filter_chains.entity(),
-        keyauth_credentials.entity(),
     ]

@@ -8,6 +8,7 @@ import pytest
 from kong_gevent.admin import LocalNode, PluginInfo, create_app
 from kong_gevent.conf import load
 from kong_gevent.db import open_store
+from kong_gevent.plugins.key_auth import CREDENTIALS
 from kong_gevent.schema import Config, checks, fields
 from tests.unit.admin.api import Api
 
@@ -47,6 +48,7 @@ class KeyAuthPlugin:
     """Description of a plugin as the store wants it."""
 
     config = KeyAuth
+    entities = (CREDENTIALS,)
     forbidden_scopes = ("consumer",)
     protocols = ("grpc", "grpcs", "http", "https")
     protocols_allowed = "http-only"
@@ -56,6 +58,7 @@ class LimitsPlugin(KeyAuthPlugin):
     """No scope is forbidden."""
 
     config = Limits
+    entities = ()
     forbidden_scopes = ()
 
 

@@ -1,12 +1,14 @@
 """A schema is all that a new entity needs: endpoints, documents, paging and errors follow from it."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from kong_gevent.admin import LocalNode, create_app
 from kong_gevent.admin.generate import blueprints
 from kong_gevent.conf import load
 from kong_gevent.db import Entity, open_store
-from kong_gevent.schema import Record, fields
+from kong_gevent.schema import Config, Record, fields
 from tests.unit.admin.api import Api
 
 NOWHERE = "11111111-1111-4111-8111-111111111111"
@@ -42,7 +44,7 @@ def api(tmp_path):
         Entity("shelves", Shelf(), endpoint_key="label"),
         Entity("hidden", Hidden(), admin=False),
     ]
-    store = open_store(settings, {}, extra)
+    store = open_store(settings, {"bringer": SimpleNamespace(config=Config, entities=extra)})
     store.connect()
     node = LocalNode(settings, store)
     return Api(create_app(node), node)

@@ -300,7 +300,7 @@ BADGES = Entity("badges", Badge(), nested="badges", endpoint_key="name")
 
 
 def test_another_entity_needs_nothing_but_its_description() -> None:
-    plugin = SimpleNamespace(**vars(PLUGINS["limit"]), entities=(BADGES,))
+    plugin = SimpleNamespace(**{**vars(PLUGINS["limit"]), "entities": (BADGES,)})
     store = open_store(SimpleNamespace(database="memory", prefix="."), {"limit": plugin})
     store.connect()
     consumer = store.dao("consumers").insert({"username": "a"})
@@ -324,7 +324,7 @@ def test_names_of_entities_are_unique() -> None:
 
 
 def test_entities_are_found_by_collection() -> None:
-    catalogue = build({})
+    catalogue = build(PLUGINS)
     found = catalogue.by_collection("key-auths")
     assert found is not None
     assert (found.name, found.nested, found.endpoint_key) == ("keyauth_credentials", "key-auth", "key")

@@ -1,7 +1,8 @@
 """What a document becomes: flat, with ids and references, or refused as a whole with every problem and its place."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from kong_gevent.declarative import Document, InvalidDocument, read_yaml
 from kong_gevent.declarative.document import in_order
 from kong_gevent.declarative.ids import ROOT
 from kong_gevent.pdk.loader import load_plugins
-from kong_gevent.schema import Record, fields
+from kong_gevent.schema import Errors, Record, fields
 
 HEAD = '_format_version: "3.0"\n'
 ID = "3a81b1d5-5b4e-4f0e-9f63-2f2b3f0a3c11"
@@ -166,15 +167,17 @@ def test_values_are_transformed_unless_they_are_already() -> None:
         id = fields.UUID(auto=True)
         name = fields.String(unique=True)
 
-    secret = Entity(
-        "secrets",
-        Secret(),
-        endpoint_key="name",
-        prepare=lambda values, stored: {**values, "name": values["name"][::-1]},
-    )
-    load = Loader(Catalogue([secret]))
+    def reverse(values: dict[str, Any], given: AbstractSet[str], stored: Mapping[str, Any] | None) -> Errors:
+        assert (given, stored) == ({"id", "name"}, None)
+        if values["name"] == "x":
+            return {"name": "cannot be reversed"}
+        values["name"] = values["name"][::-1]
+        return {}
+
+    load = Loader(Catalogue([Entity("secrets", Secret(), endpoint_key="name", transform=reverse)]))
     assert load("secrets: [{name: abc}]")["secrets"][0]["name"] == "cba"
     assert load("_transform: false\nsecrets: [{name: abc}]")["secrets"][0]["name"] == "abc"
+    assert load.refused("secrets: [{name: x}]")[-1].strip() == "in 'name': cannot be reversed"
 
 
 @pytest.mark.parametrize(
