@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 from collections.abc import Iterable
 
 from kong_gevent.conf import Listener, Settings
@@ -20,9 +21,10 @@ def client_address(listener: Listener) -> tuple[str, int]:
 
 
 def client_url(listener: Listener) -> str:
-    """`http://host:port` at which this machine reaches a listener."""
+    """`http://host:port` (`https` with TLS) at which this machine reaches a listener."""
     host, port = client_address(listener)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if listener.ssl else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def busy(listeners: Iterable[tuple[str, Listener]]) -> list[str]:
@@ -48,7 +50,11 @@ def accepts(listener: Listener, timeout: float = 1) -> bool:
 def ask(listener: Listener, method: str, path: str, body: str | None = None, timeout: float = 5) -> tuple[int, str]:
     """Send one request to a listener; status and text of the answer. Raises OSError when there is none."""
     host, port = client_address(listener)
-    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    connection = (
+        http.client.HTTPSConnection(host, port, timeout=timeout, context=_unverified())
+        if listener.ssl
+        else http.client.HTTPConnection(host, port, timeout=timeout)
+    )
     headers = {"Content-Type": "application/x-www-form-urlencoded"} if body is not None else {}
     try:
         connection.request(method, path, body, headers)
@@ -58,6 +64,14 @@ def ask(listener: Listener, method: str, path: str, body: str | None = None, tim
         raise OSError(f"{client_url(listener)}: {error!r}") from error
     finally:
         connection.close()
+
+
+def _unverified() -> ssl.SSLContext:
+    """For a look at our own listener: whose certificate it shows is not the question."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def not_ready(settings: Settings) -> str | None:
@@ -70,8 +84,12 @@ def not_ready(settings: Settings) -> str | None:
     for listener, path in questions:
         try:
             status, text = ask(listener, "GET", path)
+        except ssl.SSLError as error:
+            if listener in settings.admin_listeners and settings.admin_ssl_client_ca:
+                continue  # it serves those who have a certificate
+            return f"{client_url(listener)}{path} does not answer ({error})"
         except OSError as error:
             return f"{client_url(listener)}{path} does not answer ({error.strerror or error})"
-        if status != 200:
+        if status not in ((200, 401) if path == "/status" else (200,)):
             return f"{client_url(listener)}{path} answers {status}: {text.strip()[:200]}"
     return None

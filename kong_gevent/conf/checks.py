@@ -49,8 +49,8 @@ def listeners(values: Values) -> tuple[dict[str, list[Listener]], list[str]]:
 
 
 def _unserved(key: str, entry: Listener) -> Iterator[str]:
-    """What a listener asks for and would not get: refused, since clear text in place of TLS is worse than no start."""
-    for flag, name in (("ssl", "TLS"), ("http2", "HTTP/2"), ("proxy_protocol", "the PROXY protocol")):
+    """What a listener asks for and would not get: refused, since another protocol is worse than no start."""
+    for flag, name in (("http2", "HTTP/2"), ("proxy_protocol", "the PROXY protocol")):
         if getattr(entry, flag):
             text = entry.listener + (" http2" if entry.http2 else "")
             yield f"{key}: '{text}' asks for {name} ('{flag}'), which {_LATER}; remove the flag or this address"

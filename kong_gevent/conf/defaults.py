@@ -114,31 +114,72 @@ LISTENERS = rows(
 
 _SSL = [
     row
-    for part, whom in (("", "proxy"), ("admin_", "Admin API"), ("admin_gui_", "web manager"), ("status_", "status"))
+    for part, whom, flags in (
+        ("", "proxy", ()),
+        ("admin_", "Admin API", ()),
+        ("admin_gui_", "web manager", ("later",)),
+        ("status_", "status", ()),
+    )
     for row in (
         (
             f"{part}ssl_cert",
             "array",
             None,
-            f"Certificates of the {whom} TLS listeners: paths, PEM text or base64.",
-            "later",
+            f"Certificates of the {whom} TLS listeners: paths, PEM text or base64. Unset: self-signed ones in `ssl/` below the prefix, made at the first start.",
+            *flags,
         ),
-        (f"{part}ssl_cert_key", "array", None, f"Keys of `{part}ssl_cert`, in the same order.", "later", "secret"),
+        (f"{part}ssl_cert_key", "array", None, f"Keys of `{part}ssl_cert`, in the same order.", "secret", *flags),
     )
 ]
 TLS = rows(
     "TLS",
     *_SSL,
+    (
+        "admin_ssl_client_ca",
+        "array",
+        None,
+        "Authorities whose client certificates the Admin API's TLS listeners accept: paths, PEM text or base64. Unset: none are asked for.",
+        "own",
+    ),
+    (
+        "admin_ssl_client_verify",
+        "enum",
+        "on",
+        "With `admin_ssl_client_ca`: `on` refuses clients without a valid certificate, `optional` only those with an invalid one.",
+        ("on", "optional"),
+        "own",
+    ),
     ("client_ssl", "boolean", "off", "Present a client certificate to upstreams.", "later"),
     ("client_ssl_cert", "string", None, "That certificate.", "later"),
     ("client_ssl_cert_key", "string", None, "Its key.", "later", "secret"),
-    ("ssl_cipher_suite", "string", "intermediate", "`modern`, `intermediate`, `old`, `fips` or `custom`.", "later"),
-    ("ssl_ciphers", "string", None, "Ciphers of the suite `custom`.", "later"),
-    ("ssl_protocols", "string", "TLSv1.2 TLSv1.3", "TLS versions that listeners accept.", "later"),
-    ("ssl_prefer_server_ciphers", "ngx_boolean", "on", "Whose order of ciphers counts.", "later"),
+    (
+        "ssl_cipher_suite",
+        "string",
+        "intermediate",
+        "What TLS listeners accept: `modern` (TLS 1.3), `intermediate`, `old`, `fips` or `custom` (`ssl_ciphers`).",
+    ),
+    (
+        "ssl_ciphers",
+        "string",
+        None,
+        "Ciphers up to TLS 1.2 of the suites `custom` and `modern`, in OpenSSL's notation.",
+    ),
+    ("ssl_protocols", "string", "TLSv1.2 TLSv1.3", "TLS versions of the suites `intermediate` and `custom`."),
+    ("ssl_prefer_server_ciphers", "ngx_boolean", "on", "Whose order of ciphers counts, for suites that leave it open."),
     ("ssl_dhparam", "string", None, "Diffie-Hellman parameters.", "later"),
-    ("ssl_session_tickets", "ngx_boolean", "on", "Resume TLS sessions by tickets.", "later"),
-    ("ssl_session_timeout", "string", "1d", "How long a TLS session may be resumed.", "later"),
+    (
+        "ssl_session_tickets",
+        "ngx_boolean",
+        "on",
+        "Let clients resume TLS sessions by tickets (of the worker that gave them).",
+    ),
+    (
+        "ssl_session_timeout",
+        "string",
+        "1d",
+        "How long a TLS session may be resumed; OpenSSL's own time counts here.",
+        "later",
+    ),
     ("ssl_session_cache_size", "string", "10m", "Size of the cache of TLS sessions.", "later"),
     (
         "lua_ssl_trusted_certificate",

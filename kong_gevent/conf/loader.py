@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import kong_gevent
-from kong_gevent.conf import checks, references, source, storage_checks, values
+from kong_gevent.conf import checks, references, source, storage_checks, tls_checks, values
 from kong_gevent.conf.defaults import ALIASES, DYNAMIC_PREFIXES, TABLE, Setting
 from kong_gevent.conf.settings import Settings
 from kong_gevent.conf.source import Given
@@ -99,7 +99,7 @@ def _build(merged: Mapping[str, Given], environ: Mapping[str, str], warnings: li
         if given and not problems:
             warnings += _inert(name, setting, parsed[name], given)
     listeners, malformed = checks.listeners(parsed)
-    problems += malformed + checks.check(parsed)
+    problems += malformed + checks.check(parsed) + tls_checks.check(parsed, listeners)
     if problems:
         raise ConfigurationError(problems)
     warnings += storage_checks.advice(parsed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from kong_gevent.conf import certificates
 from kong_gevent.conf.settings import Settings
 from kong_gevent.conf.source import write_running
 from kong_gevent.errors import ConfigurationError
@@ -13,7 +14,10 @@ FOLDERS = ("pids", "logs", "sockets", "ssl")
 
 
 def prepare(settings: Settings) -> None:
-    """Make the prefix and its folders, check that they can be written. Raises ConfigurationError saying what to do."""
+    """Make the prefix, its folders and the certificates that TLS listeners lack; check that it can be written.
+
+    Raises ConfigurationError saying what to do.
+    """
     root = Path(settings.prefix)
     for folder in (root, *(root / name for name in FOLDERS)):
         try:
@@ -25,6 +29,7 @@ def prepare(settings: Settings) -> None:
             raise _unusable(root, folder, error.strerror or str(error)) from error
         if not os.access(folder, os.W_OK | os.X_OK):
             raise _unusable(root, folder, "no permission to write")
+    certificates.make_defaults(settings)
 
 
 def _obstacle(folder: Path) -> Path:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kong_gevent.conf import certificates
 from kong_gevent.conf.defaults import ALIASES, SHOWN_ALIASES, TABLE
 from kong_gevent.conf.listeners import Listener
 from kong_gevent.conf.source import RUNNING_FILE
@@ -102,6 +104,16 @@ class Settings:
     def raw(self) -> dict[str, str]:
         """The text of every value that is set, fit for `source.write_running`; vault references unresolved."""
         return dict(self._raw)
+
+    # -- TLS
+
+    def certificate_pairs(self, role: str) -> list[tuple[str, str]]:
+        """See `certificates.pairs`."""
+        return certificates.pairs(self, role)
+
+    def server_context(self) -> ssl.SSLContext:
+        """See `certificates.server_context`."""
+        return certificates.server_context(self)
 
     # -- listeners
 

@@ -84,6 +84,8 @@ class Stream:
         "__weakref__",
     )
 
+    recv: Callable[[int], bytes]
+
     def __init__(self, sock: _socket.socket, streams: Streams) -> None:
         hub = get_hub()
         self.sock = sock
@@ -266,6 +268,13 @@ class Stream:
                 rest = rest[self.send(rest) :]
             except BlockingIOError:
                 continue
+
+    def has_ended(self) -> bool:
+        """Whether the peer has closed its side; nothing is taken from what it sent. Raises `OSError`."""
+        try:
+            return not self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
 
     def shutdown_write(self) -> None:
         """Tell the peer that nothing more will come."""

@@ -1,40 +1,83 @@
-"""TLS on a stream through memory buffers: no socket object of the ssl module, so no extra watchers per wait."""
+"""TLS on a stream through memory buffers: no socket object of the ssl module, so no extra watchers per wait.
+
+Strategy: `recv` keeps the contract of a raw socket's (bytes, nothing at the end, `BlockingIOError`), so that whoever
+reads a clear stream reads an encrypted one in the same way. Bytes that were received but not asked for yet leave the
+stream `pending`, as if they still were in the kernel: the watcher stands still, which is the back-pressure.
+"""
 
 from __future__ import annotations
 
 import _socket
 import ssl
+from time import monotonic
 
+from kong_gevent.errors import DeadlineExceeded
 from kong_gevent.proxy.stream import READ_SIZE, Stream, Streams
+
+MAX_WRITE = 262144
+"""Bytes that are encrypted before the first of them are sent: the bound on the memory of one write."""
+_AHEAD = 16384
 
 
 class TlsStream(Stream):
     """A stream whose bytes are encrypted on the way; call `handshake` before anything else."""
 
-    __slots__ = ("_incoming", "_outgoing", "_tls")
+    __slots__ = ("_ahead", "_incoming", "_outgoing", "_raw_recv", "_sending", "_silent", "_unsent", "tls")
+
+    needs_closing_alert = True
+    """Whether an end without TLS's own closing alert is an error: somebody else may have cut the message."""
+
+    tls: ssl.SSLObject
+    """The TLS side of this connection: version, cipher, certificate of the peer."""
 
     def __init__(
-        self, sock: _socket.socket, streams: Streams, context: ssl.SSLContext, server_name: str | None
+        self,
+        sock: _socket.socket,
+        streams: Streams,
+        context: ssl.SSLContext,
+        server_name: str | None = None,
+        *,
+        server: bool = False,
     ) -> None:
         super().__init__(sock, streams)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server, server_hostname=server_name)
+        self._raw_recv = sock.recv
+        self.recv = self._decrypt
+        self._ahead = b""
+        self._unsent = b""
+        self._sending = self._silent = False
 
-    def handshake(self) -> None:
-        """Agree on keys and check the peer's certificate. Raises `ssl.SSLError` and what reading and writing raise."""
+    def handshake(self, timeout: float | None = None) -> None:
+        """Agree on keys and check the peer's certificate, within `timeout` s in all (None: `read_timeout` a wait).
+
+        Raises `ssl.SSLError`, `DeadlineExceeded` and what reading and writing raise.
+        """
+        until = None if timeout is None else monotonic() + timeout
         while True:
             try:
-                self._tls.do_handshake()
+                self.tls.do_handshake()
             except ssl.SSLWantReadError:
                 self._flush()
-                self._take(super().read())
+                if until is not None:
+                    self.read_timeout = until - monotonic()
+                    if self.read_timeout <= 0:
+                        raise DeadlineExceeded("the handshake took too long") from None
+                self._take(self._wait_for_bytes())
             except ssl.SSLError:
-                self._flush()
+                self._flush()  # the alert that says why
                 raise
             else:
                 self._flush()
                 return
+
+    def _wait_for_bytes(self) -> bytes:
+        while True:
+            try:
+                return self._raw_recv(READ_SIZE)
+            except BlockingIOError:
+                self.wait_readable()
 
     def _take(self, data: bytes) -> None:
         if data:
@@ -42,38 +85,135 @@ class TlsStream(Stream):
         else:
             self._incoming.write_eof()
 
-    def _flush(self) -> None:
-        data = self._outgoing.read()
-        if data:
-            super().write(data)
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def _decrypt(self, size: int) -> bytes:
+        """`recv`: up to `size` bytes that are here, empty at the end. Raises `BlockingIOError`, `ssl.SSLError`."""
+        if self._ahead:
+            data, self._ahead = self._ahead[:size], self._ahead[size:]
+            self._notice_rest()
+            return data
+        while True:
+            try:
+                data = self.tls.read(size)
+            except ssl.SSLWantReadError:
+                if self._outgoing.pending:
+                    self._send_what_goes()
+                self._take(self._raw_recv(READ_SIZE))
+            except ssl.SSLZeroReturnError:
+                return b""
+            except ssl.SSLEOFError:
+                if self.needs_closing_alert:
+                    raise
+                return b""
+            else:
+                self._notice_rest()
+                return data
+
+    def _notice_rest(self) -> None:
+        """Bytes that wait in our buffers never make the socket readable: say whether there are some."""
+        if not (self._ahead or self.tls.pending() or self._incoming.pending):
+            self.resume()
+        elif not self.pending and self._watcher is not None:
+            self.pending = True
+            self._watcher.stop()
 
     def read(self, size: int = READ_SIZE) -> bytes:
         """As `Stream.read`, decrypted. An end without TLS's own closing alert counts as `ssl.SSLError`."""
         while True:
+            if self.fault is not None:
+                raise self.fault
             try:
-                return self._tls.read(size)
-            except ssl.SSLWantReadError:
-                self._flush()
-                self._take(super().read())
-            except ssl.SSLZeroReturnError:
-                return b""
+                return self._decrypt(size)
+            except BlockingIOError:
+                self.wait_readable()
+
+    def has_ended(self) -> bool:
+        """See `Stream.has_ended`: one record may have to be decrypted to know, which the next `recv` returns."""
+        try:
+            self._ahead = self._ahead or self._decrypt(_AHEAD)
+        except BlockingIOError:
+            self.resume()  # half a record: go on listening
+            return False
+        self._notice_rest()
+        return not self._ahead
+
+    # --- writing -----------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """As `Stream.write`, encrypted."""
-        if data:
-            self._tls.write(data)
+        if self.fault is not None:
+            raise self.fault
+        if len(data) <= MAX_WRITE:
+            if data:
+                self.tls.write(data)
+                self._flush()
+            return
+        view = memoryview(data)
+        for at in range(0, len(view), MAX_WRITE):
+            self.tls.write(view[at : at + MAX_WRITE])
             self._flush()
 
-    def shutdown_write(self) -> None:
-        """Send the closing alert; half-closed TLS connections are not kept."""
+    def _flush(self) -> None:
+        """Send everything that TLS has to say, waiting while the peer does not take it."""
+        data = self._unsent + self._outgoing.read() if self._unsent else self._outgoing.read()
+        self._unsent = b""
+        if data:
+            self._sending = True
+            try:
+                super().write(data)
+            except BaseException:
+                self._silent = True  # in the middle of a record
+                raise
+            finally:
+                self._sending = False
+
+    def _send_what_goes(self) -> None:
+        """For a reader, who must not wait: TLS's own messages go as far as the socket takes them now."""
+        if self._sending:
+            return  # whoever writes takes them along
+        data = self._unsent + self._outgoing.read()
         try:
-            self._tls.unwrap()
-        except ssl.SSLError:
+            sent = self.send(data)
+        except BlockingIOError:
+            sent = 0
+        self._unsent = data[sent:]
+
+    def shutdown_write(self) -> None:
+        """Send the closing alert, as far as that takes no waiting. The peer may go on until it closes, too."""
+        if self.closed or self._sending or self._silent:
             return
-        finally:
-            self._flush()
+        try:
+            try:
+                self.tls.unwrap()
+            except ssl.SSLError:
+                pass  # the peer's own alert is not here yet, or the handshake was never done
+            self._send_what_goes()
+        except OSError:
+            self._silent = True  # the peer has gone
+
+    def close(self) -> None:
+        """See `Stream.close`; the peer is told that the end is meant."""
+        self.shutdown_write()
+        super().close()
+
+    def reset(self) -> None:
+        """See `Stream.reset`; without the closing alert."""
+        self._silent = True
+        super().reset()
 
     @property
     def plain(self) -> bool:
         """False: the kernel cannot move bodies past the encryption."""
         return False
+
+
+class ServerTlsStream(TlsStream):
+    """A client's encrypted connection. Requests are framed, so an end without closing alert is just an end."""
+
+    __slots__ = ()
+
+    needs_closing_alert = False
+
+    def __init__(self, sock: _socket.socket, streams: Streams, context: ssl.SSLContext) -> None:
+        super().__init__(sock, streams, context, server=True)

@@ -143,25 +143,26 @@ class Roles:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._made: dict[str, Any] = {}
-        self._ports: list[tuple[str, str, int]] = []
+        self._ports: list[tuple[str, Any]] = []
         for role, listeners in (
             ("proxy", node.settings.proxy_listeners),
             ("admin", node.settings.admin_listeners),
             ("status", node.settings.status_listeners),
         ):
-            self._ports += [(role, listener.host, listener.port) for listener in listeners]
+            self._ports += [(role, listener) for listener in listeners]
 
     def listener_of(self, sock: Any) -> Listener:
         """The listener for a bound socket. Raises LookupError for an address that no setting names."""
         name = sock.getsockname()
         host, port = name[0], name[1]
-        exact = [
-            role for role, listener_host, listener_port in self._ports if (listener_host, listener_port) == (host, port)
-        ]
-        roles = exact or [role for role, _, listener_port in self._ports if listener_port == port]
-        if not roles:
+        exact = [entry for entry in self._ports if (entry[1].host, entry[1].port) == (host, port)]
+        found = exact or [entry for entry in self._ports if entry[1].port == port]
+        if not found:
             raise LookupError(f"no *_listen setting names {host}:{port}")
-        return Listener(self._node.gateway, roles[0], host, port, self._role(roles[0]))
+        role, wanted = found[0]
+        gateway = self._node.gateway
+        context = gateway.certificates.listener_context(role) if wanted.ssl else None
+        return Listener(gateway, role, host, port, self._role(role), context)
 
     def _role(self, role: str) -> Any:
         if role not in self._made:

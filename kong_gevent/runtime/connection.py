@@ -7,7 +7,7 @@ connection is idle again. The connection itself is the *exchange* of the request
 from __future__ import annotations
 
 import logging
-import socket
+import ssl
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -35,17 +35,24 @@ _BODILESS = frozenset((204, 304))
 class Listener:
     """What the connections of one listening address have in common; `serve` handles one request of a connection."""
 
-    __slots__ = ("__weakref__", "gateway", "port", "role", "serve", "server_ip", "tls")
+    __slots__ = ("__weakref__", "context", "gateway", "port", "role", "serve", "server_ip", "tls")
 
     def __init__(
-        self, gateway: Gateway, role: str, server_ip: str, port: int, serve: Callable[[Connection, Any, float], None]
+        self,
+        gateway: Gateway,
+        role: str,
+        server_ip: str,
+        port: int,
+        serve: Callable[[Connection, Any, float], None],
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self.gateway = gateway
         self.role = role
         self.server_ip = server_ip
         self.port = gateway.port_map.get(port, port)
         self.serve = serve
-        self.tls = False
+        self.context = context
+        self.tls = context is not None
 
 
 class Connection(ReceivedBody):
@@ -72,6 +79,11 @@ class Connection(ReceivedBody):
         "tls",
         "trusted",
     )
+
+    server_name: str | None = None
+    """The name that the client asked for in its TLS handshake."""
+    client_subject: str | None = None
+    """Subject of the certificate that the client has shown, and that was verified."""
 
     def __init__(self, stream: Stream, listener: Listener, peer: tuple[str, int], serial: int) -> None:
         gateway = listener.gateway
@@ -228,9 +240,7 @@ class Connection(ReceivedBody):
         if upstream is None or self._data:
             return
         try:
-            gone = not self.stream.sock.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return
+            gone = self.stream.has_ended()
         except OSError:
             gone = True
         if gone:

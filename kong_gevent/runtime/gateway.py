@@ -20,6 +20,7 @@ from kong_gevent.runtime.forwarding import Forwarding
 from kong_gevent.runtime.pipeline import Pipeline
 from kong_gevent.runtime.plan import Plan
 from kong_gevent.runtime.reasons import REASONS
+from kong_gevent.runtime.secure import ServerCertificates
 from kong_gevent.runtime.tls import Contexts
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Gateway:
         self.plugins = plugins
         self.streams = Streams()
         self.contexts = Contexts(settings)
+        self.certificates = ServerCertificates(settings)
         self.plan = Plan(plugins, self.contexts)
         self.resolver = Resolver(
             offload,

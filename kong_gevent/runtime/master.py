@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from kong_gevent import conf
-from kong_gevent.conf import Settings
+from kong_gevent.conf import Settings, certificates
 from kong_gevent.errors import ConfigurationError
 from kong_gevent.runtime import arbiter, first, listen
 from kong_gevent.runtime.shared import Lane, SharedState
@@ -63,6 +63,8 @@ def gunicorn_settings() -> dict[str, Any]:
     """
     try:
         settings = conf.load()
+        if _Holder.master is not None:
+            certificates.make_defaults(settings)  # before workers are forked that would all make them
     except ConfigurationError as error:
         if _Holder.master is None:
             for line in error.messages:

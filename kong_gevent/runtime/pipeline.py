@@ -97,7 +97,7 @@ class Pipeline:
         host, port, _ = ctx.host
         connection = ctx.connection
         match = plan.router.match(
-            ctx.method, ctx.path, host, port or connection.port, ctx.fields.get, None, connection.tls
+            ctx.method, ctx.path, host, port or connection.port, ctx.fields.get, connection.server_name, connection.tls
         )
         if match is None:
             answer = ctx.error(404, "no Route matched with those values")

@@ -16,7 +16,9 @@ from greenlet import greenlet
 from gunicorn.workers.ggevent import GeventWorker
 
 from kong_gevent.proxy.stream import Stream
+from kong_gevent.proxy.tls import ServerTlsStream
 from kong_gevent.runtime.connection import Connection, Listener
+from kong_gevent.runtime.secure import TlsConnection
 from kong_gevent.runtime.shared import ACCEPTED, ACTIVE, REQUESTS, SERVING, WAITING, WRITING
 
 log = logging.getLogger("kong_gevent.worker")
@@ -144,9 +146,14 @@ class GatewayWorker(GeventWorker):
         else:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer = (address[0], address[1])
-        stream = Stream(sock, self.gateway.streams)
         self._serial += 1
-        connection = Connection(stream, listener, peer, self._serial)
+        context = listener.context
+        if context is None:
+            stream = Stream(sock, self.gateway.streams)
+            connection = Connection(stream, listener, peer, self._serial)
+        else:
+            stream = ServerTlsStream(sock, self.gateway.streams, context)
+            connection = TlsConnection(stream, listener, peer, self._serial)
         self._connections.add(connection)
         stream.owner = connection
         stream.deadline = monotonic() + self.gateway.header_timeout

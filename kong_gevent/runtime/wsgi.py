@@ -78,6 +78,8 @@ def environ_of(connection: Connection, head: Any) -> dict[str, Any]:
     for name, values in fields.index.items():
         key = name.upper().replace("-", "_")
         environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = ",".join(values)
+    if connection.client_subject is not None:
+        environ["SSL_CLIENT_S_DN"] = connection.client_subject
     return environ
 
 
@@ -178,6 +180,8 @@ class WsgiRole:
 
 class WsgiConnection:
     """What a WSGI server tells about the client's connection."""
+
+    server_name: str | None = None
 
     def __init__(self, gateway: Gateway, environ: dict[str, Any]) -> None:
         self.peer_ip: str = environ.get("REMOTE_ADDR", "")

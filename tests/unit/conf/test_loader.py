@@ -88,7 +88,7 @@ def test_the_default_prefix_is_servroot_in_a_checkout(tmp_path: Path, monkeypatc
         ("KONG_PROXY_LISTN", "unknown setting 'proxy_listn' is ignored; did you mean 'proxy_listen'?"),
         ("KONG_WHOLLY_DIFFERENT_THING", "unknown setting 'wholly_different_thing' is ignored"),
         ("KONG_NGINX_HTTP_SENDFILE", "'nginx_http_sendfile' is accepted for Kong's sake and has no effect"),
-        ("KONG_SSL_CERT", "'ssl_cert' is accepted and has no effect in this version"),
+        ("KONG_SSL_DHPARAM", "'ssl_dhparam' is accepted and has no effect in this version"),
     ],
 )
 def test_warns_about_what_does_nothing(variable: str, warning: str) -> None:
@@ -159,9 +159,9 @@ def test_all_errors_are_reported_at_once() -> None:
     ("environ", "message"),
     [
         (
-            {"KONG_PROXY_LISTEN": "127.0.0.1:8443 ssl"},
-            "proxy_listen: '127.0.0.1:8443 ssl' asks for TLS ('ssl'), which is not available in this version yet; "
-            "remove the flag or this address",
+            {"KONG_PROXY_LISTEN": "127.0.0.1:8443 http2"},
+            "proxy_listen: '127.0.0.1:8443 http2' asks for HTTP/2 ('http2'), which is not available "
+            "in this version yet; remove the flag or this address",
         ),
         (
             {"KONG_ADMIN_LISTEN": "127.0.0.1:8444 http2"},

@@ -1,0 +1,268 @@
+"""TLS listeners of a real gateway: proxy, Admin API and status, with polite, slow and broken clients."""
+
+import socket
+import ssl
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import requests
+import websocket
+
+from kong_gevent.devtools import certificates
+from tests.gateway import LOOPBACK, Gateway, free_ports
+from tests.upstream import chunked, plain
+from tests.wire import wait_until
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """An authority, a server's certificate for the loopback address, a client's certificate."""
+    return certificates.make(tmp_path_factory.mktemp("certificates"), [LOOPBACK], ["localhost", "a.test"])
+
+
+@pytest.fixture(scope="module")
+def ports():
+    return free_ports(3)
+
+
+@pytest.fixture(scope="module")
+def node(files, ports):
+    proxy, admin, status = ports
+    with Gateway(start=False) as gateway:
+        settings = gateway.settings
+        settings["KONG_PROXY_LISTEN"] = f"{settings['KONG_PROXY_LISTEN']}, {LOOPBACK}:{proxy} ssl"
+        settings["KONG_ADMIN_LISTEN"] = f"{settings['KONG_ADMIN_LISTEN']}, {LOOPBACK}:{admin} ssl"
+        settings["KONG_STATUS_LISTEN"] = f"{settings['KONG_STATUS_LISTEN']}, {LOOPBACK}:{status} ssl"
+        settings["KONG_SSL_CERT"], settings["KONG_SSL_CERT_KEY"] = str(files.server), str(files.server_key)
+        settings["KONG_ADMIN_SSL_CLIENT_CA"] = str(files.ca)
+        settings["KONG_ADMIN_SSL_CLIENT_VERIFY"] = "optional"
+        settings["KONG_CLIENT_HEADER_TIMEOUT"] = "2"
+        gateway.start()
+        yield gateway
+
+
+@pytest.fixture
+def url(ports):
+    return f"https://localhost:{ports[0]}"
+
+
+@pytest.fixture
+def echo(node, upstream):
+    node.reset()
+    upstream.clear()
+    node.route(upstream.url, protocols=["http", "https"])
+    return upstream
+
+
+@pytest.fixture
+def session(files):
+    with requests.Session() as made:
+        made.trust_env = False
+        made.verify = str(files.ca)
+        yield made
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+
+
+def connect(port, **options):
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    for name, value in options.items():
+        setattr(context, name, value)
+    return context.wrap_socket(socket.create_connection((LOOPBACK, port), 10), server_hostname="a.test")
+
+
+def read_all(peer):
+    parts = []
+    while data := peer.recv(65536):
+        parts.append(data)
+    return b"".join(parts)
+
+
+def test_a_request_and_what_the_upstream_is_told(echo, session, url, ports):
+    told = {name.lower(): value for name, value in session.get(url + "/x").json()["headers"]}
+    assert told["x-forwarded-proto"] == "https"
+    assert told["x-forwarded-port"] == str(ports[0])
+    assert told["x-forwarded-host"] == "localhost"
+
+
+def test_keep_alive(echo, ports):
+    with connect(ports[0]) as peer:
+        for _ in range(5):
+            peer.sendall(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+            assert peer.recv(65536).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_pipelined_requests_in_one_record(echo, ports):
+    with connect(ports[0]) as peer:
+        peer.sendall(b"GET /1 HTTP/1.1\r\nHost: a.test\r\n\r\n" * 3 + b"GET /4 HTTP/1.0\r\n\r\n")
+        assert read_all(peer).count(b"HTTP/1.1 200 OK") == 4
+
+
+@pytest.mark.parametrize("size", [1, 16384, 16385, 3_000_000])
+def test_large_bodies_both_ways(node, session, url, make_upstream, size):
+    node.reset()
+    body = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    server = make_upstream(lambda request: plain(request.body)(request))
+    node.route(server.url)
+    assert session.post(url, data=body).content == body
+    assert session.post(url, data=iter([body[: size // 2], body[size // 2 :]])).content == body
+
+
+def test_a_slow_reader_gets_everything(node, ports, make_upstream):
+    node.reset()
+    body = b"0123456789abcdef" * 500_000
+    node.route(make_upstream(plain(body)).url)
+    with connect(ports[0]) as peer:
+        peer.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        time.sleep(0.3)
+        answer = read_all(peer)
+    assert answer.endswith(body)
+
+
+def test_chunked_answers_stream(node, session, url, make_upstream):
+    node.reset()
+    node.route(make_upstream(chunked(b"a" * 20_000, b"b")).url)
+    assert session.get(url).content == b"a" * 20_000 + b"b"
+
+
+def test_routes_for_https_only_and_for_server_names(node, session, url, echo, ports):
+    node.reset()
+    service = node.create("/services", url=echo.url)
+    node.create(f"/services/{service['id']}/routes", paths=["/only"], protocols=["https"])
+    node.create(f"/services/{service['id']}/routes", paths=["/named"], protocols=["https"], snis=["a.test"])
+    assert session.get(url + "/only").status_code == 200
+    assert node.get("/only").status_code == 426
+    assert session.get(url + "/named").status_code == 404
+    with connect(ports[0]) as peer:
+        peer.sendall(b"GET /named HTTP/1.0\r\n\r\n")
+        assert read_all(peer).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_websocket(node, files, ports):
+    from tests.integration.websockets import EchoServer
+
+    node.reset()
+    with EchoServer() as server:
+        node.route(server.url)
+        peer = websocket.create_connection(
+            f"wss://localhost:{ports[0]}/", sslopt={"ca_certs": str(files.ca)}, timeout=10
+        )
+        for text in ("a", "b" * 100_000):
+            peer.send(text)
+            assert peer.recv() == text
+        peer.close()
+
+
+def test_tools_agree(echo, files, ports, tmp_path):
+    output = ["-o", "/dev/null", "-w", "%{http_code}"]
+    done = subprocess.run(
+        ["curl", "-sS", "--cacert", str(files.ca), f"https://localhost:{ports[0]}/x", *output],
+        capture_output=True, text=True, timeout=20,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("200", "")
+    shown = subprocess.run(
+        ["openssl", "s_client", "-connect", f"{LOOPBACK}:{ports[0]}", "-alpn", "h2,http/1.1", "-CAfile", str(files.ca)],
+        input="", capture_output=True, text=True, timeout=20,
+    ).stdout  # fmt: skip
+    assert "ALPN protocol: http/1.1" in shown
+    assert "Verify return code: 0 (ok)" in shown
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_versions(echo, ports, version):
+    with connect(ports[0], minimum_version=version, maximum_version=version) as peer:
+        peer.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert b" 200 OK" in read_all(peer)
+
+
+def test_the_end_is_announced(echo, ports):
+    """A client can tell a whole answer from one that was cut: `read_all` raises without the closing alert."""
+    with connect(ports[0]) as peer:
+        peer.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert b" 200 OK" in read_all(peer)
+
+
+def errors_of(node, text):
+    wait_until(lambda: text in node.log(), 10)
+    return [line for line in node.log().splitlines() if text in line]
+
+
+def test_clear_text_on_a_tls_port(node, ports):
+    with socket.create_connection((LOOPBACK, ports[0]), 10) as peer:
+        peer.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = read_all(peer)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.endswith(b'{"message":"The plain HTTP request was sent to a port with HTTPS"}')
+
+
+def test_broken_handshakes_cost_one_line_each(node, ports):
+    before = node.log().count("TLS handshake")
+    for garbage in (b"\x16\x03\x01\x00\x05hello", b"\x80" * 100, b"\x16\x03\x01\xff\xff" + b"\0" * 100_000):
+        with socket.create_connection((LOOPBACK, ports[0]), 10) as peer:
+            peer.sendall(garbage)
+            try:
+                read_all(peer)
+            except ConnectionError:
+                pass
+    with socket.create_connection((LOOPBACK, ports[0]), 10):
+        pass
+    wait_until(lambda: node.log().count("TLS handshake failed") >= before + 3, 10)
+    assert "Traceback" not in node.log()
+
+
+def test_a_handshake_that_hangs_is_ended(node, ports):
+    with socket.create_connection((LOOPBACK, ports[0]), 20) as peer:
+        peer.sendall(b"\x16\x03\x01\x02\x00\x01")
+        for _ in range(3):  # dripping does not help
+            time.sleep(0.5)
+            peer.sendall(b"\x00")
+        try:
+            assert read_all(peer) == b""
+        except ConnectionError:
+            pass
+    assert errors_of(node, "TLS handshake not done in 2 s")
+
+
+def test_a_client_that_leaves_frees_the_upstream(node, ports, make_upstream):
+    node.reset()
+    from tests.upstream import Pause, script
+
+    server = make_upstream(script(Pause(30)))
+    node.route(server.url)
+    with connect(ports[0]) as peer:
+        peer.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        server.wait_for(1)
+    wait_until(lambda: " 499 " in node.log("access.log"), 10)
+
+
+def test_the_admin_api_with_its_generated_certificate(node, files, ports):
+    made = node.prefix / "ssl"
+    assert {path.name for path in made.iterdir()} >= {"admin-kong-default.crt", "admin-kong-default-ecdsa.key"}
+    assert (made / "admin-kong-default.key").stat().st_mode & 0o777 == 0o600
+    address = f"https://localhost:{ports[1]}"
+    trusted = made / "all.pem"
+    trusted.write_text("".join((made / f"admin-kong-default{kind}.crt").read_text() for kind in ("", "-ecdsa")))
+    assert requests.get(address, verify=str(trusted), timeout=10).json()["tagline"] == "Welcome to kong"
+    shown = requests.get(address, verify=str(trusted), cert=(str(files.client), str(files.client_key)), timeout=10)
+    assert shown.json()["configuration"]["admin_listeners"][1]["ssl"] is True
+    assert requests.get(f"https://localhost:{ports[2]}/status/ready", verify=False, timeout=10).status_code == 200
+
+
+def test_client_certificates_may_be_required(make_gateway, files, tmp_path):
+    (admin,) = free_ports(1)
+    node = make_gateway(start=False, env={"admin_ssl_client_ca": str(files.ca)})
+    node.settings["KONG_ADMIN_LISTEN"] += f", {LOOPBACK}:{admin} ssl"
+    node.start()
+    address = f"https://localhost:{admin}/status"
+    with pytest.raises(requests.ConnectionError):
+        requests.get(address, verify=False, timeout=10)
+    own = certificates.make(Path(tmp_path) / "other", [LOOPBACK])
+    with pytest.raises(requests.ConnectionError):
+        requests.get(address, verify=False, timeout=10, cert=(str(own.client), str(own.client_key)))
+    good = requests.get(address, verify=False, timeout=10, cert=(str(files.client), str(files.client_key)))
+    assert good.status_code == 200

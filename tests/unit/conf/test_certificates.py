@@ -1,0 +1,111 @@
+"""Certificates and protocols of TLS listeners: what is accepted, what is refused with which message."""
+
+import base64
+import ssl
+
+import pytest
+
+from kong_gevent.conf import certificates, load, prefix
+from kong_gevent.errors import ConfigurationError
+
+TLS = {"proxy_listen": "127.0.0.1:8443 ssl", "admin_listen": "off", "status_listen": "off"}
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Two generated pairs, RSA and ECDSA."""
+    folder = str(tmp_path_factory.mktemp("prefix"))
+    prefix.prepare(load(overrides={**TLS, "prefix": folder}, environ={}))
+    return certificates.default_pairs(folder, "proxy")
+
+
+def settings(**given):
+    return load(overrides={**TLS, **given}, environ={})
+
+
+def refused(**given):
+    with pytest.raises(ConfigurationError) as error:
+        settings(**given)
+    return error.value.messages
+
+
+def test_nothing_is_made_for_roles_without_tls(tmp_path):
+    prefix.prepare(load(overrides={"prefix": str(tmp_path)}, environ={}))
+    assert list((tmp_path / "ssl").iterdir()) == []
+
+
+def test_made_pairs_stay(tmp_path):
+    made = load(overrides={**TLS, "prefix": str(tmp_path)}, environ={})
+    prefix.prepare(made)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "ssl").iterdir()}
+    assert sorted(before) == [f"kong-default{kind}" for kind in ("-ecdsa.crt", "-ecdsa.key", ".crt", ".key")]
+    prefix.prepare(made)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "ssl").iterdir()} == before
+
+
+def test_paths_texts_and_base64_are_taken(pairs):
+    (certificate, key), _ = pairs
+    with open(certificate, "rb") as text:
+        pem = text.read()
+    encoded = base64.b64encode(pem).decode()
+    for given in (certificate, pem.decode(), encoded):
+        assert certificates.pem_of(given) == pem
+        assert certificates.pairs(settings(ssl_cert=given, ssl_cert_key=key), "proxy") == [(given.strip(), key)]
+
+
+def test_what_is_wrong_with_pairs(pairs, tmp_path):
+    (certificate, key), (_, other_key) = pairs
+    assert refused(ssl_cert=certificate) == ["ssl_cert_key must be specified"]
+    assert refused(ssl_cert_key=key) == ["ssl_cert must be specified"]
+    assert refused(ssl_cert=f"{certificate},{certificate}", ssl_cert_key=key) == [
+        "ssl_cert was specified 2 times while ssl_cert_key was specified 1 times"
+    ]
+    assert refused(ssl_cert="/none", ssl_cert_key=key) == ["ssl_cert: failed loading certificate from /none"]
+    assert refused(ssl_cert=certificate, ssl_cert_key="/none") == ["ssl_cert_key: failed loading key from /none"]
+    assert refused(ssl_cert=key, ssl_cert_key=key) == [f"ssl_cert: failed loading certificate from {key}"]
+    assert refused(ssl_cert=certificate, ssl_cert_key=certificate) == [
+        f"ssl_cert_key: failed loading key from {certificate}"
+    ]
+    assert refused(ssl_cert=certificate, ssl_cert_key=other_key)[0].startswith("ssl_cert_key: ")
+
+
+def test_pairs_only_matter_where_tls_is_spoken():
+    assert load(overrides={"ssl_cert": "/none", "admin_ssl_cert_key": "/none"}, environ={}).ssl_cert == ["/none"]
+
+
+def test_client_authorities(pairs):
+    assert refused(admin_listen="127.0.0.1:8444 ssl", admin_ssl_client_ca="/none") == [
+        "admin_ssl_client_ca: failed loading certificates from /none"
+    ]
+    assert settings(admin_listen="127.0.0.1:8444 ssl", admin_ssl_client_ca=pairs[0][0]).admin_ssl_client_verify == "on"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ssl_cipher_suite": "x"}, "Undefined cipher suite x"),
+        ({"ssl_protocols": "TLSv1.2 SSLv3"}, "ssl_protocols has an invalid value: 'TLSv1.2 SSLv3'"),
+        ({"ssl_protocols": "TLSv1.1 TLSv1.3"}, "ssl_protocols has an invalid value"),
+        ({"ssl_cipher_suite": "custom", "ssl_ciphers": "none"}, "ssl_ciphers: no cipher can be selected from 'none'"),
+    ],
+)
+def test_protocols_and_ciphers_that_are_none(given, message):
+    assert refused(**given)[0].startswith(message)
+
+
+def test_protocols_and_ciphers():
+    context = certificates.server_context(settings())
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert not context.options & ssl.OP_CIPHER_SERVER_PREFERENCE
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+    modern = certificates.server_context(settings(ssl_cipher_suite="modern", ssl_session_tickets="off"))
+    assert modern.minimum_version == ssl.TLSVersion.TLSv1_3
+    assert modern.num_tickets == 0
+    custom = certificates.server_context(
+        settings(ssl_cipher_suite="custom", ssl_ciphers="ECDHE-RSA-AES128-GCM-SHA256", ssl_protocols="TLSv1.2")
+    )
+    assert {cipher["name"] for cipher in custom.get_ciphers() if cipher["protocol"] == "TLSv1.2"} == {
+        "ECDHE-RSA-AES128-GCM-SHA256"
+    }
+    assert custom.maximum_version == ssl.TLSVersion.TLSv1_2
+    assert custom.options & ssl.OP_CIPHER_SERVER_PREFERENCE
