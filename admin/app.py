@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import MapAdapter
 
 from kong_gevent import KONG_VERSION, errors
-from kong_gevent.admin import bodies, debug, forms, generate, info, routing, schemas, status, tags, unavailable
+from kong_gevent.admin import bodies, classic, debug, forms, generate, info, routing, schemas, status, tags, unavailable
 from kong_gevent.admin.node import NodeFacade
 from kong_gevent.admin.render import answer, empty, message
 from kong_gevent.admin.request import AdminRequest
@@ -175,6 +175,7 @@ def create_app(node: NodeFacade, extra: Iterable[Blueprint] = ()) -> AdminApp:
     app.register_blueprint(tags.blueprint(node))
     for made in generate.blueprints(node):
         app.register_blueprint(made)
+    app.register_blueprint(classic.blueprint(node, failure), url_prefix=classic.PREFIX)
     for made in extra:
         app.register_blueprint(made)
     return app
@@ -187,4 +188,11 @@ def create_status_app(node: NodeFacade, extra: Iterable[Blueprint] = ()) -> Admi
     app.register_blueprint(status.readiness(node))
     for made in extra:
         app.register_blueprint(made)
+    return app
+
+
+def create_classic_app(node: NodeFacade) -> AdminApp:
+    """The classic Admin API on a listener of its own."""
+    app = AdminApp(node, "kong_gevent.admin.classic")
+    app.register_blueprint(classic.blueprint(node, failure))
     return app

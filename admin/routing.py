@@ -153,13 +153,13 @@ class SegmentAdapter(MapAdapter):
 
 
 def add_path(blueprint: Blueprint, path: str, handlers: Mapping[str, Handler]) -> None:
-    """Register one path with a handler per method; HEAD follows GET. OPTIONS is answered by the app itself.
+    """Register one path with a handler per method; without handlers HEAD follows GET, and the app answers OPTIONS.
 
     `path` uses Flask's notation. Handlers take the path's parameters as keywords and return what a view may return.
     """
     table = dict(handlers)
     if "GET" in table:
-        table["HEAD"] = table["GET"]
+        table.setdefault("HEAD", table["GET"])
 
     def view(**values: str) -> ResponseReturnValue:
         from flask import request

@@ -99,6 +99,13 @@ LISTENERS = rows(
     ),
     ("stream_listen", "array", "off", "Addresses of the stream proxy; only `off` for now."),
     ("admin_listen", "array", f"127.0.0.1:8001 {_CLEAR}", "Addresses of the Admin API."),
+    (
+        "classic_admin_listen",
+        "array",
+        "off",
+        "Addresses of the classic Admin API (`/apis`); the Admin API has it below `/classic`.",
+        "own",
+    ),
     ("admin_gui_listen", "array", "off", "Addresses of the web manager; only `off` for now."),
     (
         "status_listen",

@@ -32,7 +32,7 @@ HEADER_NAMES = frozenset(
 )
 """Header fields that `headers` may name, in lower case."""
 HEADER_ENTRIES = HEADER_NAMES | _HEADER_TOKENS.keys() | {"off"}
-LISTEN_KEYS = ("proxy_listen", "admin_listen", "status_listen", "admin_gui_listen")
+LISTEN_KEYS = ("proxy_listen", "admin_listen", "status_listen", "admin_gui_listen", "classic_admin_listen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,11 @@ class Settings:
     def admin_listeners(self) -> list[Listener]:
         """Addresses of the Admin API; empty when off."""
         return list(self._listeners["admin_listen"])
+
+    @property
+    def classic_admin_listeners(self) -> list[Listener]:
+        """Addresses of the classic Admin API; empty when off."""
+        return list(self._listeners["classic_admin_listen"])
 
     @property
     def status_listeners(self) -> list[Listener]:

@@ -12,5 +12,6 @@ from kong_gevent.db.dao import DAO
 from kong_gevent.db.paging import parse_tags
 from kong_gevent.db.store import Store, open_store
 from kong_gevent.db.strategies.base import Event
+from kong_gevent.db.together import Batch, together
 
-__all__ = ["DAO", "Catalogue", "Entity", "Event", "Store", "build", "open_store", "parse_tags"]
+__all__ = ["DAO", "Batch", "Catalogue", "Entity", "Event", "Store", "build", "open_store", "parse_tags", "together"]

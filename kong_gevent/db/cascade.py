@@ -10,7 +10,7 @@ from kong_gevent.db.strategies.base import Change, Delete, Operation, Put, Row
 from kong_gevent.errors import ForeignKeyViolation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from kong_gevent.db.store import Store
 
@@ -24,18 +24,19 @@ def referenced(child: str, parent: str) -> ForeignKeyViolation:
 
 
 class Deletion:
-    """The operations and events that delete one row with its dependants, in one commit.
+    """The operations and events that delete rows with their dependants, in one commit; children before parents.
 
     Raises `ForeignKeyViolation` when a referring entity restricts the deletion.
     """
 
-    def __init__(self, store: Store, entity: Entity, row: Row) -> None:
+    def __init__(self, store: Store, roots: Iterable[tuple[Entity, Row]]) -> None:
         self._store = store
         self._seen: set[tuple[str, str]] = set()
         self._cleared: dict[tuple[str, str], tuple[Entity, Row, set[str]]] = {}
         self.operations: list[Operation] = []
         self.changes: list[Change] = []
-        self._delete(entity, row)
+        for entity, row in roots:
+            self._delete(entity, row)
         self._clear_references()
 
     def _delete(self, entity: Entity, row: Row) -> None:

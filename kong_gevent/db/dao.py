@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Values = dict[str, Any]
+Draft = tuple[list[Operation], list[Change]]
 ATTEMPTS = 20
 """Tries of a write that another writer's change of the same entity keeps overtaking."""
 
@@ -138,9 +139,7 @@ class DAO:
 
     def insert(self, entity: Mapping[str, Any], ttl: float | None = None) -> Values:
         """Store a new entity; the answer has defaults and generated values. `ttl`: seconds to live (ttl entities)."""
-        values, aside, errors = self._take(dict(entity), ttl)
-        values = self._prepared(self._resolver.resolve(self._stamped(values)), None)
-        return self._write(self._transformed(self._validated(values, errors), entity), None, aside)
+        return self._write(*self._fresh(entity, ttl))
 
     def upsert(self, pk: str, entity: Mapping[str, Any], ttl: float | None = None) -> Values:
         """Replace an entity as a whole, or create it under this id."""
@@ -184,6 +183,22 @@ class DAO:
     def delete_by(self, field: str, value: Any) -> bool:
         """Like `delete`, for the entity that holds a unique value."""
         return self._retry(lambda: self._remove(self._find(field, value)))
+
+    # For commits of several entities (`db.together`)
+
+    def draft_insert(self, entity: Mapping[str, Any]) -> Draft:
+        """What `insert` would commit."""
+        return self._drafted(*self._fresh(entity, None))
+
+    def draft_update(self, pk: str, partial: Mapping[str, Any]) -> Draft:
+        """What `update` would commit. Raises `EntityNotFound`."""
+        key = self._primary_key(pk)
+        return self._drafted(*self._changed(self._strategy.read(self.entity.name, key), {"id": key}, partial, None))
+
+    def check_delete(self, row: Row) -> None:
+        """Raise the entity's own objection to the deletion of a row."""
+        if self.entity.check_delete:
+            self.entity.check_delete(rows.decode(self.entity, row), self._store.reader)
 
     # How
 
@@ -255,6 +270,12 @@ class DAO:
         stored["id"] = stored["id"].lower()
         return stored
 
+    def _fresh(self, entity: Mapping[str, Any], ttl: float | None) -> tuple[Values, None, Values]:
+        """A valid new entity, the row it replaces (none), and what is kept beside it."""
+        values, aside, errors = self._take(dict(entity), ttl)
+        values = self._prepared(self._resolver.resolve(self._stamped(values)), None)
+        return self._transformed(self._validated(values, errors), entity), None, aside
+
     def _replace(self, key: str | None, row: Row | None, entity: Mapping[str, Any], ttl: float | None) -> Values:
         values, aside, errors = self._take(dict(entity), ttl)
         if key is not None:
@@ -263,6 +284,12 @@ class DAO:
         return self._write(self._transformed(self._validated(values, errors), entity), row, aside)
 
     def _amend(self, row: Row | None, key: Mapping[str, Any], partial: Mapping[str, Any], ttl: float | None) -> Values:
+        return self._write(*self._changed(row, key, partial, ttl))
+
+    def _changed(
+        self, row: Row | None, key: Mapping[str, Any], partial: Mapping[str, Any], ttl: float | None
+    ) -> tuple[Values, Row, Values]:
+        """The valid entity after a partial update, the row it replaces, and what is kept beside it."""
         if row is None:
             wording = "primary key " if "id" in key else ""
             raise EntityNotFound(f"could not find the entity with {wording}'{key_text(key)}'", fields=dict(key))
@@ -278,7 +305,7 @@ class DAO:
         if self.entity.has_updated_at:
             merged["updated_at"] = self.entity.fields["updated_at"].generate()
         entity = self._validated(merged, {**early, **errors, **self._immutable(stored, patch)}, updating=True)
-        return self._write(self._transformed(entity, patch, stored), row, {"expires": row.expires, **aside})
+        return self._transformed(entity, patch, stored), row, {"expires": row.expires, **aside}
 
     def _merged(self, stored: Values, patch: Values) -> tuple[Values, Errors]:
         variant = self.entity.schema.variant({**stored, **patch})
@@ -295,6 +322,12 @@ class DAO:
         }
 
     def _write(self, entity: Values, row: Row | None, aside: Values) -> Values:
+        operations, changes = self._drafted(entity, row, aside)
+        self._commit(operations, changes, entity)
+        return self._show(Row(self.entity.name, entity["id"], rows.encode(entity), 0, aside.get("expires")))
+
+    def _drafted(self, entity: Values, row: Row | None, aside: Values) -> Draft:
+        """The operations and events that store a valid entity in place of `row`."""
         kind = self.entity
         if kind.check:
             errors = kind.check(entity, self._store.reader)
@@ -306,19 +339,17 @@ class DAO:
         put = Put(kind.name, entity["id"], rows.encode(entity), rows.index_of(kind, entity), version, expires)
         operations, changes = self._companions(entity, aside)
         change = Change(kind.name, put.id, "update" if row else "create", keys)
-        self._commit([put, *operations], [change, *changes], entity)
-        return self._show(Row(put.kind, put.id, put.body, 0, expires))
+        return [put, *operations], [change, *changes]
 
-    def _companions(self, entity: Values, aside: Values) -> tuple[list[Operation], list[Change]]:
+    def _companions(self, entity: Values, aside: Values) -> Draft:
         """What else has to be written in the same commit."""
         return [], []
 
     def _remove(self, row: Row | None) -> bool:
         if row is None:
             return False
-        if self.entity.check_delete:
-            self.entity.check_delete(rows.decode(self.entity, row), self._store.reader)
-        deletion = Deletion(self._store, self.entity, row)
+        self.check_delete(row)
+        deletion = Deletion(self._store, [(self.entity, row)])
         self._commit(deletion.operations, deletion.changes, {"id": row.id})
         return True
 
@@ -328,9 +359,10 @@ class DAO:
         except Stale:
             raise
         except CommitRefused as refusal:
-            raise self._coded(refusal, entity) from None
+            raise self.coded(refusal, entity) from None
 
-    def _coded(self, refusal: CommitRefused, entity: Mapping[str, Any]) -> DaoError | CommitRefused:
+    def coded(self, refusal: CommitRefused, entity: Mapping[str, Any]) -> DaoError | CommitRefused:
+        """A refused commit as the error of the entity that was written, or `Stale` when looking again may help."""
         if isinstance(refusal, Exists):
             key: Mapping[str, Any] = {"id": refusal.id}
             return PrimaryKeyViolation(f"primary key violation on key '{key_text(key)}'", fields=key)
@@ -348,14 +380,21 @@ class DAO:
         return DatabaseError(str(refusal))
 
     def _retry(self, attempt: Callable[[], T]) -> T:
-        for number in range(ATTEMPTS):
-            if number > 1:
-                sleep(random() * _PAUSE * number)  # so that writers which keep overtaking one another fall out of step
-            try:
-                return attempt()
-            except Stale:
-                continue
-            except PrimaryKeyViolation:
-                # Between reading "not there" and writing, another writer created it: now it is an update.
-                continue
-        raise DatabaseError(f"an entity of {self.entity.name} changed too often while it was written")
+        return retry(attempt, self.entity.name)
+
+
+def retry(
+    attempt: Callable[[], T], name: str, overtaken: tuple[type[Exception], ...] = (Stale, PrimaryKeyViolation)
+) -> T:
+    """Do a write again while other writers overtake it. Raises `DatabaseError` after `ATTEMPTS`.
+
+    `overtaken`: the errors that say so. An id that is taken does where the row was read before: it came in between.
+    """
+    for number in range(ATTEMPTS):
+        if number > 1:
+            sleep(random() * _PAUSE * number)  # so that writers which keep overtaking one another fall out of step
+        try:
+            return attempt()
+        except overtaken:
+            continue
+    raise DatabaseError(f"an entity of {name} changed too often while it was written")

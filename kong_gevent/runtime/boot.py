@@ -147,6 +147,7 @@ class Roles:
         for role, listeners in (
             ("proxy", node.settings.proxy_listeners),
             ("admin", node.settings.admin_listeners),
+            ("classic", node.settings.classic_admin_listeners),
             ("status", node.settings.status_listeners),
         ):
             self._ports += [(role, listener) for listener in listeners]
@@ -173,8 +174,11 @@ class Roles:
         node = self._node
         if role == "proxy":
             return ProxyRole(node)
-        from kong_gevent.admin import contributed, create_app, create_status_app
+        from kong_gevent.admin import contributed, create_app, create_classic_app, create_status_app
 
+        if role == "classic":
+            limit = node.settings.admin_client_max_body_size
+            return WsgiRole(node.gateway, create_classic_app(node), limit, node.access_logs.get("admin"))  # type: ignore[arg-type]
         endpoints = [endpoint for plugin in node.gateway.plugins.values() for endpoint in plugin.endpoints()]
         extra = [contributed.blueprint(endpoints, role, AdminCall)]
         if role == "admin":

@@ -23,7 +23,7 @@ Address = tuple[str, int]
 
 def wanted(settings: Settings) -> Iterator[tuple[str, Listener]]:
     """Every listener with the name of its setting."""
-    for name in ("proxy_listen", "admin_listen", "status_listen"):
+    for name in ("proxy_listen", "admin_listen", "status_listen", "classic_admin_listen"):
         for listener in getattr(settings, f"{name}ers"):
             yield name, listener
 

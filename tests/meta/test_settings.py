@@ -29,7 +29,7 @@ THROUGH = {
 """Settings that the code reads in a prepared form, and the name of that form."""
 CHECKED = ("role", "router_flavor", "wasm", "stream_listen", "admin_gui_listen")
 """Settings whose effect is that anything but the default is refused."""
-LISTEN = ("proxy_listen", "admin_listen", "status_listen")
+LISTEN = ("proxy_listen", "admin_listen", "status_listen", "classic_admin_listen")
 
 
 def code() -> str:

@@ -108,7 +108,7 @@ class CertificatesDAO(DAO):
             held.add(sni["name"])
             row = None if sni["name"] in names else self._store.strategy.read(SNIS, sni["id"])
             if row is not None:
-                deletion = Deletion(self._store, kind, row)
+                deletion = Deletion(self._store, [(kind, row)])
                 operations += deletion.operations
                 changes += deletion.changes
         for name in names:
@@ -130,10 +130,11 @@ class CertificatesDAO(DAO):
         key = holder["certificate"]["id"] if holder else "unknown"
         return violation({SNIS: f"{name} already associated with existing certificate '{key}'"})
 
-    def _coded(self, refusal: CommitRefused, entity: Mapping[str, Any]) -> DaoError | CommitRefused:
+    def coded(self, refusal: CommitRefused, entity: Mapping[str, Any]) -> DaoError | CommitRefused:
+        """A server name that is taken is an error of the certificate."""
         if isinstance(refusal, Duplicate) and refusal.kind == SNIS:
             return self._taken(refusal.value)  # another writer was faster
-        return super()._coded(refusal, entity)
+        return super().coded(refusal, entity)
 
 
 def entity() -> Entity:

@@ -92,7 +92,9 @@ class Event:
 
 
 class CommitRefused(GatewayError):
-    """Base: a commit broke a condition; nothing of it was stored."""
+    """Base: a commit broke a condition; nothing of it was stored. `kind`: of the row that was refused."""
+
+    kind: str
 
 
 @dataclass(eq=False)

@@ -1,0 +1,89 @@
+"""Several entities written in one commit: all of them, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from kong_gevent.db import codec
+from kong_gevent.db.cascade import Deletion
+from kong_gevent.db.dao import Draft, retry
+from kong_gevent.db.strategies.base import Change, CommitRefused, Duplicate, Operation, Put, Stale
+
+if TYPE_CHECKING:
+    from kong_gevent.db.store import Store
+
+T = TypeVar("T")
+
+
+class Batch:
+    """Writes that wait for their common commit. They do not see one another, but may refer to one another."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._operations: list[Operation] = []
+        self._changes: list[Change] = []
+
+    def insert(self, kind: str, entity: Mapping[str, Any]) -> None:
+        """A new entity. Raises `SchemaViolation`."""
+        self._stage(self._store.dao(kind).draft_insert(entity))
+
+    def update(self, kind: str, pk: str, partial: Mapping[str, Any]) -> None:
+        """A partial entity merged into the stored one. Raises `EntityNotFound`, `SchemaViolation`."""
+        self._stage(self._store.dao(kind).draft_update(pk, partial))
+
+    def delete(self, *keys: tuple[str, str]) -> None:
+        """Entities (kind, id) with what depends on them; children before their parents. Those that are gone are fine.
+
+        Raises `ForeignKeyViolation` while others refer to one that neither go with it nor can do without it.
+        """
+        roots = []
+        for kind, pk in keys:
+            row = self._store.strategy.read(kind, pk)
+            if row is not None:
+                self._store.dao(kind).check_delete(row)
+                roots.append((self._store.catalogue[kind], row))
+        deletion = Deletion(self._store, roots)
+        self._operations += deletion.operations
+        self._changes += deletion.changes
+
+    def _stage(self, drafted: Draft) -> None:
+        self._operations += drafted[0]
+        self._changes += drafted[1]
+
+    def commit(self) -> None:
+        """Store everything. Raises the coded error of the entity that was refused, or `Stale`."""
+        if not self._operations:
+            return
+        try:
+            self._store.strategy.commit(self._operations, self._changes, self._store.origin)
+        except Stale:
+            raise
+        except CommitRefused as refusal:
+            raise self._store.dao(refusal.kind).coded(refusal, self._refused(refusal)) from None
+
+    def _refused(self, refusal: CommitRefused) -> Mapping[str, Any]:
+        """The entity that a taken value belongs to, as its error names the values of it."""
+        if not isinstance(refusal, Duplicate):
+            return {}
+        claim = (refusal.field, refusal.value)
+        for put in self._operations:
+            if isinstance(put, Put) and put.kind == refusal.kind and claim in put.index.unique:
+                entity: dict[str, Any] = codec.loads(put.body)
+                return entity
+        return dict.fromkeys(refusal.field.split(","), refusal.value)
+
+
+def together(store: Store, work: Callable[[Batch], T]) -> T:
+    """Run `work` with a batch and commit the batch; once more when another writer came in between.
+
+    `work` reads what it depends on itself, each time.
+    """
+
+    def attempt() -> T:
+        batch = Batch(store)
+        result = work(batch)
+        batch.commit()
+        return result
+
+    return retry(attempt, "several kinds", (Stale,))
