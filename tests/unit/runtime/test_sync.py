@@ -7,6 +7,7 @@ import pytest
 
 from kong_gevent.errors import EventsLost, StoreUnavailable
 from kong_gevent.pdk.testing import InMemoryGateway
+from kong_gevent.runtime import sync
 
 Make = Callable[..., InMemoryGateway]
 
@@ -52,3 +53,26 @@ def test_a_store_that_is_away_leaves_the_plan_as_it_is(plugin: Make, monkeypatch
     made.sync.poll()
     assert made.sync.failure is None
     assert made.get("/new").status == 200
+
+
+def test_what_replicas_may_not_have_yet_is_looked_at_again(plugin: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `db_update_propagation`: entities of the plan, and look-ups that were read meanwhile."""
+    now = [1000.0]
+    monkeypatch.setattr(sync, "monotonic", lambda: now[0])
+    made = plugin("key-auth")
+    monkeypatch.setattr(made.sync, "_propagation", 5.0)
+    old = made.store.dao("services").select(made.service["id"])
+    made.store.dao("services").update(made.service["id"], {"path": "/moved"})
+    ann = made.store.dao("consumers").insert({"username": "ann"})
+    made.store.dao("keyauth_credentials").insert({"key": "new", "consumer": {"id": ann["id"]}})
+    with monkeypatch.context() as patch:
+        patch.setattr(made.store.strategy, "find", lambda *_arguments: None)
+        patch.setattr(made.sync, "_select", lambda key: (*key, old))
+        made.sync.poll()
+        assert made.get("/", headers={"apikey": "new"}).status == 401
+    made.sync.poll()
+    assert made.get("/", headers={"apikey": "new"}).status == 401
+    now[0] += 6
+    made.sync.poll()
+    run = made.get("/", headers={"apikey": "new"})
+    assert (run.status, run.upstream.target) == (200, "/moved")
