@@ -36,9 +36,15 @@ def _rows(entries: list[dict[str, Any]], prefix: str) -> Iterator[tuple[str, ...
     for entry in entries:
         for name, shown in entry.items():
             description = str(shown.get("description", "")).replace("|", "\\|")
-            default = f"`{json.dumps(shown['default'])}`" if "default" in shown else "–"
+            default = _default(shown)
             yield f"`{prefix}{name}`", _type(shown), default, _constraints(shown), description
             yield from _rows(shown.get("fields", []), f"{prefix}{name}.")
+
+
+def _default(shown: Mapping[str, Any]) -> str:
+    if "default" not in shown:
+        return "–"
+    return "random" if shown.get("encrypted") else f"`{json.dumps(shown['default'])}`"
 
 
 def _type(shown: Mapping[str, Any]) -> str:
