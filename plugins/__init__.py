@@ -4,6 +4,8 @@ BUNDLED = (
     "correlation-id",
     "bot-detection",
     "cors",
+    "session",
+    "oauth2",
     "key-auth",
     "ldap-auth",
     "ip-restriction",

@@ -86,6 +86,11 @@ class RequestView(View):
         """The port the first trusted hop saw."""
         return self._ctx.gateway.forwarding.port(self._ctx)  # type: ignore[no-any-return]
 
+    def forwarding_field(self, name: str) -> str | None:
+        """What was said in a forwarding field (`x-forwarded-proto`, …), believed or not; see `ctx.client.trusted`."""
+        value = self._ctx.fields.forwarding.get(name.lower().encode()) if self._ctx.fields.forwarding else None
+        return value.decode("latin-1") if value else None
+
     @property
     def http_version(self) -> float:
         """1.0 or 1.1."""
@@ -266,6 +271,12 @@ class ClientView(View):
         """The address of the connection's other end; empty for unix sockets."""
         ip: str = self._ctx.connection.peer_ip
         return ip
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the connection's other end is among `trusted_ips`, so that its forwarding fields are believed."""
+        trusted: bool = self._ctx.connection.trusted
+        return trusted
 
     @property
     def peer_port(self) -> int:
