@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from kong_gevent.admin.classic import faults, mapping
 from kong_gevent.admin.classic.fields import IDENTITY, Field, Values, parse
-from kong_gevent.admin.classic.kinds import Kind, Page
+from kong_gevent.admin.classic.kinds import Kind
 from kong_gevent.db import Batch, Store, together
 from kong_gevent.errors import SchemaViolation, UniqueViolation
 
@@ -44,7 +44,7 @@ def _check_url(value: str) -> str | None:
 
 FIELDS = (
     *IDENTITY,
-    Field("name", queryable=True, check=_check_name),
+    Field("name", unique=True, queryable=True, check=_check_name),
     Field("request_host", queryable=True, aliases=("public_dns",), check=_check_host),
     Field("request_path", queryable=True, aliases=("path",), check=_check_path),
     Field("strip_request_path", "boolean", aliases=("strip_path",)),
@@ -63,9 +63,9 @@ class Apis(Kind):
 
     # Reading
 
-    def pages(self, filters: Mapping[str, Any]) -> Page:
+    def every(self, size: int, offset: str | None) -> tuple[list[Values], str | None]:
         """Services that bear the mark."""
-        return lambda size, offset: self.dao.page(size=size, offset=offset, tags=[mapping.MARK])
+        return self.dao.page(size=size, offset=offset, tags=[mapping.MARK])
 
     def show(self, row: Mapping[str, Any]) -> Values | None:
         """A service as an API; None when it is not marked as one."""

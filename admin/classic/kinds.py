@@ -58,13 +58,22 @@ class Kind:
         return self.show(row) if row is not None else None
 
     def pages(self, filters: Mapping[str, Any]) -> Page:
-        """How to read the rows that may pass the filters."""
-        for name, value in filters.items():
-            field = self._query[name]
-            if field.reference and isinstance(value, str):
+        """How to read the rows that may pass the filters: by the narrowest of them that the store has an index for."""
+        given = [(self._query[name], value) for name, value in filters.items() if isinstance(value, str)]
+        for field, value in given:
+            if field.name == "id" or field.unique:
+                row = self.dao.select(value) if field.name == "id" else self._holder(field.origin, value)
+                found = [] if row is None else [row]
+                return lambda size, offset: (found, None)
+        for field, value in given:
+            if field.reference:
                 parent = (field.origin, value)
                 return lambda size, offset: self.dao.page(size=size, offset=offset, parent=parent)
-        return lambda size, offset: self.dao.page(size=size, offset=offset)
+        return self.every
+
+    def every(self, size: int, offset: str | None) -> tuple[list[Values], str | None]:
+        """A page of all rows."""
+        return self.dao.page(size=size, offset=offset)
 
     def query(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The filters among a list's arguments. Raises `Refused` for those that are none."""

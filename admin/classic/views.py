@@ -18,8 +18,8 @@ from kong_gevent.admin.request import current
 from kong_gevent.db import paging
 from kong_gevent.schema.rules import is_uuid
 
-SCAN = 500
-"""Rows read at a time while a list is filtered."""
+SCAN = 100
+"""Rows read at a time at least: some of them may not be shown."""
 _METHODS = "GET,HEAD,PUT,PATCH,POST,DELETE"
 _PAGING = ("size", "offset")
 
@@ -110,7 +110,7 @@ class Views:
         read, token = self.kind.pages(filters), arguments.get("offset")
         found: list[Values] = []
         while True:
-            rows, token = read(max(size, SCAN) if filters else size, token)
+            rows, token = read(max(size, SCAN), token)
             for row in rows:
                 item = self.kind.show(row)
                 if item is None or any(item.get(name) != value for name, value in filters.items()):

@@ -59,6 +59,8 @@ def make_defaults(settings: Settings) -> None:
     """Make the pairs of roles that listen with TLS and have no certificate. Raises ConfigurationError."""
     for role in PREFIXES:
         listeners = getattr(settings, f"{role}_listeners")
+        if role == "admin":
+            listeners += settings.classic_admin_listeners
         if settings.get(PREFIXES[role] + "ssl_cert") or not any(listener.ssl for listener in listeners):
             continue
         for number, (certificate, key) in enumerate(default_pairs(settings.prefix, role)):

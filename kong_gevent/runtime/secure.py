@@ -56,7 +56,11 @@ class ServerCertificates:
         return context
 
     def listener_context(self, role: str) -> ssl.SSLContext:
-        """The context of a role's TLS listeners, with its default certificates. Raises as `new_context`, `OSError`."""
+        """The context of a role's TLS listeners, with its default certificates. Raises as `new_context`, `OSError`.
+
+        Both Admin APIs have the certificates of the one, and ask for the same of their clients.
+        """
+        role = "admin" if role == "classic" else role
         context = self._listeners.get(role)
         if context is None:
             pairs = self._settings.certificate_pairs(role)

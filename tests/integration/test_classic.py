@@ -126,6 +126,15 @@ def test_the_next_page_can_be_asked_for(node: Gateway) -> None:
     assert page["data"][0]["id"] not in [row["id"] for row in rest["data"]]
 
 
+def test_the_listener_speaks_tls(node: Gateway) -> None:
+    (port,) = free_ports(1)
+    with Gateway(env={"CLASSIC_ADMIN_LISTEN": f"{LOOPBACK}:{port} ssl"}) as other:
+        answer = requests.get(
+            f"https://{LOOPBACK}:{port}/apis", verify=other.prefix / "ssl/admin-kong-default-ecdsa.crt", timeout=30
+        )
+        assert answer.json() == {"data": []}
+
+
 def test_the_listener_serves_nothing_else(node: Gateway) -> None:
     assert classic("GET", "/services").status_code == 404
     answer = classic("GET", "/")

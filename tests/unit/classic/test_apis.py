@@ -2,6 +2,8 @@
 
 import pytest
 
+from kong_gevent.admin.classic.apis import Apis
+
 NEITHER = "At least a 'request_host' or a 'request_path' must be specified"
 UNKNOWN_ID = "11111111-1111-4111-8111-111111111111"
 
@@ -127,6 +129,15 @@ def test_what_exists_already(api):
     assert api.post("/apis", f"id={other['id']}&request_path=/z&upstream_url=http://h") == (
         409, {"id": f"id {taken} '{other['id']}'"},
     )  # fmt: skip
+
+
+def test_another_writer_was_faster(api, monkeypatch):
+    form = "request_host=a.test&request_path=/a&upstream_url=http://h"
+    api.made("/apis", form)
+    monkeypatch.setattr(Apis, "checked", lambda self, values, old: values)
+    status, body = api.post("/apis", form)
+    assert (status, set(body)) == (409, {"name", "request_host", "request_path"})
+    assert len(api.today.get("/services")[1]["data"]) == 1
 
 
 def test_a_freed_host_may_be_taken_again(api):
