@@ -10,7 +10,7 @@ from kong_gevent.db.strategies.base import Change, Delete, Operation, Put, Row
 from kong_gevent.errors import ForeignKeyViolation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from kong_gevent.db.store import Store
 
@@ -26,11 +26,18 @@ def referenced(child: str, parent: str) -> ForeignKeyViolation:
 class Deletion:
     """The operations and events that delete rows with their dependants, in one commit; children before parents.
 
-    Raises `ForeignKeyViolation` when a referring entity restricts the deletion.
+    `settled(kind, id)`: whether something else is decided about a dependant in the same commit, so that it counts for
+    nothing here. Raises `ForeignKeyViolation` when a referring entity restricts the deletion.
     """
 
-    def __init__(self, store: Store, roots: Iterable[tuple[Entity, Row]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        roots: Iterable[tuple[Entity, Row]],
+        settled: Callable[[str, str], bool] = lambda kind, key: False,
+    ) -> None:
         self._store = store
+        self._settled = settled
         self._seen: set[tuple[str, str]] = set()
         self._cleared: dict[tuple[str, str], tuple[Entity, Row, set[str]]] = {}
         self.operations: list[Operation] = []
@@ -45,6 +52,8 @@ class Deletion:
         self._seen.add((row.kind, row.id))
         for child, field_name, field in self._store.catalogue.referrers[entity.name]:
             for child_row in self._children(row, child, field_name):
+                if self._settled(child.name, child_row.id):
+                    continue
                 if field.on_delete == "cascade":
                     self._delete(child, child_row)
                 elif field.on_delete == "null":

@@ -63,11 +63,11 @@ class Transfer:
         self._origin = store.origin
         self._advance = advance
 
-    def read(self, kind: Entity) -> Iterator[Row]:
-        """All rows of a kind in the order of their ids."""
+    def read(self, kind: Entity, tags: Sequence[str] = ()) -> Iterator[Row]:
+        """All rows of a kind, or those with all of the tags, in the order of their ids."""
         after: str | None = None
         while True:
-            found = self._strategy.page(kind.name, after, PAGE)
+            found = self._strategy.page(kind.name, after, PAGE, tags)
             yield from found
             self._advance(len(found))
             if len(found) < PAGE:
@@ -76,9 +76,9 @@ class Transfer:
 
     def conflicts(self, kind: Entity, incoming: Iterable[Incoming]) -> Iterator[Conflict]:
         """Unique values that others in the store hold, so that writing would fail half-way."""
-        if self._is_empty(kind):
+        if self.is_empty(kind):
             return
-        for batch in _batches(incoming):
+        for batch in batches(incoming):
             wanted = [
                 (entity.id, field, value)
                 for entity in batch
@@ -94,24 +94,23 @@ class Transfer:
 
         Raises `UniqueViolation`, `ForeignKeyViolation` or `StoreUnavailable`; commits before that stay.
         """
-        fresh, changed = self._is_empty(kind), 0
-        for batch in _batches(incoming):
+        fresh, changed = self.is_empty(kind), 0
+        for batch in batches(incoming):
             changed += self._write(kind, batch, fresh)
             self._advance(len(batch))
         return changed
 
-    def _is_empty(self, kind: Entity) -> bool:
+    def is_empty(self, kind: Entity) -> bool:
+        """Whether the store has none of a kind."""
         return not self._strategy.page(kind.name, None, 1)
 
     def _write(self, kind: Entity, batch: Sequence[Incoming], fresh: bool) -> int:
         for _ in range(_ATTEMPTS):
-            stored: dict[str, Row | None] = {} if fresh else self._stored(kind, batch)
-            puts: list[Put] = []
-            changes: list[Change] = []
-            for entity in batch:
-                self._prepare(kind, entity, stored.get(entity.id), puts, changes)
-            if not puts:
+            stored: dict[str, Row | None] = {} if fresh else self.stored(kind, [entity.id for entity in batch])
+            found = [prepared for entity in batch if (prepared := prepare(kind, entity, stored.get(entity.id)))]
+            if not found:
                 return 0
+            puts, changes = [put for put, _ in found], [change for _, change in found]
             try:
                 self._strategy.commit(puts, changes, self._origin)
             except (Exists, Stale):
@@ -127,26 +126,27 @@ class Transfer:
                 return len(puts)
         raise DatabaseError(f"entities of {kind.name} changed too often while they were written")
 
-    def _stored(self, kind: Entity, batch: Sequence[Incoming]) -> dict[str, Row | None]:
-        ids = [entity.id for entity in batch]
+    def stored(self, kind: Entity, ids: Sequence[str]) -> dict[str, Row | None]:
+        """Rows by id."""
         found = Pool(_READERS).imap(lambda key: self._strategy.read(kind.name, key), ids)
         return dict(zip(ids, found, strict=True))
 
-    def _prepare(self, kind: Entity, entity: Incoming, row: Row | None, puts: list[Put], changes: list[Change]) -> None:
-        values: dict[str, Any] = codec.loads(entity.body)
-        keys = rows.cache_keys(kind, values)
-        if row is not None:
-            old = rows.decode(kind, row)
-            kept = {name: old[name] for name in _TIMES if name in values and name not in entity.given}
-            if {**values, **kept} == old and _same_time(row.expires, entity.expires):
-                return
-            if "created_at" in kept:
-                values["created_at"] = kept["created_at"]
-            keys = list(dict.fromkeys([*rows.cache_keys(kind, old), *keys]))
-        version = row.version if row is not None else None
-        index = rows.index_of(kind, values)
-        puts.append(Put(kind.name, entity.id, rows.encode(values), index, version, entity.expires))
-        changes.append(Change(kind.name, entity.id, "update" if row is not None else "create", tuple(keys)))
+
+def prepare(kind: Entity, entity: Incoming, row: Row | None) -> tuple[Put, Change] | None:
+    """What stores an entity over the row that is there; None when nothing would change."""
+    values: dict[str, Any] = codec.loads(entity.body)
+    keys = rows.cache_keys(kind, values)
+    if row is not None:
+        old = rows.decode(kind, row)
+        kept = {name: old[name] for name in _TIMES if name in values and name not in entity.given}
+        if {**values, **kept} == old and _same_time(row.expires, entity.expires):
+            return None
+        if "created_at" in kept:
+            values["created_at"] = kept["created_at"]
+        keys = list(dict.fromkeys([*rows.cache_keys(kind, old), *keys]))
+    version = row.version if row is not None else None
+    put = Put(kind.name, entity.id, rows.encode(values), rows.index_of(kind, values), version, entity.expires)
+    return put, Change(kind.name, entity.id, "update" if row is not None else "create", tuple(keys))
 
 
 def _same_time(one: float | None, other: float | None) -> bool:
@@ -154,7 +154,8 @@ def _same_time(one: float | None, other: float | None) -> bool:
     return one == other or (one is not None and other is not None and abs(one - other) < 1)
 
 
-def _batches(incoming: Iterable[Incoming]) -> Iterator[list[Incoming]]:
+def batches(incoming: Iterable[Incoming]) -> Iterator[list[Incoming]]:
+    """Runs of entities that fit into one commit."""
     batch: list[Incoming] = []
     size = 0
     for entity in incoming:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from kong_gevent.db import codec
-from kong_gevent.db.catalogue import Catalogue
+from kong_gevent.db.catalogue import Catalogue, Entity
 from kong_gevent.declarative.flatten import Flattener
 from kong_gevent.declarative.problems import InvalidDocument, Problems
 from kong_gevent.declarative.reader import Item
@@ -21,6 +21,7 @@ from kong_gevent.declarative.staging import Entry, Staging
 from kong_gevent.declarative.validate import Validator
 from kong_gevent.schema.messages import REQUIRED, UNKNOWN
 
+Adopt = Callable[[Entity, dict[str, Any]], str | None]
 FORMATS = ("1.1", "2.1", "3.0")
 
 
@@ -44,23 +45,32 @@ def in_order(catalogue: Catalogue) -> list[str]:
 class Document:
     """The valid content of a document. It holds a temporary file: close it, or use it as a context manager."""
 
-    def __init__(self, catalogue: Catalogue, staging: Staging) -> None:
+    def __init__(self, catalogue: Catalogue, staging: Staging, select_tags: list[str]) -> None:
         self.kinds = in_order(catalogue)
+        self.select_tags = select_tags
+        """Tags that all its entities have, and that tell which stored entities it is about (`_info.select_tags`)."""
         self._staging = staging
 
     @classmethod
-    def load(cls, items: Iterable[Item], catalogue: Catalogue, advance: Callable[[int], None] | None = None) -> Self:
-        """Read and validate. `advance` hears of entities that were read, or validated.
+    def load(
+        cls,
+        items: Iterable[Item],
+        catalogue: Catalogue,
+        advance: Callable[[int], None] | None = None,
+        adopt: Adopt | None = None,
+    ) -> Self:
+        """Read and validate. `advance` hears of entities that were read, or validated; `adopt` finds the id that an
+        entity without one has elsewhere.
 
         Raises `InvalidDocument` with every problem; the first parse of the text happens here as well.
         """
         staging = Staging()
         try:
-            _Loading(catalogue, staging, advance or _unheard).run(items)
+            tags = _Loading(catalogue, staging, advance or _unheard, adopt).run(items)
         except BaseException:
             staging.close()
             raise
-        return cls(catalogue, staging)
+        return cls(catalogue, staging, tags)
 
     def __enter__(self) -> Self:
         return self
@@ -80,6 +90,10 @@ class Document:
         """Number of entities, of one kind or of all."""
         return self._staging.count(kind)
 
+    def has(self, kind: str, key: str) -> bool:
+        """Whether the document has an entity with this id."""
+        return self._staging.get(kind, key) is not None
+
     def values(self, entry: Entry) -> dict[str, Any]:
         """An entity as the Admin API takes it."""
         found: dict[str, Any] = codec.loads(entry.body)
@@ -89,15 +103,20 @@ class Document:
 class _Loading:
     """One pass over the text, one over each kind of entity."""
 
-    def __init__(self, catalogue: Catalogue, staging: Staging, advance: Callable[[int], None]) -> None:
+    def __init__(
+        self, catalogue: Catalogue, staging: Staging, advance: Callable[[int], None], adopt: Adopt | None
+    ) -> None:
         self._catalogue = catalogue
         self._staging = staging
         self._advance = advance
+        self._adopt = adopt
+        self._tags: list[str] = []
         self._problems = Problems()
         self._format: Any = None
         self._transform: Any = True
 
-    def run(self, items: Iterable[Item]) -> None:
+    def run(self, items: Iterable[Item]) -> list[str]:
+        """The document's select tags."""
         flattener = Flattener(self._catalogue, self._staging, self._problems)
         for item in items:
             if item.key in self._catalogue:
@@ -109,10 +128,12 @@ class _Loading:
         validator = Validator(
             self._catalogue, self._staging, self._problems,
             transform=self._transform is not False, old_paths=self._format in FORMATS[:-1], now=time.time(),
+            adopt=self._adopt, tags=self._tags,
         )  # fmt: skip
         for kind in in_order(self._catalogue):
             validator.run(kind, self._advance)
         self._problems.check()
+        return self._tags
 
     def _meta(self, item: Item) -> None:
         key, value = item.key, item.value
@@ -126,8 +147,26 @@ class _Loading:
         elif key == "_ignore":
             if item.position is None and value not in (None, []):
                 self._problems.add((key,), "expected an array")
+        elif key == "_workspace":
+            if value not in (None, "default"):
+                self._problems.add((key,), "there is one workspace, 'default'")
+        elif key == "_info":
+            self._info(value)
         elif item.position in (None, 1):
             self._problems.add((key,), UNKNOWN)
+
+    def _info(self, value: Any) -> None:
+        """decK's notes on a document: tags of everything in it."""
+        if not isinstance(value, dict):
+            self._problems.add(("_info",), "expected a record")
+            return
+        for name, inner in value.items():
+            if name != "select_tags":
+                self._problems.add(("_info", name), UNKNOWN)
+            elif not isinstance(inner, list) or not all(isinstance(tag, str) and tag for tag in inner):
+                self._problems.add(("_info", name), "expected an array of texts")
+            else:
+                self._tags = inner
 
     def _check_meta(self) -> None:
         if self._format is None:

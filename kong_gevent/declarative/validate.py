@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from types import NoneType
 from typing import Any
 
 from marshmallow import ValidationError
@@ -29,7 +30,8 @@ class Validator:
     """Validates kind by kind, parents first.
 
     `transform`: values are still to be transformed for storage; `old_paths`: of a format before 3.0, in which regular
-    expressions had no mark; `now`: epoch s from which the seconds of `ttl` count.
+    expressions had no mark; `now`: epoch s from which the seconds of `ttl` count; `adopt`: finds the id
+    that an entity without one has elsewhere; `tags`: added to every entity.
     """
 
     def __init__(
@@ -41,6 +43,8 @@ class Validator:
         transform: bool,
         old_paths: bool,
         now: float,
+        adopt: Callable[[Entity, dict[str, Any]], str | None] | None = None,
+        tags: list[str] | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._staging = staging
@@ -48,6 +52,8 @@ class Validator:
         self._transform = transform
         self._old_paths = old_paths
         self._now = now
+        self._adopt = adopt
+        self._tags = tags or []
         self._reader = _StagedReader(catalogue, staging)
 
     def run(self, name: str, advance: Callable[[int], None]) -> None:
@@ -59,6 +65,8 @@ class Validator:
 
     def _entity(self, kind: Entity, raw: Raw) -> None:
         values = raw.values
+        if self._tags and kind.has_tags and isinstance(values.get("tags", []), (list, NoneType)):
+            values["tags"] = list(dict.fromkeys([*(values.get("tags") or []), *self._tags]))
         errors = self._references(kind, raw, values)
         self._own_id(kind, values)
         key = values["id"]
@@ -119,7 +127,8 @@ class Validator:
 
     def _own_id(self, kind: Entity, values: dict[str, Any]) -> None:
         if values.get("id") is None:
-            values["id"] = id_of(kind, values)
+            adopted = self._adopt(kind, values) if self._adopt else None
+            values["id"] = adopted or id_of(kind, values)
 
     def _take_ttl(self, kind: Entity, values: dict[str, Any], errors: Errors) -> float | None:
         if not kind.ttl or "ttl" not in values:

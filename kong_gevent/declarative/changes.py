@@ -1,0 +1,197 @@
+"""What has to change so that a store holds what a document says: worked out as a whole, committed as a whole."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kong_gevent.db import codec, rows
+from kong_gevent.db.cascade import Deletion
+from kong_gevent.db.catalogue import Entity
+from kong_gevent.db.strategies.base import Change, Delete, Operation, Put, Row
+from kong_gevent.db.transfer import Incoming, Transfer, batches, prepare
+from kong_gevent.declarative.document import Document
+from kong_gevent.errors import GatewayError
+
+if TYPE_CHECKING:
+    from kong_gevent.db.store import Store
+
+MOST = 50_000
+"""Operations of one change set: all of them are in memory, and in one transaction of the store."""
+Advance = Callable[[int], None]
+
+
+class TooManyChanges(GatewayError):
+    """A change set would be larger than `MOST`; nothing of it was done."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"a change set has at most {MOST:,} changes, since it is one commit; divide the document, or move it with "
+            "'config db_import', which makes as many commits as it needs"
+        )
+
+
+class Record(NamedTuple):
+    """One change, as the history keeps it. `before`: the stored row, None for a new one; `after`: digest of the new."""
+
+    kind: str
+    id: str
+    op: str
+    name: str | None
+    before: bytes | None
+    expires: float | None
+    after: str | None
+
+    def shown(self) -> dict[str, Any]:
+        """For people: what happened to what."""
+        return {"op": self.op, "entity": self.kind, "id": self.id, "name": self.name}
+
+
+@dataclass
+class Changes:
+    """Operations and events of a commit, and what they mean."""
+
+    operations: list[Operation] = field(default_factory=list)
+    events: list[Change] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    unchanged: int = 0
+
+    def add(self, kind: Entity, operation: Operation, event: Change, row: Row | None) -> None:
+        """One operation; `row`: what is stored now. Raises `TooManyChanges`."""
+        if len(self.operations) == MOST:
+            raise TooManyChanges
+        body = operation.body if isinstance(operation, Put) else None
+        self.operations.append(operation)
+        self.events.append(event)
+        values = codec.loads(body if body is not None else row.body if row is not None else b"{}")
+        name = values.get(kind.endpoint_key) if kind.endpoint_key else None
+        before, expires = (row.body, row.expires) if row is not None else (None, None)
+        after = digest(body) if body is not None else None
+        self.records.append(Record(operation.kind, operation.id, event.op, name, before, expires, after))
+
+    def summary(self) -> dict[str, int]:
+        """Numbers of entities."""
+        ops = [record.op for record in self.records]
+        found = {
+            done: ops.count(op) for op, done in (("create", "created"), ("update", "updated"), ("delete", "deleted"))
+        }
+        return {**found, "unchanged": self.unchanged}
+
+
+def digest(body: bytes) -> str:
+    """What tells one stored form from another."""
+    return hashlib.sha256(body).hexdigest()[:32]
+
+
+def adopter(store: Store) -> Callable[[Entity, dict[str, Any]], str | None]:
+    """Finds, for an entity of a document that has no id, the stored one that it means: by its unique values."""
+    transfer = Transfer(store, lambda count: None)
+    empty: dict[str, bool] = {}
+
+    def find(kind: Entity, values: dict[str, Any]) -> str | None:
+        if kind.name not in empty:
+            empty[kind.name] = transfer.is_empty(kind)
+        if empty[kind.name]:
+            return None
+        for name, value in _identifying(kind, values):
+            row = store.strategy.find(kind.name, name, value)
+            if row is not None:
+                return row.id
+        return None
+
+    return find
+
+
+def _identifying(kind: Entity, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Index entries by which an entity can be recognised, the strongest first."""
+    for name in dict.fromkeys([*([kind.endpoint_key] if kind.endpoint_key else []), *kind.unique]):
+        if isinstance(values.get(name), str) and _storable(values[name]):
+            yield name, values[name]
+    for names in kind.unique_together:
+        given = {name: values.get(name) for name in names}
+        if all(given[name] is not None for name in names if kind.fields[name].wanted) and _storable(*given.values()):
+            yield ",".join(names), rows.combination(given, names)
+
+
+def _storable(*values: Any) -> bool:
+    """Whether values that nobody has validated yet can be looked for."""
+    for value in values:
+        text = value.get("id") if isinstance(value, dict) else value
+        if text is None and value is None:
+            continue
+        if not isinstance(text, str) or "\0" in text or text.encode(errors="ignore").decode() != text:
+            return False
+    return True
+
+
+def plan(store: Store, document: Document, *, prune: bool, tags: Sequence[str] = (), advance: Advance) -> Changes:
+    """The changes that a document means. `prune`: what the store has beyond it goes (of those with all `tags` only).
+
+    Raises `TooManyChanges`, `ForeignKeyViolation`, `StoreUnavailable`.
+    """
+    return _Planner(store, document, prune, tags, advance).run()
+
+
+class _Planner:
+    def __init__(self, store: Store, document: Document, prune: bool, tags: Sequence[str], advance: Advance) -> None:
+        self._store = store
+        self._document = document
+        self._prune = prune
+        self._tags = tags
+        self._transfer = Transfer(store, advance)
+        self._advance = advance
+        self._changes = Changes()
+        self._gone: set[tuple[str, str]] = set()
+
+    def run(self) -> Changes:
+        for name in self._document.kinds:
+            self._put(self._store.catalogue[name])
+        if self._prune:
+            going = [(kind, row) for name in reversed(self._document.kinds) for kind, row in self._beyond(name)]
+            self._gone = {(kind.name, row.id) for kind, row in going}
+            for kind, row in going:
+                self._delete(kind, row)
+        return self._changes
+
+    def _put(self, kind: Entity) -> None:
+        fresh = self._transfer.is_empty(kind)
+        incoming = (Incoming(entry.id, entry.body, entry.given, entry.expires) for entry in self._entries(kind))
+        for batch in batches(incoming):
+            stored = {} if fresh else self._transfer.stored(kind, [entity.id for entity in batch])
+            for entity in batch:
+                row = stored.get(entity.id)
+                prepared = prepare(kind, entity, row)
+                if prepared is None:
+                    self._changes.unchanged += 1
+                else:
+                    self._changes.add(kind, *prepared, row)
+                self._advance(1)
+
+    def _entries(self, kind: Entity) -> Iterator[Any]:
+        return self._document.entries(kind.name)
+
+    def _beyond(self, name: str) -> Iterator[tuple[Entity, Row]]:
+        """What the store has of a kind and the document has not."""
+        kind = self._store.catalogue[name]
+        if self._tags and not kind.has_tags:
+            return
+        for row in self._transfer.read(kind, self._tags):
+            if not self._document.has(name, row.id):
+                yield kind, row
+
+    def _delete(self, kind: Entity, row: Row) -> None:
+        """Delete with what depends on it; the document, and other deletions, decide about what they name themselves."""
+        deletion = Deletion(self._store, kind, row, self._settled)
+        for operation, event in zip(deletion.operations, deletion.changes, strict=True):
+            key = (operation.kind, operation.id)
+            if key != (kind.name, row.id) and key in self._gone:
+                continue
+            if isinstance(operation, Delete):
+                self._gone.add(key)
+            held = row if key == (kind.name, row.id) else self._store.strategy.read(*key)
+            self._changes.add(self._store.catalogue[operation.kind], operation, event, held)
+
+    def _settled(self, kind: str, key: str) -> bool:
+        return (kind, key) in self._gone or self._document.has(kind, key)
