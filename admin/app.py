@@ -14,13 +14,27 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import MapAdapter
 
 from kong_gevent import KONG_VERSION, errors
-from kong_gevent.admin import bodies, classic, debug, forms, generate, info, routing, schemas, status, tags, unavailable
+from kong_gevent.admin import (
+    bodies,
+    classic,
+    config,
+    debug,
+    forms,
+    generate,
+    info,
+    routing,
+    schemas,
+    status,
+    tags,
+    unavailable,
+)
 from kong_gevent.admin.node import NodeFacade
 from kong_gevent.admin.render import answer, empty, message
 from kong_gevent.admin.request import AdminRequest
 
 UNEXPECTED = "An unexpected error occurred"
-_YAML_PATHS = frozenset({"/config"})
+_DOCUMENT_PATHS = frozenset({"/config"})
+"""Paths that take YAML as well, and whose bodies only their views read: they may have very many values."""
 _LOG = logging.getLogger("kong_gevent.admin")
 
 
@@ -84,7 +98,7 @@ class AdminApp(Flask):
             raise errors.HttpError(400, forms.TOO_MANY)
         if current.method in bodies.WITH_BODY:
             current.kind = bodies.kind_of(current)
-            if current.kind == "unsupported" or (current.kind == "yaml" and not _takes_yaml(current)):
+            if current.kind == "unsupported" or (current.kind == "yaml" and not _takes_documents(current)):
                 return empty(415)
         if refused is not None:
             raise refused
@@ -94,7 +108,7 @@ class AdminApp(Flask):
 
     def _read(self, current: AdminRequest) -> None:
         raw = bodies.read(current, self.body_limit)
-        if current.kind in ("none", "yaml"):
+        if current.kind in ("none", "yaml") or (current.kind == "json" and _takes_documents(current)):
             current.text = raw
         else:
             current.sent = bodies.decode(current.kind, raw, current.environ["CONTENT_TYPE"])
@@ -126,9 +140,9 @@ def origins(urls: str | Iterable[str]) -> list[str]:
     return found
 
 
-def _takes_yaml(current: AdminRequest) -> bool:
+def _takes_documents(current: AdminRequest) -> bool:
     rule = current.url_rule
-    return rule is not None and rule.rule in _YAML_PATHS
+    return rule is not None and rule.rule in _DOCUMENT_PATHS
 
 
 def _options(current: AdminRequest, methods: Iterable[str]) -> Response:
@@ -173,6 +187,7 @@ def create_app(node: NodeFacade, extra: Iterable[Blueprint] = ()) -> AdminApp:
     app.register_blueprint(debug.blueprint(node))
     app.register_blueprint(unavailable.blueprint(node))
     app.register_blueprint(tags.blueprint(node))
+    app.register_blueprint(config.blueprint(node))
     for made in generate.blueprints(node):
         app.register_blueprint(made)
     app.register_blueprint(classic.blueprint(node, failure), url_prefix=classic.PREFIX)

@@ -72,8 +72,11 @@ class NodeFacade(Protocol):
     def set_log_level(self, level: str, timeout: float) -> None:
         """Change the level in all workers; back to the configured one after `timeout` seconds (0: never)."""
 
-    def published(self) -> None:
-        """Called after each successful write; returns when every worker of the node serves the new configuration."""
+    def published(self, many: bool = False) -> None:
+        """Called after each successful write; returns when every worker of the node serves the new configuration.
+
+        `many`: the write was large, so that taking it over takes time.
+        """
 
     def statistics(self) -> Mapping[str, int]:
         """Node-wide counters: `connections_active`, `_reading`, `_writing`, `_waiting`, `_accepted`, `_handled`, `total_requests`."""  # noqa: E501
@@ -153,7 +156,7 @@ class LocalNode:
         """Remember the level."""
         self.log_level, self.level_timeout = level, timeout
 
-    def published(self) -> None:
+    def published(self, many: bool = False) -> None:
         """Count the write."""
         self.publications += 1
 

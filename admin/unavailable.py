@@ -10,7 +10,6 @@ from kong_gevent.admin.routing import Handler, add_path
 
 _NO_WASM = "this endpoint is only available when wasm is enabled"
 _NO_CONTROL_PLANE = "this endpoint is only available when Kong is configured to run as Control Plane for the cluster"
-_NO_DBLESS = "this endpoint is only available when Kong is configured to not use a database"
 
 _COLLECTION = ("GET", "POST")
 _ENTITY = ("GET", "PUT", "PATCH", "DELETE")
@@ -39,12 +38,10 @@ def refuse(text: str) -> Handler:
 
 
 def blueprint(node: NodeFacade) -> Blueprint:
-    """Wasm filters, hybrid clustering and, with a database, `/config`."""
+    """Wasm filters and hybrid clustering."""
     made = Blueprint("unavailable", __name__)
     for path, methods in _FILTER_PATHS:
         add_path(made, path, dict.fromkeys(methods, refuse(_NO_WASM)))
     for path in ("/clustering/data-planes", "/clustering/status"):
         add_path(made, path, {"GET": refuse(_NO_CONTROL_PLANE)})
-    if node.settings.get("database") != "off":
-        add_path(made, "/config", dict.fromkeys(_COLLECTION, refuse(_NO_DBLESS)))
     return made

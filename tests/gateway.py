@@ -54,7 +54,7 @@ class Gateway:
 
     workers    number of worker processes
     env        settings as ``KONG_*`` variables (or without the prefix, in lower case); None as value removes one
-    database   ``sqlite`` (below the prefix) or ``memory``
+    database   ``sqlite`` (below the prefix), ``memory`` or ``off``
     prefix     use this folder (kept afterwards), for instance to start a second time on the same store
     transport  ``gateway``: the connection loop; ``wsgi``: the WSGI callable under gunicorn's own gevent worker
     start      False: only prepare, call ``start()`` later
@@ -184,7 +184,9 @@ class Gateway:
             if self.transport == "wsgi":
                 requests.get(self.proxy_url + "/", timeout=5)
                 return True
-            return requests.get(self.status_url + "/status/ready", timeout=5).status_code == 200
+            answer = requests.get(self.status_url + "/status/ready", timeout=5)
+            # A node without a datastore is not ready before its first document, and as far as it can get.
+            return answer.status_code == 200 or "empty configuration present" in answer.text
         except requests.RequestException:
             return False
 

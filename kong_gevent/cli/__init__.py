@@ -29,7 +29,7 @@ COMMANDS = {
     "version": "Print the version.",
 }
 HIDDEN = ("settings-page",)
-STORE_COMMANDS = {"start", "restart", "prepare", "migrations", "config"}
+STORE_COMMANDS = {"start", "restart", "reload", "prepare", "migrations", "config"}
 """Commands that talk to the datastore."""
 LATER = ("hybrid", "vault")
 """Commands of Kong that this version does not have: a clear answer rather than 'no such command'."""

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from kong_gevent.db import Catalogue, Store
     from kong_gevent.declarative import Document
 
-SUBCOMMANDS = {"from_openapi": "kong_gevent.cli.config_openapi"}
+SUBCOMMANDS = {
+    "load": "kong_gevent.cli.config_load",
+    "job": "kong_gevent.cli.config_job",
+    "from_openapi": "kong_gevent.cli.config_openapi",
+}
 """Sub-commands that are modules of their own: name → module, which defines it as `command`."""
 DEFAULT_FILE = "kong.yml"
 _EXAMPLE = """\
@@ -114,8 +118,13 @@ def _with_store(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def run(options: Options, quiet: bool, db_timeout: float | None, lock_timeout: float, **given: Any) -> Any:
         settings = options.load()
-        if settings.database == "memory":
-            raise click.ClickException("database = memory keeps nothing between two commands")
+        if settings.database in ("memory", "off"):
+            reason = (
+                "keeps nothing between two commands"
+                if settings.database == "memory"
+                else ("has no datastore: a running gateway takes documents by POST /config")
+            )
+            raise click.ClickException(f"database = {settings.database} {reason}")
         options.verbose(f"store: {describe(settings)}")
         with opened(settings, plugins=True) as store:
             reach(store.migrations.check, describe(settings), Patience(db_timeout).seconds(settings))

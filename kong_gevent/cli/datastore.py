@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kong_gevent.db import Store
     from kong_gevent.db.migrations import Migrations
 
-EMBEDDED = ("sqlite", "memory")
+EMBEDDED = ("sqlite", "memory", "off")
 """Stores that belong to one machine: `start` makes them itself, as nobody else could have."""
 DB_TIMEOUT = 60.0
 """Seconds for which commands wait for a shared store that is away."""
@@ -94,7 +94,7 @@ def make_ready(
                 say(f"bootstrapping the store ({describe(settings)})")
                 found.bootstrap()
                 state = found.state()
-            if run_migrations and state.new:
+            if (run_migrations or settings.database == "off") and state.new:
                 say("running migrations")
                 found.up()
             found.check()
@@ -121,13 +121,17 @@ def describe(settings: Settings) -> str:
         return f"cassandra at {points} port {settings.cassandra_port} (keyspace {settings.cassandra_keyspace})"
     if settings.database == "postgres":
         return f"postgres at {settings.pg_host} port {settings.pg_port} (database {settings.pg_database})"
+    if settings.database == "off":
+        return "the store of the last declarative document"
     return str(settings.database)
 
 
 def require_lasting(settings: Settings) -> None:
     """Refuse commands about the content of a store that has none of its own. Raises ClickException."""
-    if settings.database == "memory":
-        raise click.ClickException("database = memory keeps nothing between two starts: there is nothing to migrate")
+    if settings.database in ("memory", "off"):
+        raise click.ClickException(
+            f"database = {settings.database} keeps nothing that could be migrated: there is nothing to do"
+        )
 
 
 def _show(text: str) -> None:

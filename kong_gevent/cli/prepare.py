@@ -8,6 +8,7 @@ import click
 
 from kong_gevent.cli import datastore, process, startup
 from kong_gevent.cli.base import CONTEXT, Options, add_options, example, ignored, nginx_options
+from kong_gevent.cli.declared import load_document
 from kong_gevent.conf import prefix
 
 
@@ -30,5 +31,6 @@ def command(options: Options, store: bool, **kong: Any) -> None:
         with process.start_lock(settings.prefix):
             startup.refuse_running(settings)
             datastore.make_ready(settings, False, datastore.Patience(), options.verbose)
+            load_document(settings, fallback=True)
     prefix.save(settings)
     options.verbose(f"prepared; `KONG_CONF={settings.running_file} gunicorn -c gunicorn.conf.py` runs it")

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from kong_gevent.conf import Listener, Settings
 from kong_gevent.errors import ConfigurationError
 from kong_gevent.runtime.listen import open_one
+from kong_gevent.runtime.reasons import NOTHING_YET
 
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -90,6 +91,8 @@ def not_ready(settings: Settings) -> str | None:
             return f"{client_url(listener)}{path} does not answer ({error})"
         except OSError as error:
             return f"{client_url(listener)}{path} does not answer ({error.strerror or error})"
+        if status == 503 and settings.database == "off" and NOTHING_YET in text:
+            continue  # it serves what it has: nothing
         if status not in ((200, 401) if path == "/status" else (200,)):
             return f"{client_url(listener)}{path} answers {status}: {text.strip()[:200]}"
     return None

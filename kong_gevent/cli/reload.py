@@ -10,6 +10,7 @@ import click
 from kong_gevent import conf
 from kong_gevent.cli import probe, process
 from kong_gevent.cli.base import CONTEXT, Options, add_options, example, ignored, nginx_options
+from kong_gevent.cli.declared import load_document
 from kong_gevent.cli.startup import check_plugins
 from kong_gevent.conf import Settings
 from kong_gevent.conf import prefix as folder
@@ -40,6 +41,7 @@ def command(options: Options, **kong: Any) -> None:
         check_plugins(settings)
         _refuse_busy(settings, conf.load_running(prefix))
         folder.prepare(settings)
+        load_document(settings, fallback=False)
         folder.save(settings)
         old = process.children(pid)
         process.send(pid, signal.SIGHUP)

@@ -15,6 +15,7 @@ from kong_gevent import conf
 from kong_gevent.cli import probe, process
 from kong_gevent.cli.base import Options
 from kong_gevent.cli.datastore import Patience, make_ready
+from kong_gevent.cli.declared import load_document
 from kong_gevent.cli.waiting import TICK_SECONDS
 from kong_gevent.conf import Settings, prefix
 from kong_gevent.runtime import snapshot
@@ -39,6 +40,7 @@ def start(
         crashed = refuse_running(settings)
         _refuse_busy(settings, _ORPHAN_SECONDS if crashed else 0)
         make_ready(settings, run_migrations, patience or Patience(), options.verbose, has_last_good(settings))
+        load_document(settings, fallback=True)
         prefix.save(settings)
         if foreground or not settings.nginx_daemon:
             _become(settings)
@@ -67,7 +69,7 @@ def check_plugins(settings: Settings) -> None:
 def has_last_good(settings: Settings) -> bool:
     """Whether this node can serve without its store, from what it has kept on disk; says so when that is damaged."""
     try:
-        if settings.database == "memory":
+        if settings.database in ("memory", "off"):
             return False
         snapshot.check(snapshot.path(settings.prefix), snapshot.origin_of(settings))
     except FileNotFoundError:

@@ -67,9 +67,6 @@ def _twice(parsed: Mapping[str, list[Listener]]) -> Iterator[str]:
 
 
 def _not_yet(values: Values) -> Iterator[str]:
-    available = storage_checks.AVAILABLE_DATABASES
-    if values["database"] not in available:
-        yield f"database = '{values['database']}' {_LATER} (available: {', '.join(available)})"
     if values["role"] != "traditional":
         yield f"role = '{values['role']}' {_LATER} (available: traditional)"
     if values["router_flavor"] != "traditional_compatible":

@@ -11,7 +11,6 @@ from typing import Any
 Values = Mapping[str, Any]
 FILES = ("cassandra_ssl_ca", "cassandra_ssl_cert", "cassandra_ssl_cert_key")
 """Settings that name one file each; relative ones are below the prefix."""
-AVAILABLE_DATABASES = ("sqlite", "cassandra", "postgres", "memory")
 
 _KEYSPACE = re.compile(r"[A-Za-z]\w{0,47}\Z", re.ASCII)
 _NAME = re.compile(r"[\w.-]+\Z", re.ASCII)

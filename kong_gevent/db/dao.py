@@ -35,6 +35,7 @@ from kong_gevent.errors import (
     InvalidOffset,
     InvalidPrimaryKey,
     InvalidUnique,
+    OperationUnsupported,
     PrimaryKeyViolation,
     UniqueViolation,
     key_text,
@@ -139,15 +140,19 @@ class DAO:
 
     def insert(self, entity: Mapping[str, Any], ttl: float | None = None) -> Values:
         """Store a new entity; the answer has defaults and generated values. `ttl`: seconds to live (ttl entities)."""
-        return self._write(*self._fresh(entity, ttl))
+        fresh = self._fresh(entity, ttl)
+        self._refuse("create")
+        return self._write(*fresh)
 
     def upsert(self, pk: str, entity: Mapping[str, Any], ttl: float | None = None) -> Values:
         """Replace an entity as a whole, or create it under this id."""
         key = self._primary_key(pk)
+        self._refuse("create or update")
         return self._retry(lambda: self._replace(key, self._strategy.read(self.entity.name, key), entity, ttl))
 
     def upsert_by(self, field: str, value: Any, entity: Mapping[str, Any], ttl: float | None = None) -> Values:
         """Replace the entity that holds a unique value (its id stays), or create one with that value."""
+        self._refuse("create or update", field)
 
         def attempt() -> Values:
             row = self._find(field, value)
@@ -166,10 +171,14 @@ class DAO:
     def update(self, pk: str, partial: Mapping[str, Any], ttl: float | None = None) -> Values:
         """Merge a partial entity into the stored one. Raises `EntityNotFound`."""
         key = self._primary_key(pk)
+        if self._store.read_only and self._strategy.read(self.entity.name, key) is not None:
+            self._refuse("update")
         return self._retry(lambda: self._amend(self._strategy.read(self.entity.name, key), {"id": key}, partial, ttl))
 
     def update_by(self, field: str, value: Any, partial: Mapping[str, Any], ttl: float | None = None) -> Values:
         """Like `update`, for the entity that holds a unique value."""
+        if self._store.read_only and self._find(field, value) is not None:
+            self._refuse("update", field)
         return self._retry(lambda: self._amend(self._find(field, value), {field: value}, partial, ttl))
 
     def delete(self, pk: str) -> bool:
@@ -178,20 +187,24 @@ class DAO:
         Raises `ForeignKeyViolation` while entities refer to it that neither go with it nor can do without it.
         """
         key = self._primary_key(pk)
+        self._refuse("remove")
         return self._retry(lambda: self._remove(self._strategy.read(self.entity.name, key)))
 
     def delete_by(self, field: str, value: Any) -> bool:
         """Like `delete`, for the entity that holds a unique value."""
+        self._refuse("remove", field)
         return self._retry(lambda: self._remove(self._find(field, value)))
 
     # For commits of several entities (`db.together`)
 
     def draft_insert(self, entity: Mapping[str, Any]) -> Draft:
         """What `insert` would commit."""
+        self._refuse("create")
         return self._drafted(*self._fresh(entity, None))
 
     def draft_update(self, pk: str, partial: Mapping[str, Any]) -> Draft:
         """What `update` would commit. Raises `EntityNotFound`."""
+        self._refuse("update")
         key = self._primary_key(pk)
         return self._drafted(*self._changed(self._strategy.read(self.entity.name, key), {"id": key}, partial, None))
 
@@ -201,6 +214,12 @@ class DAO:
             self.entity.check_delete(rows.decode(self.entity, row), self._store.reader)
 
     # How
+
+    def _refuse(self, verb: str, field: str | None = None) -> None:
+        """Raises `OperationUnsupported`, in Kong's words, when only whole documents change the store."""
+        if self._store.read_only:
+            by = f" by '{field}'" if field else ""
+            raise OperationUnsupported(f"cannot {verb} '{self.entity.name}' entities{by} when not using a database")
 
     def _primary_key(self, pk: Any) -> str:
         if not is_uuid(pk):

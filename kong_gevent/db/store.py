@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kong_gevent.db import rows
+from kong_gevent.db import codec, rows
 from kong_gevent.db.catalogue import Catalogue, build
 from kong_gevent.db.dao import DAO
 from kong_gevent.db.migrations import Migrations
@@ -16,17 +16,24 @@ from kong_gevent.db.strategies.sqlite import SqliteStrategy
 from kong_gevent.db.tags import TagsDAO
 from kong_gevent.errors import ConfigurationError, DatabaseError, Overloaded
 
+CONFIGURATION = ("configuration", "00000000-0000-4000-8000-000000000000")
+"""Kind and id of the row that says which document a store was last made to hold."""
+DOCUMENT_STORE = "dbless.sqlite3"
+"""File, below the prefix, that holds the content of the last document when `database = off`."""
+
 
 class Store:
     """One datastore with everything this build knows about its content.
 
+    `read_only`: only whole documents change it, single entities cannot be written (`database = off`).
     `catalogue`: entity name → description; `daos` / `dao(name)`; `lookups`: DAOs for look-ups of single entities by
     proxied requests, which may read a replica; `tags`: the read-only list of tags; `migrations`; `origin`: the node id
     that events carry (set by the node).
     """
 
-    def __init__(self, strategy: Strategy, catalogue: Catalogue, origin: str = "") -> None:
+    def __init__(self, strategy: Strategy, catalogue: Catalogue, origin: str = "", *, read_only: bool = False) -> None:
         self.strategy = strategy
+        self.read_only = read_only
         self.catalogue = catalogue
         self.origin = origin
         self.migrations = Migrations(strategy)
@@ -50,10 +57,14 @@ class Store:
     def connect(self) -> None:
         """Open the store and check that its schema is the one of this version.
 
-        Raises `MigrationError` (what to run) or `StoreUnavailable`. A memory store makes its tables itself.
+        Raises `MigrationError` (what to run) or `StoreUnavailable`. A memory store makes its tables itself, and so does
+        one that only documents fill, as it can be filled again.
         """
-        if self.strategy.name == MemoryStrategy.name and self.needs_bootstrap:
+        if (self.strategy.name == MemoryStrategy.name or self.read_only) and self.needs_bootstrap:
             self.migrations.bootstrap()
+        if self.read_only and self.migrations.state().new:
+            self.migrations.up()
+            self.migrations.finish()
         self.migrations.check()
         self.strategy.connect()
 
@@ -75,6 +86,12 @@ class Store:
         Raises `EventsLost` when some are gone (or the store is another one): take `last_event_id`, then reload all.
         """
         return self.strategy.events_after(cursor, limit)
+
+    @property
+    def configuration_hash(self) -> str | None:
+        """The hash of the document that it was last made to hold as a whole; None before the first."""
+        row = self.strategy.read(*CONFIGURATION)
+        return codec.loads(row.body)["hash"] if row is not None else None
 
     def last_event_id(self) -> int:
         """Id of the newest event; 0 before the first."""
@@ -113,7 +130,11 @@ def open_store(settings: Any, plugin_schemas: Mapping[str, Any]) -> Store:
     together.
     """
     strategy: Strategy
-    if settings.database == "sqlite":
+    read_only = settings.database == "off"
+    if read_only:
+        # What the workers of the node share, and what is left of the last document at the next start.
+        strategy = SqliteStrategy(os.path.join(settings.prefix, DOCUMENT_STORE))
+    elif settings.database == "sqlite":
         path = getattr(settings, "sqlite_path", None) or "kong.sqlite3"
         strategy = SqliteStrategy(os.path.join(settings.prefix, path))
     elif settings.database == "memory":
@@ -124,7 +145,7 @@ def open_store(settings: Any, plugin_schemas: Mapping[str, Any]) -> Store:
         strategy = _cassandra(settings)
     else:
         raise ConfigurationError(f"database: '{settings.database}' is not available in this build yet")
-    return Store(strategy, build(plugin_schemas))
+    return Store(strategy, build(plugin_schemas), read_only=read_only)
 
 
 def _cassandra(settings: Any) -> Strategy:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kong_gevent.db import codec
+from kong_gevent.db.store import CONFIGURATION
 from kong_gevent.db.strategies.base import (
     Change,
     Duplicate,
@@ -33,8 +34,6 @@ from kong_gevent.errors import DatabaseError, ForeignKeyViolation, GatewayError,
 if TYPE_CHECKING:
     from kong_gevent.db.store import Store
 
-STATE, STATE_ID = "configuration", "00000000-0000-4000-8000-000000000000"
-"""The row that says which document a store was last made to hold."""
 LISTED = 1000
 """Changes that are told one by one."""
 _LOCK, _LOCK_SECONDS = "configuration", 30.0
@@ -83,12 +82,6 @@ class Outcome:
 def text_hash(text: bytes) -> str:
     """The hash of a document's text, as Kong computes it."""
     return hashlib.md5(text, usedforsecurity=False).hexdigest()
-
-
-def state(store: Store) -> str | None:
-    """The hash of the document that the store was last made to hold."""
-    row = store.strategy.read(STATE, STATE_ID)
-    return codec.loads(row.body)["hash"] if row is not None else None
 
 
 def apply(store: Store, items: Iterable[Item], request: Request, advance: Advance) -> Outcome:
@@ -142,7 +135,7 @@ def _commit(store: Store, work_out: Callable[[], Changes], entry: ChangeSet, req
             operations, events = operations + noted, events + told
             outcome.id = entry.id
         else:
-            events.append(Change(STATE, STATE_ID, "update"))
+            events.append(Change(*CONFIGURATION, "update"))
         try:
             store.strategy.commit(operations, events, store.origin)
         except (Exists, Stale, Referenced):
@@ -162,11 +155,11 @@ def _new_state(store: Store, request: Request) -> list[Operation]:
     """The operation that notes the hash of a whole configuration, unless it is known."""
     if not request.whole:
         return []
-    row = store.strategy.read(STATE, STATE_ID)
+    row = store.strategy.read(*CONFIGURATION)
     body = codec.dumps({"hash": request.hash, "source": request.source})
     if row is not None and row.body == body:
         return []
-    return [Put(STATE, STATE_ID, body, Index(), row.version if row is not None else None)]
+    return [Put(*CONFIGURATION, body, Index(), row.version if row is not None else None)]
 
 
 @contextmanager

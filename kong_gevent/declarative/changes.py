@@ -80,6 +80,17 @@ class Changes:
         return {**found, "unchanged": self.unchanged}
 
 
+def _in_safe_order(changes: Changes) -> None:
+    """Events are applied one after the other: a route is to come after its plugins, and go before them."""
+
+    def rank(event: Change) -> int:
+        if event.op == "delete":
+            return {"routes": 0, "services": 1}.get(event.entity, 5)
+        return {"services": 2, "routes": 4}.get(event.entity, 3)
+
+    changes.events.sort(key=rank)
+
+
 def digest(body: bytes) -> str:
     """What tells one stored form from another."""
     return hashlib.sha256(body).hexdigest()[:32]
@@ -153,6 +164,7 @@ class _Planner:
             self._gone = {(kind.name, row.id) for kind, row in going}
             for kind, row in going:
                 self._delete(kind, row)
+        _in_safe_order(self._changes)
         return self._changes
 
     def _put(self, kind: Entity) -> None:

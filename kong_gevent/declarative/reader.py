@@ -64,17 +64,50 @@ def read_whole(path: Path | str) -> dict[str, Any]:
 
 def read_json(text: bytes | str) -> Iterator[Item]:
     """The parts of a JSON text."""
-    try:
-        document = codec.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise InvalidDocument.unreadable(f"malformed JSON in {place}: {error.msg}") from error
-    except ValueError as error:
-        raise InvalidDocument.unreadable(f"malformed JSON: {error}") from error
+    document = strict_json(text)
     if not isinstance(document, dict):
         raise InvalidDocument.unreadable("expected an object")
     for key, value in document.items():
-        yield from _parts(key, value)
+        yield from parts(key, value)
+
+
+def strict_json(text: bytes | str) -> Any:
+    """A JSON text as a value. Raises `InvalidDocument`, for names that come twice in one object as well."""
+    try:
+        value = codec.loads(text)
+        json.loads(text, object_pairs_hook=_distinct)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise InvalidDocument.unreadable(f"malformed JSON in {place}: {error.msg}") from error
+    except RecursionError:
+        raise InvalidDocument.unreadable(f"malformed JSON: nested deeper than {MAX_DEPTH} levels") from None
+    except ValueError as error:
+        raise InvalidDocument.unreadable(f"malformed JSON: {error}") from error
+    if _depth(value) > MAX_DEPTH:
+        raise InvalidDocument.unreadable(f"malformed JSON: nested deeper than {MAX_DEPTH} levels")
+    return value
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in found if names.count(name) > 1)
+        raise ValueError(f"the key '{twice}' is there twice in one object")
+    return found
+
+
+def _depth(value: Any) -> int:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, (dict, list))
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return depth
 
 
 def read_yaml(stream: IO[bytes] | bytes | str) -> Iterator[Item]:
@@ -115,7 +148,7 @@ class _Reader:
             if isinstance(event, events.SequenceStartEvent) and event.anchor is None:
                 yield from self._entries(key)
             else:
-                yield from _parts(key, self._value(event, 1))
+                yield from parts(key, self._value(event, 1))
         self._next()  # the document ends
         event = self._next()
         if not isinstance(event, events.StreamEndEvent):
@@ -201,7 +234,8 @@ class _Reader:
             raise _error(event, f"the alias '*{event.anchor}' names nothing that came before") from None
 
 
-def _parts(key: str, value: Any) -> Iterator[Item]:
+def parts(key: str, value: Any) -> Iterator[Item]:
+    """One top-level value as items."""
     if isinstance(value, list) and value:
         yield from (Item(key, position, entry) for position, entry in enumerate(value, 1))
     else:

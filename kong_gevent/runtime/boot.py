@@ -94,6 +94,7 @@ def _answer_bell(node: Node) -> None:
         node.cache_epoch = node.shared.cache_epoch
         node.cache.clear()
     if node.sync.loaded:
+        node.look()
         node.sync.catch_up()
 
 

@@ -11,6 +11,11 @@ from kong_gevent import conf
 _RUN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from kong_gevent.cli import main; main()"
 
 
+def load_document() -> bool:
+    """Load the document that the settings name, where there is no database; what is wrong goes to stderr."""
+    return _command("config", "load") == 0
+
+
 def prepare() -> None:
     """Make prefix and store as `start` does; ends this process when that fails, the reason is on stderr.
 
@@ -18,7 +23,10 @@ def prepare() -> None:
     """
     if conf.is_prepared() or conf.inherits_sockets():
         return
-    root = str(Path(__file__).resolve().parents[2])
-    done = subprocess.run([sys.executable, "-c", _RUN, root, "prepare", "--store"], stdin=subprocess.DEVNULL)
-    if done.returncode:
+    if _command("prepare", "--store"):
         sys.exit(1)
+
+
+def _command(*words: str) -> int:
+    root = str(Path(__file__).resolve().parents[2])
+    return subprocess.run([sys.executable, "-c", _RUN, root, *words], stdin=subprocess.DEVNULL).returncode

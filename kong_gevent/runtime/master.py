@@ -82,6 +82,9 @@ def gunicorn_settings() -> dict[str, Any]:
             for line in error.messages:
                 sys.stderr.write(f"Error: {line}\n")
             sys.exit(1)
+    elif settings.database == "off" and not first.load_document():
+        log = logging.getLogger("gunicorn.error")
+        log.error("the declarative configuration cannot be loaded, the last good one stays in force")
     _Holder.master.settings = settings
     return _translate(settings, _Holder.master)
 

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -14,9 +15,11 @@ import gevent
 
 from kong_gevent.observe.errorlog import LEVELS, level_name
 from kong_gevent.runtime.keeper import Keeper
+from kong_gevent.runtime.reasons import NOTHING_YET
 from kong_gevent.runtime.shared import (
     ACCEPTED,
     ACTIVE,
+    LOOKED,
     PID,
     READING,
     REQUESTS,
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kong_gevent.node")
 FLUSH_SECONDS = 2.0
+LOOK_SECONDS = 60.0
+"""How long a large change may take until all workers have it; then requests wait for it like for any other."""
+LOOK_PAUSE = 0.02
 
 
 class PluginFacts:
@@ -78,6 +84,8 @@ class Node:
         self.writers: list[Any] = []
         self.access_logs: dict[str, Any] = {}
         self.cache_epoch = 0
+        self.looked = shared.looks
+        lane[LOOKED] = self.looked
         self.prepared = False
         """Whether caches are warm, as far as that happens before the first request."""
         self.keeper = Keeper(self.settings, store, gateway.plan, sync, self.is_first)
@@ -113,10 +121,28 @@ class Node:
         """Use the level that the node has agreed on."""
         logging.getLogger("kong_gevent").setLevel(self.shared.log_level or LEVELS[self.settings.log_level])
 
-    def published(self) -> None:
-        """A write has been committed: no worker of this node answers with the configuration before it any more."""
+    def published(self, many: bool = False) -> None:
+        """A write has been committed: no worker of this node answers with the configuration before it any more.
+
+        `many`: it was large, so that all workers take it over beside their requests before it counts.
+        """
+        if many:
+            number = self.shared.ask_to_look()
+            until = monotonic() + LOOK_SECONDS
+            while not self.shared.looked(number) and monotonic() < until:
+                gevent.sleep(LOOK_PAUSE)
         self.shared.published()
         self.sync.catch_up()
+
+    def look(self) -> None:
+        """Look at the store if all workers were asked to, and have not been told more than once for the same."""
+        asked = self.shared.looks
+        if asked == self.looked:
+            return
+        self.looked = asked
+        self.sync.poll()
+        self.sync.poll()  # the first may have begun before that which is to be found
+        self.lane[LOOKED] = max(asked, self.lane[LOOKED])
 
     def statistics(self) -> Mapping[str, int]:
         """Counters over all workers, as `/status` shows them."""
@@ -162,6 +188,8 @@ class Node:
             return False, "draining"
         if not self.sync.loaded:
             return False, f"no configuration available: {self.sync.failure or 'loading it from the datastore'}"
+        if self.settings.database == "off" and self.gateway.plan.empty:
+            return False, NOTHING_YET
         if not self.shared.total(SERVING):
             return False, "no worker accepts requests yet"
         if self.sync.failure is not None and self.shared.store_reached:

@@ -19,10 +19,11 @@ from kong_gevent.runtime.metrics import MetricMemory
 
 WORD = 8
 LANES = 128
-LANE_WORDS = 8
-PID, ACCEPTED, ACTIVE, WAITING, REQUESTS, READING, WRITING, SERVING = range(LANE_WORDS)
-"""Words of a lane. ACTIVE, WAITING, READING, WRITING are connections; SERVING is 1 once the worker takes requests."""
-_GENERATION, _HOLDER, _DRAINING, _LEVEL, _EPOCH, _REACHED, _NEWEST, _FIRST_LANE = 0, 1, 2, 3, 4, 5, 6, 8
+LANE_WORDS = 9
+PID, ACCEPTED, ACTIVE, WAITING, REQUESTS, READING, WRITING, SERVING, LOOKED = range(LANE_WORDS)
+"""Words of a lane. ACTIVE, WAITING, READING, WRITING are connections; SERVING is 1 once the worker takes requests;
+LOOKED is the number of the last look at the store that it was asked for and has done."""
+_GENERATION, _HOLDER, _DRAINING, _LEVEL, _EPOCH, _REACHED, _NEWEST, _LOOKS, _FIRST_LANE = 0, 1, 2, 3, 4, 5, 6, 7, 8
 COUNTER_SLOTS = 1 << 16
 PROBES = 64
 _SLOT_WORDS = 3
@@ -282,6 +283,23 @@ class SharedState:
             begun = self._words[_GENERATION]
         self.ring()
         return begun
+
+    @property
+    def looks(self) -> int:
+        """How often all workers were asked to look at the store, without any request having to wait for it."""
+        return self._words[_LOOKS]
+
+    def ask_to_look(self) -> int:
+        """Have all workers look at the store; the number of this look."""
+        with self.lock:
+            self._words[_LOOKS] += 1
+            asked = self._words[_LOOKS]
+        self.ring()
+        return asked
+
+    def looked(self, number: int) -> bool:
+        """Whether all workers that serve have looked, this time or later."""
+        return all(lane[LOOKED] >= number for lane in self.lanes() if lane[PID] > 0 and lane[SERVING])
 
     def ring(self) -> None:
         """Wake all workers."""

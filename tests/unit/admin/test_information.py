@@ -178,14 +178,8 @@ def test_clustering(api, path):
     assert "Control Plane" in body["message"]
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_config_with_a_database(api, method):
-    text = "this endpoint is only available when Kong is configured to not use a database"
-    assert api.call(method, "/config", {} if method == "POST" else None) == (400, {"message": text})
-
-
 def test_config_takes_yaml(api):
-    assert api.call("POST", "/config", data="_format_version: '3.0'", content_type="text/yaml")[0] == 400
+    assert api.call("POST", "/config", data="_format_version: '3.0'", content_type="text/yaml")[0] == 201
     assert api.call("POST", "/services", data="host: h", content_type="text/yaml")[0] == 415
 
 

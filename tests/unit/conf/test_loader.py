@@ -190,10 +190,6 @@ def test_all_errors_are_reported_at_once() -> None:
             "proxy_listen: the address [::1]:1 is given twice; choose another port for one",
         ),
         (
-            {"KONG_DATABASE": "off"},
-            "database = 'off' is not available in this version yet (available: sqlite, cassandra, postgres, memory)",
-        ),
-        (
             {"KONG_ROLE": "data_plane"},
             "role = 'data_plane' is not available in this version yet (available: traditional)",
         ),

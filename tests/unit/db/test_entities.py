@@ -332,5 +332,5 @@ def test_entities_are_found_by_collection() -> None:
 
 
 def test_a_datastore_that_is_not_there_is_refused() -> None:
-    with pytest.raises(errors.ConfigurationError, match="'off' is not available in this build yet"):
-        open_store(SimpleNamespace(database="off", prefix="."), {})
+    with pytest.raises(errors.ConfigurationError, match="'tape' is not available in this build yet"):
+        open_store(SimpleNamespace(database="tape", prefix="."), {})

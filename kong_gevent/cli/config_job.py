@@ -1,0 +1,29 @@
+"""`config job`: a large document, applied for a worker that has requests to serve."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+
+import click
+
+from kong_gevent.cli.base import CONTEXT, Options, add_options
+from kong_gevent.cli.datastore import opened
+
+NICENESS = 5
+"""Requests go first."""
+
+
+@click.command("job", context_settings=CONTEXT, hidden=True)
+@add_options()
+def command(options: Options) -> None:
+    """Apply the document that another process of the gateway hands over on standard input."""
+    from kong_gevent import conf
+    from kong_gevent.declarative.apart import run_job
+
+    os.nice(NICENESS)
+    job = pickle.load(sys.stdin.buffer)
+    with opened(conf.load(options.file, options.overrides), plugins=True) as store:
+        store.connect()
+        sys.stdout.buffer.write(run_job(store, job))
