@@ -26,12 +26,13 @@ COMMANDS = {
     "config": "Move a whole configuration into or out of the datastore.",
     "plugin": "Begin a plugin of your own.",
     "dev": "Run servers for development.",
+    "vault": "Look up a secret.",
     "version": "Print the version.",
 }
 HIDDEN = ("settings-page",)
-STORE_COMMANDS = {"start", "restart", "reload", "prepare", "migrations", "config"}
+STORE_COMMANDS = {"start", "restart", "reload", "prepare", "migrations", "config", "vault"}
 """Commands that talk to the datastore."""
-LATER = ("hybrid", "vault")
+LATER = ("hybrid",)
 """Commands of Kong that this version does not have: a clear answer rather than 'no such command'."""
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from wsgiref.handlers import format_date_time
 
 from kong_gevent.http.answers import AnswerFields, AnswerStyle
@@ -22,6 +22,7 @@ from kong_gevent.runtime.plan import Plan
 from kong_gevent.runtime.reasons import REASONS
 from kong_gevent.runtime.secure import ServerCertificates
 from kong_gevent.runtime.tls import Contexts
+from kong_gevent.vaults.secrets import Secrets
 
 if TYPE_CHECKING:
     from kong_gevent.conf import Settings
@@ -41,7 +42,8 @@ class Gateway:
         self.streams = Streams()
         self.contexts = Contexts(settings)
         self.certificates = ServerCertificates(settings)
-        self.plan = Plan(plugins, self.contexts)
+        self.secrets = Secrets()
+        self.plan = Plan(plugins, self.contexts, self.secrets)
         self.resolver = Resolver(
             offload,
             hosts_file=settings.dns_hostsfile,
@@ -99,6 +101,11 @@ class Gateway:
         self.handled = 0
         self._date = b""
         self._date_second = 0
+
+    def learn_vaults(self, vaults: Iterable[Mapping[str, Any]]) -> None:
+        """Take over the vault entities; what is configured with secrets gets them anew when a vault has changed."""
+        if self.secrets.learn({vault["prefix"]: vault for vault in vaults}):
+            self.plan.table.configure_again()
 
     def _prepare_lines(self, enabled: frozenset[str]) -> None:
         """The field lines that answers get, as formats with only the changing values left open."""

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kong_gevent.pdk import Conf, Context, Plugin
+from kong_gevent.vaults import Unresolved
+from kong_gevent.vaults.secrets import Secrets
 
 log = logging.getLogger("kong_gevent.plugins")
 HTTP_PROTOCOLS = frozenset(("http", "https", "grpc", "grpcs"))
@@ -156,8 +158,11 @@ class Chain:
 class PluginTable:
     """All plugin configurations by name and scope; `version` changes whenever compiled chains become stale."""
 
-    def __init__(self, plugins: Mapping[str, Plugin]) -> None:
+    def __init__(self, plugins: Mapping[str, Plugin], secrets: Secrets) -> None:
         self._plugins = plugins
+        self._secrets = secrets
+        self._shapes = {name: type(plugin).config().shape for name, plugin in plugins.items()}
+        self._referring: set[str] = set()
         self._order = sorted(plugins.values(), key=lambda plugin: (plugin.priority, plugin.name), reverse=True)
         self._scoped: dict[str, dict[Scope, Configured]] = {}
         self._by_id: dict[str, Configured] = {}
@@ -194,7 +199,10 @@ class PluginTable:
         if not entity["enabled"] or not HTTP_PROTOCOLS & set(entity["protocols"]):
             return None
         try:
-            configured = Configured(entity, plugin)
+            configured = Configured(self._with_secrets(entity), plugin)
+        except Unresolved as error:
+            log.error("plugin %s (%s): %s; requests for it are refused", entity["name"], entity["id"], error)
+            configured = self._broken(entity, plugin)
         except Exception:
             log.exception(
                 "plugin %s (%s) could not be configured; requests for it are refused", entity["name"], entity["id"]
@@ -202,6 +210,20 @@ class PluginTable:
             configured = self._broken(entity, plugin)
         self._by_id[configured.id] = configured
         return configured
+
+    def _with_secrets(self, entity: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The entity with secrets in place of references to them; it must not be kept. Raises `Unresolved`."""
+        self._referring.add(entity["id"])
+        config, found = self._secrets.filled(self._shapes[entity["name"]], entity["config"])
+        if not found:
+            self._referring.discard(entity["id"])
+            return entity
+        return {**entity, "config": config}
+
+    def configure_again(self) -> None:
+        """Vaults have changed: prepare all configurations with references once more."""
+        for entity in [self.entities[key] for key in self._referring]:
+            self.put(entity)
 
     @staticmethod
     def _broken(entity: Mapping[str, Any], plugin: Plugin) -> Configured:
@@ -215,6 +237,7 @@ class PluginTable:
 
     def _forget(self, key: str) -> bool:
         self.entities.pop(key, None)
+        self._referring.discard(key)
         old = self._by_id.pop(key, None)
         if old is None:
             return False

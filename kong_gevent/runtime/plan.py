@@ -17,6 +17,7 @@ from kong_gevent.proxy.pool import Origin, Pool
 from kong_gevent.proxy.resolver import Resolver, numeric_address
 from kong_gevent.router import Match, Router
 from kong_gevent.runtime.phases import Chain, PluginTable
+from kong_gevent.vaults.secrets import Secrets
 
 log = logging.getLogger("kong_gevent.plan")
 Entity = dict[str, Any]
@@ -145,9 +146,9 @@ class RouteEntry:
 class Plan:
     """All routes, services and plugin configurations of a worker."""
 
-    def __init__(self, plugins: Mapping[str, Plugin], contexts: TlsContexts) -> None:
+    def __init__(self, plugins: Mapping[str, Plugin], contexts: TlsContexts, secrets: Secrets | None = None) -> None:
         self.router: Router = Router()
-        self.table = PluginTable(plugins)
+        self.table = PluginTable(plugins, secrets or Secrets())
         self.services: dict[str, ServiceEntry] = {}
         self.routes: dict[str, RouteEntry] = {}
         self._by_service: dict[str | None, set[str]] = {}

@@ -41,6 +41,7 @@ MAX_LATER = 20_000
 """Events remembered for a second look; when there are more, everything is compared instead."""
 PLANNED = ("services", "routes", "plugins")
 """Kinds of entities that the plan holds; all others are looked up when needed."""
+VAULTS = "vaults"
 _GOING, _COMING = ("routes", "services"), ("services", "plugins", "routes")
 """In which order changes are applied. A route comes after its plugins and goes before them: never without."""
 
@@ -87,6 +88,8 @@ class Synchronizer:
         self.reached = False
         """Whether it is the store's; otherwise it came from elsewhere, and the store has not answered yet."""
         self.on_reached: Callable[[], None] = lambda: None
+        self.learn_vaults: Callable[[], None] = lambda: None
+        """Called before anything is applied that may refer to vaults that are new, or not what they were."""
         self.failure: str | None = None
         self.changes = 0
         """Grows whenever the plan has changed."""
@@ -111,6 +114,7 @@ class Synchronizer:
 
     def _load_all(self) -> None:
         cursor = self._store.last_event_id()
+        self.learn_vaults()
         pages = {kind: ReadAhead(self._store.dao(kind).each()) for kind in PLANNED}
         try:
             if self.loaded:
@@ -245,6 +249,8 @@ class Synchronizer:
             self._cache.drop(f"{event.entity}:id:{event.key}")
             if event.entity in PLANNED:
                 changed[(event.entity, event.key)] = None
+        if any(event.entity == VAULTS for event in events):
+            self.learn_vaults()
         if changed:
             self._apply(self._read(list(changed)))
 

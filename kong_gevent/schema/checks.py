@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from kong_gevent.schema.kinds import is_reference
 from kong_gevent.schema.messages import ENTITY, Errors
 from kong_gevent.schema.rules import matcher, quoted, same
+from kong_gevent.vaults.reference import is_reference
 
 Failure = str | Mapping[str, Any] | None
 

@@ -15,6 +15,7 @@ from marshmallow import ValidationError
 
 from kong_gevent.schema.messages import REQUIRED, Errors, leaf
 from kong_gevent.schema.rules import BUILDERS, Rule, compile_rules, is_uuid
+from kong_gevent.vaults.reference import is_reference
 
 if TYPE_CHECKING:
     from kong_gevent.schema.record import Record as RecordSchema
@@ -30,11 +31,6 @@ _ALPHABET = string.ascii_letters + string.digits
 def random_string() -> str:
     """32 random letters and digits, what Kong gives to keys and secrets that nobody chose."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(32))
-
-
-def is_reference(value: object) -> bool:
-    """Whether a value is a vault reference, `{vault://…}`."""
-    return isinstance(value, str) and value.startswith("{vault://") and value.endswith("}")
 
 
 class Field(marshmallow.fields.Field[Any]):
