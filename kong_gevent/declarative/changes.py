@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kong_gevent.db import codec, rows
 from kong_gevent.db.cascade import Deletion
 from kong_gevent.db.catalogue import Entity
-from kong_gevent.db.strategies.base import Change, Delete, Operation, Put, Row
+from kong_gevent.db.strategies.base import Change, Operation, Put, Row
 from kong_gevent.db.transfer import Incoming, Transfer, batches, prepare
 from kong_gevent.declarative.document import Document
 from kong_gevent.errors import GatewayError
@@ -154,16 +154,12 @@ class _Planner:
         self._transfer = Transfer(store, advance)
         self._advance = advance
         self._changes = Changes()
-        self._gone: set[tuple[str, str]] = set()
 
     def run(self) -> Changes:
         for name in self._document.kinds:
             self._put(self._store.catalogue[name])
         if self._prune:
-            going = [(kind, row) for name in reversed(self._document.kinds) for kind, row in self._beyond(name)]
-            self._gone = {(kind.name, row.id) for kind, row in going}
-            for kind, row in going:
-                self._delete(kind, row)
+            self._delete([found for name in reversed(self._document.kinds) for found in self._beyond(name)])
         _in_safe_order(self._changes)
         return self._changes
 
@@ -193,17 +189,11 @@ class _Planner:
             if not self._document.has(name, row.id):
                 yield kind, row
 
-    def _delete(self, kind: Entity, row: Row) -> None:
-        """Delete with what depends on it; the document, and other deletions, decide about what they name themselves."""
-        deletion = Deletion(self._store, kind, row, self._settled)
+    def _delete(self, going: list[tuple[Entity, Row]]) -> None:
+        """Delete rows with what depends on them; about what it has itself the document decides."""
+        known = {(row.kind, row.id): row for _, row in going}
+        deletion = Deletion(self._store, going, self._document.has)
         for operation, event in zip(deletion.operations, deletion.changes, strict=True):
             key = (operation.kind, operation.id)
-            if key != (kind.name, row.id) and key in self._gone:
-                continue
-            if isinstance(operation, Delete):
-                self._gone.add(key)
-            held = row if key == (kind.name, row.id) else self._store.strategy.read(*key)
+            held = known.get(key) or self._store.strategy.read(*key)
             self._changes.add(self._store.catalogue[operation.kind], operation, event, held)
-
-    def _settled(self, kind: str, key: str) -> bool:
-        return (kind, key) in self._gone or self._document.has(kind, key)
