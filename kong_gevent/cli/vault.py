@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
@@ -44,13 +43,14 @@ def command(ctx: click.Context, options: Options) -> None:
 @add_options()
 def get(options: Options, reference: str) -> None:
     """Print the secret of REFERENCE: `env/NAME`, `PREFIX/NAME/KEY`, or with `{vault://` and `}` around it."""
+    from kong_gevent.conf.references import variables
     from kong_gevent.vaults import Unresolved, parse, resolve
     from kong_gevent.vaults.lookup import TYPES
 
     try:
         found = parse(reference if reference.startswith("{") else f"{{vault://{reference}}}")
         vaults = {} if found.vault in TYPES else _vaults(options, found.vault)
-        click.echo(resolve(found, vaults, os.environ))
+        click.echo(resolve(found, vaults, variables()))
     except Unresolved as error:
         raise click.ClickException(str(error)) from None
 

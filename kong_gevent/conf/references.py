@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from kong_gevent.vaults import is_reference, parse
 from kong_gevent.vaults import resolve as look_up
 from kong_gevent.vaults.env import NAME
 
-__all__ = ["is_reference", "resolve"]
+__all__ = ["is_reference", "resolve", "variables"]
+
+
+def variables() -> Mapping[str, str]:
+    """What the vault `env` reads: the environment of this process."""
+    return os.environ
 
 
 def resolve(text: str, environ: Mapping[str, str]) -> str:

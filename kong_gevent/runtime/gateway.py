@@ -9,6 +9,7 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 from wsgiref.handlers import format_date_time
 
+from kong_gevent.conf.references import variables
 from kong_gevent.http.answers import AnswerFields, AnswerStyle
 from kong_gevent.http.heads import AnswerReader, RequestReader
 from kong_gevent.offload import offload
@@ -42,7 +43,7 @@ class Gateway:
         self.streams = Streams()
         self.contexts = Contexts(settings)
         self.certificates = ServerCertificates(settings)
-        self.secrets = Secrets()
+        self.secrets = Secrets(variables())
         self.plan = Plan(plugins, self.contexts, self.secrets)
         self.resolver = Resolver(
             offload,

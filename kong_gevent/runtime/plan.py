@@ -148,7 +148,7 @@ class Plan:
 
     def __init__(self, plugins: Mapping[str, Plugin], contexts: TlsContexts, secrets: Secrets | None = None) -> None:
         self.router: Router = Router()
-        self.table = PluginTable(plugins, secrets or Secrets())
+        self.table = PluginTable(plugins, secrets or Secrets({}))
         self.services: dict[str, ServiceEntry] = {}
         self.routes: dict[str, RouteEntry] = {}
         self._by_service: dict[str | None, set[str]] = {}

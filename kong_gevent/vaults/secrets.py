@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +11,10 @@ from kong_gevent.vaults.lookup import Vaults
 
 
 class Secrets:
-    """A worker's door to the vaults. `vaults`: the vault entities by prefix."""
+    """A worker's door to the vaults. `environ`: the variables of the vault `env`; `vaults`: the entities, by prefix."""
 
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        self._environ = os.environ if environ is None else environ
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
         self.vaults: Vaults = {}
 
     def get(self, text: str) -> str:

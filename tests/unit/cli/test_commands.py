@@ -68,7 +68,7 @@ def test_version_is_kongs(run: Run) -> None:
     [
         (["x"], "No such command: x"),
         (["migrations", "x"], "No such command for migrations: x"),
-        (["vault", "get"], "the command 'vault' is not available in this version yet"),
+        (["vault", "put"], "No such command for vault: put"),
         (["config", "x"], "No such command for config: x"),
         (["config", "parse", "/nowhere.yml"], "no such file: /nowhere.yml"),
         (["config", "parse", "/nowhere"], "/nowhere is no declarative file: its name must end in .yml, .yaml, .json"),
