@@ -6,13 +6,9 @@ from base64 import b64encode
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-import requests
-import urllib3
-
 from kong_gevent.pdk import (
     Conf,
     Config,
-    Kit,
     custom_fields,
     fields,
     legacy_queue_fields,
@@ -88,13 +84,14 @@ class HttpLog(LogPlugin):
     priority = 12
     config = HttpLogConfig
 
-    def __init__(self, kit: Kit) -> None:
-        super().__init__(kit)
-        # As in Kong, the server's certificate is not verified; one warning per request would fill the log.
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-
     def configure(self, conf: Conf) -> None:
         """Take the URL apart and prepare the connection."""
+        # Loaded when a configuration needs them: they take as much memory as a tenth of a worker.
+        import requests
+        import urllib3
+
+        # As in Kong, the server's certificate is not verified; one warning per request would fill the log.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         parts = urlsplit(conf.http_endpoint)
         conf.place = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
         conf.url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path or "/", parts.query, ""))

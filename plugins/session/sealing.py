@@ -7,10 +7,6 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
 
 import orjson
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 _VERSION = b"\x01"
 _NONCE = 12
@@ -22,9 +18,16 @@ class Seal:
     """Seals and opens values; `purpose` keeps what was sealed for one use from being opened for another."""
 
     def __init__(self, secret: str, purpose: str) -> None:
+        # Loaded when a configuration needs it: it takes as much memory as a tenth of a worker.
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        from cryptography.hazmat.primitives.hashes import SHA256
+        from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
         derived = HKDF(SHA256(), 32, None, b"kong-gevent session").derive(secret.encode())
         self._cipher = AESGCM(derived)
         self._purpose = purpose.encode()
+        self._refused = (InvalidTag, ValueError)
 
     def close(self, value: Any) -> str:
         """The sealed form of a JSON value: letters, digits, `-` and `_`."""
@@ -44,5 +47,5 @@ class Seal:
             return None
         try:
             return orjson.loads(self._cipher.decrypt(data[1 : 1 + _NONCE], data[1 + _NONCE :], self._purpose))
-        except (InvalidTag, ValueError):
+        except self._refused:
             return None
