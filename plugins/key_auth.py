@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kong_gevent.pdk import Conf, Config, Context, Entity, HeaderTemplate, Identity, Kit, fields
-from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Refusal, challenge
-
-MAX_KNOWN = 10_000
-"""Identities by key that a worker keeps ready; one takes about 1 KiB."""
+from kong_gevent.pdk import Conf, Config, Context, Entity, HeaderTemplate, Kit, fields
+from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, challenge
 
 
 class KeyAuthConfig(Config):
@@ -75,7 +72,7 @@ class KeyAuth(AuthenticationPlugin):
 
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
-        self.known = kit.memory()
+        self.known = Known(kit)
 
     def configure(self, conf: Conf) -> None:
         """Prepare the refusals and what hiding a key changes."""
@@ -102,17 +99,12 @@ class KeyAuth(AuthenticationPlugin):
             ctx.identify(known)
             return None
         version = self.known.version
-        credential = self.kit.select_by("keyauth_credentials", "key", key)
+        credential = self.kit.select_by("keyauth_credentials", "key", key if key.isascii() else _as_utf8(key))
         if credential is None:
             return conf.unknown  # type: ignore[no-any-return]
-        consumer = self.kit.load_consumer(credential["consumer"]["id"])
-        if consumer is None:
-            raise LookupError(f"the consumer of credential {credential['id']} does not exist")
-        identity = Identity(consumer, credential, credential["id"])
-        if credential.get("ttl") is None and self.known.version == version:
-            if len(self.known) >= MAX_KNOWN:
-                self.known.clear()
-            self.known[key] = identity
+        identity = self.identity(credential, credential["id"])
+        if credential.get("ttl") is None:
+            self.known.keep(key, identity, version)
         ctx.identify(identity)
         return None
 
@@ -143,3 +135,11 @@ class KeyAuth(AuthenticationPlugin):
         upstream.clear_query_arg(name)
         if conf.key_in_body:
             upstream.clear_body_field(name)
+
+
+def _as_utf8(key: str) -> str:
+    """A key from a header, where bytes are told as latin-1, in the encoding of the Admin API; others as they are."""
+    try:
+        return key.encode("latin-1").decode()
+    except ValueError:
+        return key

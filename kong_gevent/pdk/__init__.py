@@ -16,6 +16,7 @@ from kong_gevent.pdk.plugin import Conf, Plugin
 from kong_gevent.pdk.queue_block import legacy_queue_fields, queue_parameters, queue_record
 from kong_gevent.pdk.redis_block import redis_record, redis_shorthands
 from kong_gevent.schema import Config, Errors, Record, checks, fields
+from kong_gevent.schema.crypto import load_public_key
 from kong_gevent.schema.entity import Entity, Reader
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "legacy_queue_fields",
     "queue_parameters",
     "queue_record",
+    "load_public_key",
     "offload",
     "redis_record",
     "redis_shorthands",

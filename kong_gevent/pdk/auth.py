@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from kong_gevent.pdk.identity import Identity
 from kong_gevent.pdk.plugin import Plugin
 from kong_gevent.schema import Record, fields
 
 if TYPE_CHECKING:
     from kong_gevent.pdk.context import Context, Exit
+    from kong_gevent.pdk.kit import Kit
     from kong_gevent.pdk.plugin import Conf
+
+MAX_KNOWN = 10_000
+"""Clients that a worker keeps in mind for each plugin; one takes about 1 KiB."""
 
 
 class Refusal:
@@ -58,6 +63,30 @@ class Credential(Record):
     tags = fields.Tags(metadata={"description": "Labels for grouping and filtering."})
 
 
+class Known:
+    """What a plugin has found out about clients, by what they showed: bounded, and forgotten when an entity changes.
+
+    Keep nothing that follows from an entity with a `ttl`. `get(key)` gives what is kept, or None.
+    """
+
+    def __init__(self, kit: Kit, size: int = MAX_KNOWN) -> None:
+        self._memory = kit.memory()
+        self._size = size
+        self.get = self._memory.get
+
+    @property
+    def version(self) -> int:
+        """Changes when something is forgotten; read it before the look-ups that lead to a value."""
+        return self._memory.version
+
+    def keep(self, key: Any, value: Any, version: int) -> None:
+        """Keep a value, unless something has changed since `version` was read."""
+        if self._memory.version == version:
+            if len(self._memory) >= self._size:
+                self._memory.clear()
+            self._memory[key] = value
+
+
 class AuthenticationPlugin(Plugin):
     """Base of plugins that find out who asks. A subclass writes `authenticate`, and not `access`.
 
@@ -75,6 +104,13 @@ class AuthenticationPlugin(Plugin):
         the anonymous consumer.
         """
         raise NotImplementedError
+
+    def identity(self, credential: Mapping[str, Any], identifier: str) -> Identity:
+        """The identity that a credential proves. Raises `LookupError` when its consumer is gone."""
+        consumer = self.kit.load_consumer(credential["consumer"]["id"])
+        if consumer is None:
+            raise LookupError(f"the consumer of credential {credential['id']} does not exist")
+        return Identity(consumer, credential, identifier)
 
     def skipped(self, ctx: Context, conf: Conf) -> None:
         """An earlier plugin has authenticated the request, so this one is not asked."""

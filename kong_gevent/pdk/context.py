@@ -7,7 +7,7 @@ plugins touch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from time import monotonic
 from types import SimpleNamespace
@@ -59,6 +59,8 @@ class Context:
     match: Any = None
     route: Any = None
     identity: Identity | None = None
+    authenticated_groups: Sequence[str] | None = None
+    """Names of groups that an authentication has found out; assign to it. Plugins like acl judge by them."""
     identity_edited: bool = False  # whether plugins changed fields that tell who asks; `up` has all of them then
     up: FieldEdits | None = None
     down: FieldEdits | None = None

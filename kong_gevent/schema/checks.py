@@ -199,7 +199,7 @@ class Conditional(Check):
             "if_field": if_field,
             "if_match": dict(if_match),
             "then_field": then_field,
-            "then_match": dict(then_match),
+            "then_match": {name: True if callable(rule) else rule for name, rule in then_match.items()},
         }
 
     def evaluate(self, data: Mapping[str, Any], errors: Errors) -> Failure:

@@ -177,7 +177,7 @@ class Session(Plugin):
         _, credential, groups = state.data
         self._tell_upstream(ctx, conf, state, now)
         if groups:
-            ctx.shared["authenticated_groups"] = list(groups)
+            ctx.authenticated_groups = list(groups)
             ctx.upstream.set_header(GROUPS_HEADER, ", ".join(groups))
         ctx.identify(Identity(consumer, {"id": credential, "consumer": {"id": consumer["id"]}}, credential))
         return None
@@ -241,7 +241,7 @@ class Session(Plugin):
         now = self.clock()
         consumer, credential = ctx.consumer, ctx.credential
         if consumer is not None and credential is not None:
-            groups = tuple(ctx.shared.get("authenticated_groups") or ())
+            groups = tuple(ctx.authenticated_groups or ())
             identifier = credential.get("id") or consumer["id"]
             if state is None or state.data[:2] != (consumer["id"], identifier):
                 subject = consumer.get("username") or consumer.get("custom_id") or consumer["id"]
