@@ -4,6 +4,8 @@ from uuid import UUID, uuid5
 
 import pytest
 
+from tests.defaults import fill_config, fill_record
+
 NAMESPACE = UUID("fd02801f-0957-4a15-a55a-c8d9606f30b5")
 VOLATILE = ("created_at", "updated_at")
 
@@ -11,42 +13,6 @@ VOLATILE = ("created_at", "updated_at")
 def identifier(collection, key):
     """The deterministic id that clients give to an entity without one."""
     return str(uuid5(uuid5(NAMESPACE, collection), key))
-
-
-def fill_record(fields, given):
-    """Defaults of a record's fields under what was given, as the Go client library computes them for entities."""
-    filled = dict(given)
-    for entry in fields:
-        for name, field in entry.items():
-            if field["type"] == "record":
-                filled[name] = fill_record(field["fields"], given.get(name) or {})
-            elif name not in filled and not field.get("auto"):
-                filled[name] = field.get("default")
-    return filled
-
-
-def fill_config(schema, given):
-    """The same for a plugin's settings: default objects of records win over their fields' defaults, arrays descend."""
-    filled, replaced = dict(given), set()
-    for entry in schema.get("shorthand_fields", ()):
-        for name, field in entry.items():
-            if given.get(name) is not None:
-                replaced |= {tuple(change["path"]) for change in field["deprecation"]["replaced_with"]}
-    for entry in schema["fields"]:
-        for name, field in entry.items():
-            if field["type"] == "record" and (field.get("required") or given.get(name) is not None):
-                below = {**(field.get("default") or {}), **(given.get(name) or {})}
-                dropped = {path[1:] for path in replaced if path[0] == name}
-                filled[name] = {
-                    key: value
-                    for key, value in fill_config(field, below).items()
-                    if (key,) not in dropped or key in below
-                }
-            elif field["type"] == "array" and given.get(name) and field["elements"]["type"] == "record":
-                filled[name] = [fill_config(field["elements"], item) for item in given[name]]
-            elif name not in given and not field.get("auto"):
-                filled[name] = field.get("default")
-    return filled
 
 
 ENTITIES = {
