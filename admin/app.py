@@ -80,8 +80,8 @@ class AdminApp(Flask):
         return routing.SegmentAdapter(self.url_map, self._tree, request.environ)
 
     def paths(self) -> list[str]:
-        """All paths in the order of `GET /endpoints`."""
-        return routing.listing(self.url_map.iter_rules())
+        """All paths in the order of `GET /endpoints`, but for what is there for robots only."""
+        return routing.listing(rule for rule in self.url_map.iter_rules() if rule.rule != info.ROBOTS)
 
     # -- every request
 

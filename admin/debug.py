@@ -28,22 +28,27 @@ class LogLevel:
 
     def change(self, log_level: str) -> Response:
         """Change it for `timeout` seconds (argument or body; default 60, 0 for good)."""
+        return self._change(log_level, cluster=False)
+
+    def _change(self, log_level: str, *, cluster: bool) -> Response:
         if log_level not in LEVELS:
             return message(400, f"unknown log level: {log_level}")
         given = {**current().query_arguments(), **current().sent}
         timeout = _seconds(given.get("timeout", _DEFAULT_TIMEOUT))
         if timeout is None:
             return message(400, _BAD_TIMEOUT)
-        if self._node.log_level == log_level:
-            return message(200, f"log level is already {log_level}")
-        self._node.set_log_level(log_level, timeout)
-        return message(200, "log level changed")
+        same = self._node.log_level == log_level
+        if cluster:  # also when it is in force here: other nodes may have another one
+            self._node.set_cluster_log_level(log_level, timeout)
+        elif not same:
+            self._node.set_log_level(log_level, timeout)
+        return message(200, f"log level is already {log_level}" if same else "log level changed")
 
     def change_cluster(self, log_level: str) -> Response:
         """Change it on all nodes, which needs a database to tell them."""
         if self._node.settings.get("database") == "off":
             return message(405, "cannot change log level when not using a database")
-        return self.change(log_level)
+        return self._change(log_level, cluster=True)
 
 
 def _seconds(wanted: Any) -> float | None:

@@ -13,6 +13,8 @@ from kong_gevent.admin.node import NodeFacade
 from kong_gevent.admin.render import answer
 from kong_gevent.admin.routing import add_path
 
+ROBOTS = "/robots.txt"
+
 
 class Information:
     """Facts about the node that clients read before they do anything else."""
@@ -96,5 +98,5 @@ def blueprint(node: NodeFacade, paths: Callable[[], list[str]]) -> Blueprint:
     add_path(made, "/endpoints", {"GET": views.endpoints})
     add_path(made, "/timers", {"GET": views.timers})
     add_path(made, "/plugins/enabled", {"GET": views.enabled_plugins})
-    add_path(made, "/robots.txt", {"GET": _robots})
+    add_path(made, ROBOTS, {"GET": _robots})
     return made

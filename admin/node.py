@@ -72,6 +72,9 @@ class NodeFacade(Protocol):
     def set_log_level(self, level: str, timeout: float) -> None:
         """Change the level in all workers; back to the configured one after `timeout` seconds (0: never)."""
 
+    def set_cluster_log_level(self, level: str, timeout: float) -> None:
+        """The same on all nodes that share the datastore."""
+
     def published(self, many: bool = False) -> None:
         """Called after each successful write; returns when every worker of the node serves the new configuration.
 
@@ -155,6 +158,10 @@ class LocalNode:
     def set_log_level(self, level: str, timeout: float) -> None:
         """Remember the level."""
         self.log_level, self.level_timeout = level, timeout
+
+    def set_cluster_log_level(self, level: str, timeout: float) -> None:
+        """This node is the cluster."""
+        self.set_log_level(level, timeout)
 
     def published(self, many: bool = False) -> None:
         """Count the write."""

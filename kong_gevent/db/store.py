@@ -10,7 +10,7 @@ from kong_gevent.db import codec, rows
 from kong_gevent.db.catalogue import Catalogue, build
 from kong_gevent.db.dao import DAO
 from kong_gevent.db.migrations import Migrations
-from kong_gevent.db.strategies.base import Event, Strategy
+from kong_gevent.db.strategies.base import SIGNAL, Change, Event, Strategy
 from kong_gevent.db.strategies.memory import MemoryStrategy
 from kong_gevent.db.strategies.sqlite import SqliteStrategy
 from kong_gevent.db.tags import TagsDAO
@@ -79,6 +79,10 @@ class Store:
         except (DatabaseError, Overloaded):
             return False
         return True
+
+    def signal(self, topic: str, text: str) -> None:
+        """Tell all nodes something that is not stored; those that are up hear it once, with the events of changes."""
+        self.strategy.commit([], [Change(topic, text, SIGNAL)], self.origin)
 
     def events_after(self, cursor: int, limit: int = 1000) -> list[Event]:
         """Events later than a cursor, in the order of the commits.

@@ -42,6 +42,8 @@ FLUSH_SECONDS = 2.0
 LOOK_SECONDS = 60.0
 """How long a large change may take until all workers have it; then requests wait for it like for any other."""
 LOOK_PAUSE = 0.02
+LOG_LEVEL = "log-level"
+"""Topic of the signal that changes the level on all nodes: its text is the level and the seconds."""
 
 
 class PluginFacts:
@@ -90,6 +92,7 @@ class Node:
         """Whether caches are warm, as far as that happens before the first request."""
         self.keeper = Keeper(self.settings, store, gateway.plan, sync, self.is_first)
         self._level_timer: Any = None
+        sync.listeners[LOG_LEVEL] = self._hear_log_level
 
     # --- for the Admin API -------------------------------------------------------------------------------------------
 
@@ -112,6 +115,15 @@ class Node:
             self._level_timer = None
         if timeout > 0:
             self._level_timer = gevent.spawn_later(timeout, self._reset_log_level)
+
+    def set_cluster_log_level(self, level: str, timeout: float) -> None:
+        """The same on all nodes of the datastore."""
+        self.set_log_level(level, timeout)
+        self.store.signal(LOG_LEVEL, f"{level} {timeout}")
+
+    def _hear_log_level(self, text: str) -> None:
+        level, timeout = text.split()
+        self.set_log_level(level, float(timeout))
 
     def _reset_log_level(self) -> None:
         self.shared.log_level = 0

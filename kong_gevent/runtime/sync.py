@@ -21,6 +21,7 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Pool
 
+from kong_gevent.db.strategies.base import SIGNAL
 from kong_gevent.errors import EventsLost
 from kong_gevent.runtime.caches import LookupCache
 from kong_gevent.runtime.pace import ReadAhead, paced
@@ -90,6 +91,8 @@ class Synchronizer:
         self.on_reached: Callable[[], None] = lambda: None
         self.learn_vaults: Callable[[], None] = lambda: None
         """Called before anything is applied that may refer to vaults that are new, or not what they were."""
+        self.listeners: dict[str, Callable[[str], None]] = {}
+        """Topic → what is called with the text of each signal of another node."""
         self.failure: str | None = None
         self.changes = 0
         """Grows whenever the plan has changed."""
@@ -228,6 +231,7 @@ class Synchronizer:
                 foreign = [event.id for event in events if event.origin != self._store.origin]
                 if foreign:
                     self._announce(foreign[-1])
+                    self._hear(events)
                 self._take(events)
                 self._cursor = events[-1].id
                 self._remember(events)
@@ -239,6 +243,17 @@ class Synchronizer:
         begun = self._shared.found(event)
         if self._round is not None and begun == self._round.generation + 1:
             self._round.generation = begun  # nothing else has been written that this round might miss
+
+    def _hear(self, events: list[Any]) -> None:
+        """Pass on the signals of other nodes."""
+        for event in events:
+            listener = self.listeners.get(event.entity) if event.op == SIGNAL else None
+            if listener is None or event.origin == self._store.origin:
+                continue
+            try:
+                listener(event.key)
+            except Exception:
+                log.exception("the signal %s %s cannot be followed", event.entity, event.key)
 
     def _take(self, events: list[Any]) -> None:
         """Apply a run of events; of several for one entity only its present state counts."""

@@ -12,6 +12,7 @@ import requests
 from tests.gateway import Gateway
 from tests.integration.stores import LASTING, Stores
 from tests.pem import certificate, private_key
+from tests.wire import wait_until
 
 WRITERS = 20
 Answers = list[requests.Response]
@@ -45,7 +46,8 @@ def nodes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("writers")
     with ExitStack() as stack:
         commands = Stores(folder, request.getfixturevalue, stack)(request.param)
-        shared = {**commands.settings, "KONG_SQLITE_PATH": str(folder / "shared.sqlite3")}
+        own = {"KONG_SQLITE_PATH": str(folder / "shared.sqlite3"), "KONG_DB_UPDATE_FREQUENCY": "0.2"}
+        shared = {**commands.settings, **own}
         commands.settings = shared
         commands.done("migrations", "bootstrap")
         prefixes = [commands.prefix, folder / "other"]
@@ -177,3 +179,16 @@ def test_every_node_reads_what_was_written(nodes: Nodes) -> None:
                 assert nodes.ask(node, "GET", f"/services/{made['id']}").status_code == 404
 
     nodes.at_once(write)
+
+
+def test_the_log_level_of_all_nodes(nodes: Nodes) -> None:
+    def levels() -> list[str]:
+        return [nodes.ask(node, "GET", "/debug/node/log-level").json()["message"] for node in range(2)]
+
+    assert nodes.ask(0, "PUT", "/debug/cluster/log-level/debug?timeout=0").json() == {"message": "log level changed"}
+    wait_until(lambda: levels() == ["log level: debug"] * 2)
+    assert nodes.ask(1, "PUT", "/debug/node/log-level/warn?timeout=0").status_code == 200
+    assert levels() == ["log level: debug", "log level: warn"]
+    answer = nodes.ask(0, "PUT", "/debug/cluster/log-level/debug?timeout=0").json()
+    assert answer == {"message": "log level is already debug"}
+    wait_until(lambda: levels() == ["log level: debug"] * 2)

@@ -18,6 +18,10 @@ EVENT_LIFETIME = 3600.0
 """Seconds for which events are kept at least: a reader that was away longer reloads everything."""
 
 
+SIGNAL = "signal"
+"""`op` of an event that tells of no entity: `entity` is the topic, `key` the text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Index:
     """The index rows of one entity.
