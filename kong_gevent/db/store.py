@@ -27,8 +27,8 @@ class Store:
 
     `read_only`: only whole documents change it, single entities cannot be written (`database = off`).
     `catalogue`: entity name → description; `daos` / `dao(name)`; `lookups`: DAOs for look-ups of single entities by
-    proxied requests, which may read a replica; `tags`: the read-only list of tags; `migrations`; `origin`: the node id
-    that events carry (set by the node).
+    proxied requests, which may read a replica; `tags`: the read-only list of tags; `migrations`; `origin`: who
+    writes, as events tell it: the same for all workers of a node (set by the node).
     """
 
     def __init__(self, strategy: Strategy, catalogue: Catalogue, origin: str = "", *, read_only: bool = False) -> None:

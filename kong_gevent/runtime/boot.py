@@ -42,7 +42,7 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane) -> Node:
     classes = load_plugins(settings.plugins)
     store: Any = open_store(settings, classes)
     identity = node_id(settings.node_id, settings.prefix)
-    store.origin = identity
+    store.origin = shared.counts.origin  # not the node's id: two process groups share that during a binary upgrade
     cache = LookupCache(
         settings.get("db_cache_ttl"),
         settings.get("db_cache_neg_ttl"),

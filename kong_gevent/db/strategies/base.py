@@ -82,7 +82,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A written event; `origin` is the node that wrote it.
+    """A written event; `origin` tells who wrote it: a node, for as long as it runs.
 
     Ids grow in the order of the commits, not always by one; where they begin is the strategy's business.
     """
