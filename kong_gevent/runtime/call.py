@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+from kong_gevent.balancer.algorithms import Peer
 from kong_gevent.http.target import upstream_path
 from kong_gevent.pdk import Context
 from kong_gevent.pdk.edits import FieldEdits
@@ -23,6 +25,12 @@ class Call:
     upgrade: bool = False
     server_name: str | None = None
     turn: int | None = None
+    peer: Peer | None = None
+    """Whom of an upstream's peers the request is with now."""
+    peers_failed: Sequence[Peer] = ()
+    balance_key: bytes | None = None
+    host_told: bool = False
+    """Whether a plugin has said what the Host is."""
 
     def __init__(self, gateway: Gateway, ctx: Context) -> None:
         service = ctx.service
@@ -40,6 +48,7 @@ class Call:
         if edits is not None:
             if edits.touches("host"):
                 host = self._edited_host(edits, host)
+                self.host_told = True
             forward = edits.apply(fields, forward)
         if self.target.endpoint.context is not None:
             self.server_name = _server_name(host)
@@ -78,6 +87,17 @@ class Call:
                 lines,
                 framing,
             )
+
+    def change_host(self, host: bytes) -> None:
+        """Say another Host than the service's; the name for TLS follows it."""
+        before, field, rest = self.head.partition(b"\r\nHost: ")
+        self.head = b"%b%b%b%b" % (before, field, host, rest[rest.index(b"\r\n") :])
+        if self.server_name is not None:
+            self.server_name = _server_name(host)
+
+    def failed(self, peer: Peer) -> None:
+        """A try with this peer has failed."""
+        self.peers_failed = [*self.peers_failed, peer]
 
     @staticmethod
     def _edited_host(edits: FieldEdits, host: bytes) -> bytes:

@@ -9,15 +9,21 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from kong_gevent.http.target import escape_path
 from kong_gevent.pdk import Conf, Plugin
 from kong_gevent.proxy.pool import Origin, Pool
 from kong_gevent.proxy.resolver import Resolver, numeric_address
 from kong_gevent.router import Match, Router
+from kong_gevent.runtime.balancing import BalancedEndpoint, Balancer
 from kong_gevent.runtime.phases import Chain, PluginTable
 from kong_gevent.vaults.secrets import Secrets
+
+if TYPE_CHECKING:
+    from kong_gevent.pdk import Context
+    from kong_gevent.runtime.call import Call
+    from kong_gevent.runtime.gateway import Gateway
 
 log = logging.getLogger("kong_gevent.plan")
 Entity = dict[str, Any]
@@ -51,6 +57,12 @@ class Endpoint:
         """The number of the next request that chooses an address here; its tries count on from it."""
         self._turn += 1
         return self._turn
+
+    def origin_for(self, gateway: Gateway, ctx: Context, call: Call, turn: int) -> Origin:
+        """The origin for a try of a call. Raises `NameNotResolved`."""
+        if call.turn is None:
+            call.turn = self.next_turn()
+        return self.pick(gateway.resolver, gateway.pool, call.turn + turn, call.server_name)
 
     def pick(self, resolver: Resolver, pool: Pool, turn: int, server_name: str | None) -> Origin:
         """The origin of the address whose turn it is. Raises `NameNotResolved`."""
@@ -86,7 +98,7 @@ class ServiceEntry:
         "write_timeout",
     )
 
-    def __init__(self, entity: Entity, context: ssl.SSLContext | None) -> None:
+    def __init__(self, entity: Entity, context: ssl.SSLContext | None, balancer: Balancer | None = None) -> None:
         self.entity = entity
         self.id: str = entity["id"]
         self.protocol: str = entity["protocol"]
@@ -97,7 +109,11 @@ class ServiceEntry:
         self.connect_timeout = entity["connect_timeout"] / 1000
         self.write_timeout = entity["write_timeout"] / 1000
         self.read_timeout = entity["read_timeout"] / 1000
-        self.endpoint = Endpoint(self.host, self.port, context)
+        self.endpoint: Endpoint | BalancedEndpoint = (
+            Endpoint(self.host, self.port, context)
+            if balancer is None
+            else BalancedEndpoint(balancer, self.port, context)
+        )
         self.host_header = host_header(self.host, self.port, self.protocol)
 
 
@@ -151,14 +167,29 @@ class Plan:
         self.table = PluginTable(plugins, secrets or Secrets({}))
         self.services: dict[str, ServiceEntry] = {}
         self.routes: dict[str, RouteEntry] = {}
+        self.balancers: dict[str, Balancer] = {}
+        """Upstreams by name."""
+        self._upstreams: dict[str, Balancer] = {}
+        self._upstream_of: dict[str, str] = {}
         self._by_service: dict[str | None, set[str]] = {}
         self._contexts = contexts
 
     # --- loading and changing ------------------------------------------------------------------------------------
 
-    def load(self, services: Iterable[Entity], routes: Iterable[Entity], plugins: Iterable[Entity]) -> None:
+    def load(
+        self,
+        upstreams: Iterable[Entity],
+        targets: Iterable[Entity],
+        services: Iterable[Entity],
+        routes: Iterable[Entity],
+        plugins: Iterable[Entity],
+    ) -> None:
         """Fill an empty plan. It is empty again when an argument raises while it is read."""
         try:
+            for upstream in upstreams:
+                self._apply_upstream(upstream["id"], upstream)
+            for target in targets:
+                self._apply_target(target["id"], target)
             for service in services:
                 self._put_service(service)
             entries = []
@@ -177,6 +208,9 @@ class Plan:
         self.router = Router()
         self.services.clear()
         self.routes.clear()
+        self.balancers.clear()
+        self._upstreams.clear()
+        self._upstream_of.clear()
         self._by_service.clear()
         for key in list(self.table.entities):
             self.table.remove(key)
@@ -184,6 +218,10 @@ class Plan:
     def entities(self) -> dict[str, dict[str, Mapping[str, Any]]]:
         """What the plan was made from: kind → id → entity, in the order in which a plan takes them."""
         return {
+            "upstreams": {key: balancer.entity for key, balancer in self._upstreams.items()},
+            "targets": {
+                key: target for balancer in self._upstreams.values() for key, target in balancer.targets.items()
+            },
             "services": {key: entry.entity for key, entry in self.services.items()},
             "routes": {key: entry.entity for key, entry in self.routes.items()},
             "plugins": dict(self.table.entities),
@@ -193,6 +231,11 @@ class Plan:
         """The entity that one part of the plan was made from."""
         if kind == "plugins":
             return self.table.entities.get(key)
+        if kind == "upstreams":
+            return self._upstreams[key].entity if key in self._upstreams else None
+        if kind == "targets":
+            parent = self._upstreams.get(self._upstream_of.get(key, ""))
+            return parent.targets.get(key) if parent is not None else None
         entry = self.services.get(key) if kind == "services" else self.routes.get(key)
         return entry.entity if entry is not None else None
 
@@ -204,6 +247,8 @@ class Plan:
     def apply(self, kind: str, key: str, entity: Entity | None) -> None:
         """Take over one changed entity (None: it is gone). Kinds that the plan does not hold are ignored."""
         handler: Callable[[str, Entity | None], None] | None = {
+            "upstreams": self._apply_upstream,
+            "targets": self._apply_target,
             "services": self._apply_service,
             "routes": self._apply_route,
             "plugins": self._apply_plugin,
@@ -212,8 +257,38 @@ class Plan:
             handler(key, entity)
 
     def _put_service(self, entity: Entity) -> ServiceEntry:
-        entry = self.services[entity["id"]] = ServiceEntry(entity, self._contexts.for_service(entity))
+        context = self._contexts.for_service(entity)
+        entry = self.services[entity["id"]] = ServiceEntry(entity, context, self.balancers.get(entity["host"]))
         return entry
+
+    def _apply_upstream(self, key: str, entity: Entity | None) -> None:
+        """Take over an upstream; services that have its name as their host are made anew."""
+        old = self._upstreams.pop(key, None)
+        touched = set()
+        if old is not None:
+            touched.add(old.name)
+            if self.balancers.get(old.name) is old:
+                del self.balancers[old.name]
+        if entity is not None:
+            balancer = self._upstreams[key] = self.balancers[entity["name"]] = Balancer(entity)
+            touched.add(balancer.name)
+            if old is not None:
+                balancer.adopt(old)
+        elif old is not None:
+            for target in old.targets:
+                self._upstream_of.pop(target, None)
+        for service in [service for service in self.services.values() if service.host in touched]:
+            self._apply_service(service.id, service.entity)
+
+    def _apply_target(self, key: str, entity: Entity | None) -> None:
+        """Take over a target; one whose upstream is not there (any more) is nobody's."""
+        old = self._upstreams.get(self._upstream_of.pop(key, ""))
+        if old is not None:
+            old.remove(key)
+        balancer = self._upstreams.get(entity["upstream"]["id"]) if entity is not None else None
+        if balancer is not None and entity is not None:
+            balancer.put(entity)
+            self._upstream_of[key] = balancer.entity["id"]
 
     def _apply_service(self, key: str, entity: Entity | None) -> None:
         if entity is None:

@@ -40,10 +40,11 @@ REPEAT_SECONDS = 30.0
 """How often, at most, a failure is logged that goes on but gives another reason."""
 MAX_LATER = 20_000
 """Events remembered for a second look; when there are more, everything is compared instead."""
-PLANNED = ("services", "routes", "plugins")
+PLANNED = ("upstreams", "targets", "services", "routes", "plugins")
 """Kinds of entities that the plan holds; all others are looked up when needed."""
 VAULTS = "vaults"
-_GOING, _COMING = ("routes", "services"), ("services", "plugins", "routes")
+_GOING = ("routes", "services", "targets", "upstreams")
+_COMING = ("upstreams", "targets", "services", "plugins", "routes")
 """In which order changes are applied. A route comes after its plugins and goes before them: never without."""
 
 Found = tuple[str, str, dict[str, Any] | None]

@@ -14,6 +14,7 @@ from kong_gevent.pdk import Context
 from kong_gevent.proxy.pool import Lease, Try
 from kong_gevent.proxy.resolver import NameNotResolved
 from kong_gevent.runtime.answers import AnswerNow, ClientFault
+from kong_gevent.runtime.balancing import NO_PEER, BalancedEndpoint, NoPeers, finish
 from kong_gevent.runtime.call import Call
 from kong_gevent.runtime.phases import Phases
 from kong_gevent.runtime.plan import Endpoint
@@ -47,19 +48,36 @@ def call_upstream(pipeline: Pipeline, ctx: Context, phases: Phases) -> None:
     call = Call(gateway, ctx)
     turn = 0
     fresh = False
-    while True:
-        try:
-            lease, answer, data, upload = _attempt(gateway, ctx, call, turn, fresh)
-            break
-        except UpstreamFailed as error:
-            if not _may_retry(ctx, call, error) or (turn >= call.target.retries and not error.stale):
-                log.error("request %s: %s", ctx.id, error.reason)
-                raise
-            if error.stale:
-                fresh = True  # a kept connection died under the request: that says nothing about the upstream
-                continue
-            turn += 1
-            log.info("request %s: try %d failed: %s", ctx.id, turn, error.reason)
+    try:
+        while True:
+            try:
+                lease, answer, data, upload = _attempt(gateway, ctx, call, turn, fresh)
+                break
+            except UpstreamFailed as error:
+                if not _may_retry(ctx, call, error) or (turn >= call.target.retries and not error.stale):
+                    log.error("request %s: %s", ctx.id, error.reason)
+                    raise
+                if error.stale:
+                    fresh = True  # a kept connection died under the request: that says nothing about the upstream
+                    continue
+                turn += 1
+                log.info("request %s: try %d failed: %s", ctx.id, turn, error.reason)
+        _pass_on(pipeline, ctx, phases, lease, answer, data, upload)
+    finally:
+        if call.peer is not None:
+            finish(call, ctx)
+
+
+def _pass_on(
+    pipeline: Pipeline,
+    ctx: Context,
+    phases: Phases,
+    lease: Lease,
+    answer: AnswerHead,
+    data: bytes,
+    upload: Upload | None,
+) -> None:
+    """Pass the answer on to the client; the connection is kept when it can be used again."""
     stream = lease.stream
     exchange = ctx.exchange
     try:
@@ -98,9 +116,10 @@ def _attempt(
     try:
         origin = endpoint.fixed
         if origin is None:
-            if call.turn is None:
-                call.turn = endpoint.next_turn()
-            origin = endpoint.pick(gateway.resolver, gateway.pool, call.turn + turn, call.server_name)
+            origin = endpoint.origin_for(gateway, ctx, call, turn)
+    except NoPeers as error:
+        log.error("request %s: upstream %s: %s", ctx.id, endpoint.host, error)
+        raise AnswerNow(ctx.error(503, NO_PEER)) from None
     except NameNotResolved as error:
         log.warning("request %s: %s", ctx.id, error)
         raise AnswerNow(ctx.error(503, "name resolution failed") if error.missing else ctx.error(500)) from None
@@ -141,7 +160,7 @@ def _attempt(
         raise failure from error
 
 
-def _failure(error: BaseException, sent: bool, endpoint: Endpoint) -> UpstreamFailed | None:
+def _failure(error: BaseException, sent: bool, endpoint: Endpoint | BalancedEndpoint) -> UpstreamFailed | None:
     """What a try's exception means; None for what is not the upstream's fault."""
     if isinstance(error, AnswerError):
         return UpstreamFailed(502, f"{endpoint.host}:{endpoint.port}: {error}", sent, final=True)

@@ -1,0 +1,1 @@
+"""Choosing one of several addresses for a request: pure logic, without I/O."""

@@ -1,0 +1,125 @@
+"""The balancer's algorithms: shares, who comes next, who is left out, and how few keys move."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from xxhash import xxh32_intdigest
+
+from kong_gevent.balancer.algorithms import (
+    ConsistentHashing,
+    Latency,
+    LeastConnections,
+    NoPeers,
+    Peer,
+    RoundRobin,
+    gave_back,
+    took,
+)
+
+
+def peers(*weights: int) -> list[Peer]:
+    return [Peer(f"t{at}.test", 80, 2, f"10.0.0.{at + 1}", 80, weight) for at, weight in enumerate(weights)]
+
+
+def ring(found: Sequence[Peer], slots: int = 10000) -> ConsistentHashing:
+    return ConsistentHashing(found, slots, xxh32_intdigest)
+
+
+@pytest.mark.parametrize("weights", [(1, 1), (100, 50, 25), (7, 3), (1, 0, 2), (65535, 1)])
+def test_a_whole_turn_of_the_wheel_has_exact_shares(weights: tuple[int, ...]) -> None:
+    found = peers(*weights)
+    wheel = RoundRobin(found)
+    turns = Counter(wheel.pick(b"", ()) for _ in range(2 * sum(weights)))
+    assert [turns[peer] for peer in found] == [2 * weight for weight in weights]
+
+
+def test_the_wheel_mixes_peers() -> None:
+    found = peers(50, 50)
+    wheel = RoundRobin(found, seed=1)
+    picked = [wheel.pick(b"", ()) for _ in range(100)]
+    assert max(len(run) for run in "".join("ab"[found.index(peer)] for peer in picked).split("a")) < 12
+
+
+def test_those_that_are_away_or_have_failed_are_passed_over() -> None:
+    one, two, three = found = peers(1, 1, 1)
+    two.available = False
+    for algorithm in (RoundRobin(found), LeastConnections(found), Latency(found), ring(found)):
+        assert {algorithm.pick(str(number).encode(), [one]) for number in range(50)} == {three}
+        assert algorithm.pick(b"x", [one, three]) in (one, three)  # all have failed: once more
+        assert two not in {algorithm.pick(str(number).encode(), ()) for number in range(50)}
+
+
+@pytest.mark.parametrize("weights", [(), (0,), (0, 0)])
+def test_nobody_is_there(weights: tuple[int, ...]) -> None:
+    found = peers(*weights)
+    for algorithm in (RoundRobin(found), LeastConnections(found), Latency(found), ring(found)):
+        with pytest.raises(NoPeers):
+            algorithm.pick(b"x", ())
+
+
+def test_the_least_busy_one_by_its_weight() -> None:
+    light, heavy = found = peers(1, 3)
+    algorithm = LeastConnections(found)
+    for _ in range(400):
+        took(algorithm.pick(b"", ()))
+    assert (light.connections, heavy.connections) == (100, 300)
+    for _ in range(100):
+        gave_back(light, None, 0)
+    assert algorithm.pick(b"", ()) is light
+
+
+def test_equals_take_turns() -> None:
+    found = peers(1, 1, 1)
+    algorithm = LeastConnections(found)
+    assert {algorithm.pick(b"", ()) for _ in range(3)} == set(found)
+
+
+def test_the_fastest_one_of_late() -> None:
+    fast, slow, new = found = peers(1, 1, 1)
+    now = [100.0]
+    algorithm = Latency(found, lambda: now[0])
+    for peer, seconds in ((fast, 0.01), (slow, 0.2)):
+        took(peer)
+        gave_back(peer, seconds, now[0])
+    assert algorithm.pick(b"", ()) is fast
+    assert algorithm.pick(b"", [fast]) is new  # counts as the average
+    now[0] += 100  # what was slow long ago is forgotten
+    took(fast)
+    gave_back(fast, 0.05, now[0])
+    assert algorithm.pick(b"", [new]) is slow
+
+
+class TestHashing:
+    KEYS = [str(number).encode() for number in range(5000)]
+
+    def test_a_key_stays_where_it_is(self) -> None:
+        found = peers(1, 1, 1, 1)
+        first, second = ring(found), ring(list(reversed(found)))
+        assert [first.pick(key, ()) for key in self.KEYS] == [second.pick(key, ()) for key in self.KEYS]
+
+    @pytest.mark.parametrize("count", [2, 5, 10])
+    def test_when_one_goes_few_keys_move(self, count: int) -> None:
+        found = peers(*[100] * count)
+        whole = ring(found)
+        before = [whole.pick(key, ()) for key in self.KEYS]
+        moved = 0
+        for gone in found:
+            rest = ring([peer for peer in found if peer is not gone])
+            after = [rest.pick(key, ()) for key in self.KEYS]
+            moved += sum(one is not other for one, other in zip(before, after, strict=True))
+        assert moved / count <= len(self.KEYS) * (1 / count + 0.05)
+
+    def test_when_one_is_away_only_its_keys_move(self) -> None:
+        found = peers(100, 100, 100)
+        hashing = ring(found)
+        before = [hashing.pick(key, ()) for key in self.KEYS]
+        found[0].available = False
+        after = [hashing.pick(key, ()) for key in self.KEYS]
+        assert all(one is other or one is found[0] for one, other in zip(before, after, strict=True))
+
+    def test_shares_follow_the_weights(self) -> None:
+        found = peers(300, 100)
+        hashing = ring(found)
+        shares = Counter(hashing.pick(key, ()) for key in self.KEYS)
+        assert 0.65 < shares[found[0]] / len(self.KEYS) < 0.85
