@@ -14,7 +14,7 @@ from time import time
 from typing import NamedTuple
 
 from kong_gevent.pdk import Conf, Config, Context, Entity, HeaderTemplate, Kit, fields
-from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Refusal, challenge
+from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, challenge
 
 HEADERS = ("Proxy-Authorization", "Authorization")
 HASHES = {"hmac-sha1": "sha1", "hmac-sha256": "sha256", "hmac-sha384": "sha384", "hmac-sha512": "sha512"}
@@ -95,6 +95,7 @@ class HmacAuth(AuthenticationPlugin):
 
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
+        self.known = Known(kit)
         self.seconds_of = lru_cache(1024)(seconds_of)  # many requests have the date of the present second
 
     def configure(self, conf: Conf) -> None:
@@ -124,13 +125,18 @@ class HmacAuth(AuthenticationPlugin):
         hash_name = conf.hashes.get(signed.algorithm)
         if hash_name is None or not conf.enforced.issubset(signed.headers):
             return conf.not_verified  # type: ignore[no-any-return]
+        version = self.known.version
         credential = self.kit.select_by("hmacauth_credentials", "username", signed.username)
         if credential is None:
             return conf.not_verified  # type: ignore[no-any-return]
         own = digest(credential["secret"].encode(), signing_text(ctx, signed.headers), hash_name)
         if not _same(own, signed.signature) or (conf.validate_request_body and not self._has_digest(ctx)):
             return conf.no_match  # type: ignore[no-any-return]
-        ctx.identify(self.identity(credential, credential["username"]))
+        identity = self.known.get(credential["id"])
+        if identity is None:
+            identity = self.identity(credential, credential["username"])
+            self.known.keep(credential["id"], identity, version)
+        ctx.identify(identity)
         return None
 
     def _is_timely(self, ctx: Context, conf: Conf) -> bool:
