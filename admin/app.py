@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Request, Response, request
@@ -30,11 +30,15 @@ from kong_gevent.admin import (
 )
 from kong_gevent.admin.node import NodeFacade
 from kong_gevent.admin.render import answer, empty, message
-from kong_gevent.admin.request import AdminRequest
+from kong_gevent.admin.request import AdminRequest, flag
+from kong_gevent.db.dryrun import trying
 
 UNEXPECTED = "An unexpected error occurred"
 _DOCUMENT_PATHS = frozenset({"/config"})
 """Paths that take YAML as well, and whose bodies only their views read: they may have very many values."""
+_WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_DRY_BLUEPRINTS = ("entity:", "classic", "config", "schemas", "tags", "unavailable")
+"""Whose writes can be tried: those that go to the store alone."""
 _LOG = logging.getLogger("kong_gevent.admin")
 
 
@@ -106,6 +110,16 @@ class AdminApp(Flask):
             self._read(current)
         return None
 
+    def dispatch_request(self, *args: Any) -> Any:
+        """Call the view; what a dry run would write is only tried."""
+        if not _is_dry(request):
+            return super().dispatch_request(*args)
+        if request.blueprint is None or not request.blueprint.startswith(_DRY_BLUEPRINTS):
+            return message(400, "dry_run is not possible here")
+        request.environ["kong_gevent.dry_run"] = True
+        with trying(self.node.store):
+            return super().dispatch_request(*args)
+
     def _read(self, current: AdminRequest) -> None:
         raw = bodies.read(current, self.body_limit)
         if current.kind in ("none", "yaml") or (current.kind == "json" and _takes_documents(current)):
@@ -121,6 +135,8 @@ class AdminApp(Flask):
         if "x-kong-admin-latency" in self.enabled_headers:
             started = request.started  # type: ignore[attr-defined]
             headers["X-Kong-Admin-Latency"] = str(int((time.monotonic() - started) * 1000))
+        if request.environ.get("kong_gevent.dry_run"):
+            headers["X-Kong-Dry-Run"] = "true"
         headers["Access-Control-Allow-Origin"] = self._allowed_origin(request.environ.get("HTTP_ORIGIN"))
         headers["Access-Control-Allow-Credentials"] = "true"
         return response
@@ -138,6 +154,14 @@ def origins(urls: str | Iterable[str]) -> list[str]:
         parts = urlsplit(url.strip())
         found.append(f"{parts.scheme}://{parts.netloc}")
     return found
+
+
+def _is_dry(current: Request) -> bool:
+    """Whether a write is only to be tried (`?dry_run=1`)."""
+    if current.method not in _WRITING or "dry_run" not in current.environ.get("QUERY_STRING", ""):
+        return False
+    arguments = cast(AdminRequest, current).query_arguments()
+    return "dry_run" in arguments and (arguments["dry_run"] is None or flag(arguments["dry_run"]))
 
 
 def _takes_documents(current: AdminRequest) -> bool:

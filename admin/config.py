@@ -11,7 +11,7 @@ from flask import Blueprint, Response
 
 from kong_gevent.admin.node import NodeFacade
 from kong_gevent.admin.render import JSON, answer, empty, message
-from kong_gevent.admin.request import current
+from kong_gevent.admin.request import current, flag
 from kong_gevent.admin.routing import add_path
 from kong_gevent.db import codec
 from kong_gevent.db.rows import show
@@ -29,7 +29,6 @@ NOTHING = "expected a declarative configuration"
 MANY = 100
 """Changes from which all workers take them over beside their requests."""
 RETRY_SECONDS = 5
-_TRUE = frozenset({"1", "true", "on", "yes"})
 _LOG = logging.getLogger("kong_gevent.admin")
 
 
@@ -160,11 +159,6 @@ class ConfigViews:
 def author() -> str:
     """Who asks: the address, as long as nothing better is known."""
     return str(current().environ.get("kong_gevent.author") or current().environ.get("REMOTE_ADDR") or "unknown")
-
-
-def flag(value: Any) -> bool:
-    """Whether a query argument says yes; without a value it does."""
-    return value is True or (isinstance(value, str) and value.lower() in _TRUE)
 
 
 def _tags(arguments: dict[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from kong_gevent import KONG_VERSION
 from kong_gevent.conf.settings import Settings
-from kong_gevent.db import Store
+from kong_gevent.db import Store, dryrun
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +164,9 @@ class LocalNode:
         self.set_log_level(level, timeout)
 
     def published(self, many: bool = False) -> None:
-        """Count the write."""
-        self.publications += 1
+        """Count the write, unless it was only tried."""
+        if not dryrun.active():
+            self.publications += 1
 
     def statistics(self) -> Mapping[str, int]:
         """The counters, all zero unless a test set them."""

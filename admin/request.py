@@ -10,6 +10,10 @@ from flask import request as proxy
 
 from kong_gevent.admin import forms
 from kong_gevent.admin.bodies import Kind
+from kong_gevent.errors import HttpError
+
+_FALSE = frozenset({"0", "false", "off", "no"})
+_TRUE = frozenset({"1", "true", "on", "yes"})
 
 
 class AdminRequest(Request):
@@ -38,3 +42,16 @@ class AdminRequest(Request):
 def current() -> AdminRequest:
     """The request being answered."""
     return cast(AdminRequest, proxy)
+
+
+def flag(value: Any) -> bool:
+    """Whether a query argument says yes; without a value it does. Raises `HttpError` 400 for a word that is no answer.
+
+    Whether something is to be written, or deleted, must not be guessed.
+    """
+    word = value.lower() if isinstance(value, str) else value
+    if word is True or word in _TRUE:
+        return True
+    if word is not None and word not in _FALSE:
+        raise HttpError(400, "expected 'true' or 'false' as the value of a query argument")
+    return False

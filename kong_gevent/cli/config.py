@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 SUBCOMMANDS = {
     "load": "kong_gevent.cli.config_load",
     "job": "kong_gevent.cli.config_job",
+    "diff": "kong_gevent.cli.config_diff",
+    "sync": "kong_gevent.cli.config_sync",
+    "apply": "kong_gevent.cli.config_apply",
+    "history": "kong_gevent.cli.config_history",
+    "rollback": "kong_gevent.cli.config_rollback",
     "from_openapi": "kong_gevent.cli.config_openapi",
 }
 """Sub-commands that are modules of their own: name → module, which defines it as `command`."""

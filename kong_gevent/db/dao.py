@@ -68,8 +68,12 @@ class DAO:
     def __init__(self, store: Store, entity: Entity, strategy: Strategy | None = None) -> None:
         self.entity = entity
         self._store = store
-        self._strategy = strategy or store.strategy
+        self._own_strategy = strategy
         self._resolver = Resolver(store, entity)
+
+    @property
+    def _strategy(self) -> Strategy:
+        return self._own_strategy or self._store.strategy
 
     # Reading
 

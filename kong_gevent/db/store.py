@@ -9,6 +9,7 @@ from typing import Any
 from kong_gevent.db import codec, rows
 from kong_gevent.db.catalogue import Catalogue, build
 from kong_gevent.db.dao import DAO
+from kong_gevent.db.dryrun import overlay_of
 from kong_gevent.db.migrations import Migrations
 from kong_gevent.db.strategies.base import SIGNAL, Change, Event, Strategy
 from kong_gevent.db.strategies.memory import MemoryStrategy
@@ -32,7 +33,7 @@ class Store:
     """
 
     def __init__(self, strategy: Strategy, catalogue: Catalogue, origin: str = "", *, read_only: bool = False) -> None:
-        self.strategy = strategy
+        self._strategy = strategy
         self.read_only = read_only
         self.catalogue = catalogue
         self.origin = origin
@@ -44,6 +45,11 @@ class Store:
             name: (entity.dao or DAO)(self, entity, nearby) for name, entity in catalogue.items()
         }  # fmt: skip
         self.tags = TagsDAO(strategy)
+
+    @property
+    def strategy(self) -> Strategy:
+        """The datastore; while a greenlet only tries what it writes, what it would be."""
+        return overlay_of(self._strategy) or self._strategy  # type: ignore[return-value]
 
     def dao(self, name: str) -> DAO:
         """Data access for an entity. Raises `KeyError` for an unknown one."""

@@ -34,8 +34,6 @@ from kong_gevent.errors import DatabaseError, ForeignKeyViolation, GatewayError,
 if TYPE_CHECKING:
     from kong_gevent.db.store import Store
 
-LISTED = 1000
-"""Changes that are told one by one."""
 _LOCK, _LOCK_SECONDS = "configuration", 30.0
 _ATTEMPTS = 5
 Advance = Callable[[int], None]
@@ -121,8 +119,7 @@ def rollback(store: Store, key: str | None, author: str, *, dry_run: bool = Fals
 def _commit(store: Store, work_out: Callable[[], Changes], entry: ChangeSet, request: Request) -> Outcome:
     for _ in range(_ATTEMPTS):
         changes = work_out()
-        shown = [record.shown() for record in changes.records[:LISTED]]
-        outcome = Outcome(None, entry.hash, changes.summary(), shown)
+        outcome = Outcome(None, entry.hash, changes.summary(), changes.shown)
         if request.dry_run:
             return outcome
         state_changes = _new_state(store, request)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MOST = 50_000
 """Operations of one change set: all of them are in memory, and in one transaction of the store."""
+LISTED = 1000
+"""Changes that are told one by one."""
 Advance = Callable[[int], None]
 
 
@@ -57,6 +59,8 @@ class Changes:
     events: list[Change] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     unchanged: int = 0
+    shown: list[dict[str, Any]] = field(default_factory=list)
+    """The first `LISTED` changes for people; of updates the fields with their old and new values."""
 
     def add(self, kind: Entity, operation: Operation, event: Change, row: Row | None) -> None:
         """One operation; `row`: what is stored now. Raises `TooManyChanges`."""
@@ -69,7 +73,14 @@ class Changes:
         name = values.get(kind.endpoint_key) if kind.endpoint_key else None
         before, expires = (row.body, row.expires) if row is not None else (None, None)
         after = digest(body) if body is not None else None
-        self.records.append(Record(operation.kind, operation.id, event.op, name, before, expires, after))
+        record = Record(operation.kind, operation.id, event.op, name, before, expires, after)
+        self.records.append(record)
+        if len(self.shown) < LISTED:
+            self.shown.append(record.shown())
+            if row is not None and body is not None:
+                old = codec.loads(row.body)
+                fields = [key for key in values if key != "updated_at" and values[key] != old.get(key)]
+                self.shown[-1]["fields"] = {key: [old.get(key), values[key]] for key in fields}
 
     def summary(self) -> dict[str, int]:
         """Numbers of entities."""

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import gevent
 
+from kong_gevent.db import dryrun
 from kong_gevent.observe.errorlog import LEVELS, level_name
 from kong_gevent.runtime.keeper import Keeper
 from kong_gevent.runtime.reasons import NOTHING_YET
@@ -138,6 +139,8 @@ class Node:
 
         `many`: it was large, so that all workers take it over beside their requests before it counts.
         """
+        if dryrun.active():
+            return
         if many:
             number = self.shared.ask_to_look()
             until = monotonic() + LOOK_SECONDS

@@ -147,7 +147,7 @@ class Watched:
         self._strategy = store.strategy
         self._disturb = disturb
         self.sizes: list[int] = []
-        store.strategy = self  # type: ignore[assignment]
+        store._strategy = self  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._strategy, name)
@@ -178,11 +178,13 @@ def test_large_entities_go_into_small_commits(store: Store) -> None:
 
 
 def test_another_writer_in_between_is_noticed(store: Store) -> None:
+    other = Store(store.strategy, store.catalogue)
+
     def disturb(number: int) -> None:
         if number == 1:
-            store.dao("consumers").insert({"id": "3a81b1d5-5b4e-4f0e-9f63-2f2b3f0a3c11", "username": "fast"})
+            other.dao("consumers").insert({"id": "3a81b1d5-5b4e-4f0e-9f63-2f2b3f0a3c11", "username": "fast"})
         if number == 3:
-            store.dao("consumers").update("3a81b1d5-5b4e-4f0e-9f63-2f2b3f0a3c11", {"username": "faster"})
+            other.dao("consumers").update("3a81b1d5-5b4e-4f0e-9f63-2f2b3f0a3c11", {"username": "faster"})
 
     watched = Watched(store, disturb)
     text = "consumers: [{id: 3a81b1d5-5b4e-4f0e-9f63-2f2b3f0a3c11, username: NAME}, {username: v}]"
