@@ -39,6 +39,8 @@ def _check_path(value: str) -> str | None:
 
 
 def _check_url(value: str) -> str | None:
+    if re.search(r"[?#@]", value):  # a service has no place for them
+        return "upstream_url is not a url"
     return None if re.match(r"https?://", value, re.IGNORECASE) else "Supported protocols are HTTP and HTTPS"
 
 

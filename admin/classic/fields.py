@@ -145,7 +145,7 @@ def _timestamp(value: Any) -> Any:
 
 
 def _url(value: Any) -> Any:
-    if not isinstance(value, str) or not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value) or re.search(r"[\s?#@]", value):
+    if not isinstance(value, str) or not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", value) or re.search(r"\s", value):
         return _WRONG
     return value if expand_url(value)["host"] else _WRONG
 

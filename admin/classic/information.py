@@ -64,7 +64,10 @@ class Information:
             path = f"{branch}.schema.fields.{rest}" if dot else old
             if dot:
                 body["fields"].setdefault(branch, {"type": "table", "schema": {"fields": {}}})
-            put(body["fields"], path, _described(_field(config, new), shape is not None and old in shape.single))
+            told = _described(_field(config, new), shape is not None and old in shape.single)
+            if shape is not None and old in shape.defaults:
+                told["default"] = shape.defaults[old]
+            put(body["fields"], path, told)
         if (shape is not None and shape.no_consumer) or schema.shape["consumer"].must_be_null:
             body["no_consumer"] = True
         return shown(body)
@@ -89,7 +92,7 @@ def _described(field: Field | None, single: bool) -> Values:
         kind = "array" if isinstance(field, Array) else "table"
     element: Any = field.elements if isinstance(field, Array) else field
     told: Values = {"type": kind}
-    if field.wanted and "default" not in field.attributes and not single:
+    if field.wanted and not field.auto and "default" not in field.attributes and not single:
         told["required"] = True
     if field.attributes.get("default") is not None:
         told["default"] = field.attributes["default"]

@@ -97,6 +97,7 @@ class PluginConfigurations(Kind):
         if values.get("consumer_id") and (shape.no_consumer or schema.shape["consumer"].must_be_null):
             raise faults.invalid({"message": "No consumer can be configured for that plugin"})
         given = values.get(self._settings) or {}
+        values[self._settings] = given = {**shape.defaults, **given}
         errors = _unknown(shape, given)
         if errors:
             raise faults.invalid({f"{self._settings}.{path}": text for path, text in errors.items()})

@@ -18,12 +18,13 @@ class Shape:
     """The settings of a plugin as the classic API knows them.
 
     `fields`: dotted names; a renamed one maps to today's dotted name. `single`: fields that hold one value where
-    today's hold a list. `no_consumer`: no configuration for a consumer. `check`: text of what is wrong with today's
-    values as a whole, or None.
+    today's hold a list. `defaults`: where they differ from today's. `no_consumer`: no configuration for a consumer.
+    `check`: text of what is wrong with today's values as a whole, or None.
     """
 
     fields: Mapping[str, str] = field(default_factory=dict)
     single: frozenset[str] = frozenset()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     no_consumer: bool = False
     check: Callable[[Config], str | None] = lambda config: None
 
@@ -73,6 +74,7 @@ SHAPES: Mapping[str, Shape] = {
             "scopes mandatory_scope provision_key token_expiration enable_authorization_code enable_implicit_grant "
             "enable_client_credentials enable_password_grant hide_credentials"
         ),
+        defaults={"enable_authorization_code": True},
         no_consumer=True,
     ),
     "rate-limiting": Shape(_same(" ".join(PERIODS)), check=_limits),

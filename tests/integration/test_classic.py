@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -116,6 +117,22 @@ def test_changes_are_served_at_once(node: Gateway, upstream: Upstream) -> None:
     assert node.get("/new/x", headers={"Host": "new.test"}).json()["target"] == "/two/new/x"
     assert classic("DELETE", "/apis/new").status_code == 204
     assert node.get("/new/x", headers={"Host": "new.test"}).status_code == 404
+
+
+def test_of_many_writers_one_gets_a_host(upstream: Upstream) -> None:
+    with Gateway(workers=2) as other:
+
+        def attempt(number: int) -> int:
+            form = f"name=n{number}&request_host=one.test&request_path=/p{number}&upstream_url={upstream.url}"
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            answer = requests.post(f"{other.admin_url}/classic/apis", data=form, headers=headers, timeout=30)
+            assert answer.status_code in (201, 409), answer.text
+            return answer.status_code
+
+        with ThreadPoolExecutor(16) as pool:
+            assert sorted(pool.map(attempt, range(16))) == [201] + [409] * 15
+        assert len(other.admin("GET", "/services").json()["data"]) == 1
+        assert len(other.admin("GET", "/routes").json()["data"]) == 3
 
 
 def test_the_next_page_can_be_asked_for(node: Gateway) -> None:

@@ -65,6 +65,8 @@ REFUSED = [
     ("request_host=a&upstream_url=", {"upstream_url": "upstream_url is not a url"}),
     ("request_host=a&upstream_url=h", {"upstream_url": "upstream_url is not a url"}),
     ("request_host=a&upstream_url=http://", {"upstream_url": "upstream_url is not a url"}),
+    ("request_host=a&upstream_url=http://h/?a=b", {"upstream_url": "upstream_url is not a url"}),
+    ("request_host=a&upstream_url=http://u@h", {"upstream_url": "upstream_url is not a url"}),
     ("request_host=a&upstream_url=http://h/a b", {"upstream_url": "upstream_url is not a url"}),
     ("request_host=a&upstream_url=http://h:99999", {"upstream_url": "upstream_url is not a url"}),
     ("request_host=a&upstream_url=http://-", {"upstream_url": "upstream_url is not a url"}),

@@ -1,6 +1,15 @@
 """Plugin configurations and consumers' credentials in their classic shape."""
 
+import json
+from pathlib import Path
+
 import pytest
+
+from kong_gevent.admin.classic import tables
+from kong_gevent.admin.classic.plugins import classic_config, modern_config
+
+TODAY = json.loads(Path("tests/plugins/data/schemas.json").read_text())
+"""Today's settings of all bundled plugins."""
 
 
 @pytest.fixture
@@ -196,3 +205,59 @@ def test_credentials(api, known):
     assert api.post("/consumers/bob/key-auth", "foo=1") == (400, {"foo": "foo is an unknown field"})
     assert api.delete("/consumers/bob") == (204, None)
     assert api.today.get("/key-auths")[1]["data"] == []
+
+
+def test_applications_have_one_redirect_uri(api, known):
+    made = api.made("/consumers/bob/oauth2", "name=app&redirect_uri=https://c.test/cb?x=1")
+    assert made.keys() == {"id", "created_at", "consumer_id", "name", "client_id", "client_secret", "redirect_uri"}
+    assert made["redirect_uri"] == "https://c.test/cb?x=1"
+    assert api.today.get(f"/oauth2/{made['id']}")[1]["redirect_uris"] == ["https://c.test/cb?x=1"]
+    assert api.get("/oauth2/")[1] == {"data": [made]}
+    assert api.post("/consumers/bob/oauth2", "redirect_uri=x") == (
+        400, {"name": "name is required", "redirect_uri": "redirect_uri is not a url"},
+    )  # fmt: skip
+
+
+def test_defaults_that_have_changed_since(api, known):
+    made = api.made("/apis/a/plugins", "name=oauth2&config.scopes=a,b&config.mandatory_scope=true")
+    assert made["config"]["enable_authorization_code"] is True
+    assert made["config"]["scopes"] == ["a", "b"]
+    assert api.patch(f"/plugins/{made['id']}", "config.token_expiration=5")[1]["config"] == {
+        **made["config"], "token_expiration": 5,
+    }  # fmt: skip
+    told = api.get("/plugins/schema/oauth2")[1]["fields"]
+    assert told["enable_authorization_code"]["default"] is True
+    assert "required" not in told["provision_key"]
+
+
+def names_of(config, above=""):
+    """Dotted names of settings in the form of the `/schemas` document."""
+    for entry in config:
+        for name, field in entry.items():
+            yield above + name
+            if "fields" in field:
+                yield from names_of(field["fields"], f"{above}{name}.")
+
+
+@pytest.mark.parametrize("plugin", tables.SHAPES)
+def test_every_setting_exists_today(plugin):
+    names = set(names_of(TODAY[plugin]["config"]))
+    assert set(tables.SHAPES[plugin].fields.values()) <= names
+
+
+SHAPES = [
+    ("acl", {"whitelist": ["a"]}, {"allow": ["a"]}),
+    ("request-transformer", {"add": {"headers": ["a:b"], "form": ["c:d"]}, "remove": {"querystring": ["e"]}},
+     {"add": {"headers": ["a:b"], "body": ["c:d"]}, "remove": {"querystring": ["e"]}}),
+    ("response-transformer", {"remove": {"json": ["a"]}}, {"remove": {"json": ["a"]}}),
+    ("response-ratelimiting", {"limits": {"sms": {"minute": 5}}}, {"limits": {"sms": {"minute": 5}}}),
+    ("jwt", {"uri_param_names": ["t"]}, {"uri_param_names": ["t"]}),
+    ("cors", {"origin": "a"}, {"origins": ["a"]}),
+    ("unknown-here", {"a": {"b": 1}}, {"a": {"b": 1}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("plugin", "old", "new"), SHAPES)
+def test_shapes_of_settings(plugin, old, new):
+    assert modern_config(plugin, old) == new
+    assert classic_config(plugin, new) == old
