@@ -27,6 +27,7 @@ READY_SECONDS = 240.0
 SUPERUSER = ("cassandra", "cassandra")
 _SAY_SECONDS = 1.0
 _TLS, _DESCRIPTION = "tls", "cluster.json"
+_PEERS = "SELECT rpc_address, host_id, data_center, rack, release_version, tokens FROM system.peers"
 _COPIES = 3
 """Of each row, where there are as many nodes: the fewest that survive the loss of one."""
 
@@ -175,6 +176,7 @@ class Cluster:
             self._wait(say, seconds)
             if self.layout.auth:
                 self._prepare_roles(say, seconds)
+            self._wait_for_ring(say, seconds)
         except BaseException:
             for node in started:
                 node.kill()
@@ -276,6 +278,20 @@ class Cluster:
                     raise ToolError(f"nobody can log in after {seconds:g} s: {error}") from None
                 say("Waiting for Cassandra's roles")
                 time.sleep(0.5)
+
+    def _wait_for_ring(self, say: Say, seconds: float) -> None:
+        """Wait until every node knows all others: what one does not know yet, its clients do not know either."""
+        end = time.monotonic() + seconds
+        for number, node in enumerate(self.nodes):
+            while self._known_to(number) < len(self.nodes):
+                if time.monotonic() > end:
+                    raise ToolError(f"Cassandra on {node.address} does not see all nodes after {seconds:g} s")
+                say(f"Waiting until Cassandra on {node.address} sees the other nodes")
+                time.sleep(0.1)
+
+    def _known_to(self, number: int) -> int:
+        """How many nodes a node can tell its clients about."""
+        return 1 + sum(None not in peer for peer in self.execute(_PEERS, node=number, level="ONE"))
 
 
 def _tls_settings(certificates: Certificates, mutual: bool) -> dict[str, str]:

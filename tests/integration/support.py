@@ -117,8 +117,10 @@ class Load:
               of the next one, counts as ``retried``: a client may ask again then (RFC 9112, section 9.3.1)
     """
 
-    def __init__(self, gateway: Gateway, path: str = "/", kept: int = 2, fresh: int = 2) -> None:
-        self.gateway, self.path = gateway, path
+    def __init__(
+        self, gateway: Gateway, path: str = "/", kept: int = 2, fresh: int = 2, lines: tuple[str, ...] = ()
+    ) -> None:
+        self.gateway, self.path, self.lines = gateway, path, lines
         self.answers = self.retried = self.closed_politely = 0
         self.failures: list[str] = []
         self._end = threading.Event()
@@ -157,7 +159,7 @@ class Load:
         while not self._end.is_set():
             try:
                 with self.gateway.client(timeout=60) as client:
-                    client.send(head("GET", self.path, "Connection: close"))
+                    client.send(head("GET", self.path, "Connection: close", *self.lines))
                     self._count(client.answer())
             except Exception as error:  # every kind of failure is what the tests look for
                 self._fail(error)
@@ -174,7 +176,7 @@ class Load:
     def _use(self, client: Client) -> None:
         served = 0
         while not self._end.is_set():
-            client.send(head("GET", self.path))
+            client.send(head("GET", self.path, *self.lines))
             try:
                 answer = client.answer()
             except Ended:

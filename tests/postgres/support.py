@@ -27,6 +27,8 @@ given = json.loads(sys.argv[1])
 store = open_on(**given["store"])
 def say(*values):
     print(json.dumps(values), flush=True)
+def told():
+    gevent.get_hub().threadpool.apply(sys.stdin.readline)  # in this thread it would stop all greenlets
 """
 
 
@@ -67,7 +69,7 @@ class Child:
         return heard
 
     def tell(self) -> None:
-        """Let it go on from where it reads a line."""
+        """Let it go on from where it waits to be `told`."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()

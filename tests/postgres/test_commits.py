@@ -21,7 +21,7 @@ def outcome(number):
         return "refused"
     return "stored"
 say("ready")
-sys.stdin.readline()
+told()
 jobs = [gevent.spawn(outcome, number) for number in range(given["writers"])]
 gevent.joinall(jobs, raise_error=True)
 say(*[job.value for job in jobs])

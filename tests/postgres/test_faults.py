@@ -1,5 +1,7 @@
 """What people read when the settings or the server are wrong: one line that says what, where, and what to do."""
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -121,11 +123,18 @@ def test_a_server_that_is_too_old(right: dict[str, Any], monkeypatch: pytest.Mon
     assert text.startswith("it is version 1") and text.endswith(": version 99 or newer is needed")
 
 
-def test_something_else_listens(right: dict[str, Any], redis: Any) -> None:
-    for more in ({}, {"pg_ssl": True}):
-        own = {**right, "pg_host": redis.address, "pg_port": str(redis.port), "pg_timeout": 1000, **more}
+@pytest.mark.parametrize("tls", [False, True])
+def test_something_else_listens(right: dict[str, Any], tls: bool) -> None:
+    def refuse() -> None:
+        with web.accept()[0] as client:
+            client.recv(1024)
+            client.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as web:
+        threading.Thread(target=refuse, daemon=True).start()
+        own = {**right, "pg_host": "127.0.0.1", "pg_port": str(web.getsockname()[1]), "pg_ssl": tls}
         text = line(own, NEVER)
-        assert text == "what listens there does not speak PostgreSQL's protocol; correct pg_host or pg_port"
+    assert text == "what listens there does not speak PostgreSQL's protocol; correct pg_host or pg_port"
 
 
 def test_no_connection_is_left(make_postgres: Callable[..., Postgres]) -> None:

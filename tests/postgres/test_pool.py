@@ -40,7 +40,7 @@ stop = []
 readers = [gevent.spawn(read) for _ in range(10)]
 gevent.sleep(0.5)
 say("running")
-sys.stdin.readline()
+told()
 back = time.monotonic()
 while outcomes[-1][0] != "ok" or outcomes[-1][1] < back:
     gevent.sleep(0.01)
@@ -125,7 +125,7 @@ def test_idle_connections_are_closed_in_time(settings: dict[str, Any], postgres:
     name = "idle-test"
     code = f"""
 store.strategy._pool.run(lambda connection: connection.execute("SET application_name = '{name}'"))
-say("there"); sys.stdin.readline()
+say("there"); told()
 """
     with process({**settings, "pg_keepalive_timeout": 300}, code) as child, postgres.connect() as connection:
         assert child.hear() == ["there"]
