@@ -15,14 +15,17 @@ from types import FrameType
 from harness import machine
 from harness.bench import Bench, Options
 from harness.cases import CASES
-from harness.figures import FIGURES, IDLE_CLIENTS, SPARE_FILES, Figure
+from harness.figures import FIGURES as NODE_FIGURES
+from harness.figures import IDLE_CLIENTS, SPARE_FILES, Figure
 from harness.gateway import ROOT
 from harness.load import find_wrk
 from harness.nginx import find_nginx
 from harness.process import BenchError, Children, allow_open_files
 from harness.ratios import Row, measure
 from harness.report import build, write
+from harness.stores import STORE_FIGURES
 
+FIGURES = {**NODE_FIGURES, **STORE_FIGURES}
 EPILOG = """\
 examples:
   bench/run                                   everything, about half an hour on a quiet machine

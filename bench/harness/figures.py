@@ -173,7 +173,7 @@ def admin_writes(bench: Bench, say: Say) -> list[Figure]:
         for writers, title in ((1, "one client"), (PARALLEL_WRITERS, f"{PARALLEL_WRITERS} clients at once")):
             rates = []
             for number in range(bench.options.rounds):
-                rates.append(_writes(gateway.admin, writers, f"w{writers}-{number}", bench.options.seconds))
+                rates.append(admin_rate(gateway.admin, writers, f"w{writers}-{number}", bench.options.seconds))
                 say(f"  {title}, round {number + 1}: {rates[-1]:.0f}/s")
             note = f"{min(rates):.0f}-{max(rates):.0f}/s in {len(rates)} rounds"
             figures.append(
@@ -184,7 +184,7 @@ def admin_writes(bench: Bench, say: Say) -> list[Figure]:
     return figures
 
 
-def _writes(admin: Admin, writers: int, prefix: str, seconds: float) -> float:
+def admin_rate(admin: Admin, writers: int, prefix: str, seconds: float) -> float:
     """Services created per second; the last one of each writer is read back."""
     done = [0] * writers
     end = time.monotonic() + seconds
@@ -264,13 +264,14 @@ def _change(gateway: Gateway, seen: Changes, stop: threading.Event, number: int)
                     before = time.monotonic()
                     admin.call(method, path, body)
                     seen.milliseconds.append((time.monotonic() - before) * 1000)
-                    seen.stale += sum(_status(gateway.port, each) != status for each, status in expected.items())
+                    seen.stale += sum(status_of(gateway.port, each) != status for each, status in expected.items())
                     stop.wait(CHANGE_INTERVAL)
     except (BenchError, OSError) as error:
         seen.problem = error
 
 
-def _status(port: int, path: str) -> int:
+def status_of(port: int, path: str) -> int:
+    """The status that a path is answered with."""
     headers = "\r\n".join((*COMMON_HEADERS, "Connection: close"))
     return exchange(port, f"GET {path} HTTP/1.1\r\n{headers}\r\n\r\n".encode())[0]
 

@@ -140,6 +140,7 @@ def steady(session: CassandraSession, greenlets: int, table: str = "things") -> 
                 started.set()
             except Exception as error:
                 outcomes[repr(error)] += 1
+                gevent.sleep(0.01)  # calls that fail at once would leave no time to whatever brings the store back
 
     session.connect()
     running = [gevent.spawn(one, number) for number in range(greenlets)]

@@ -46,7 +46,8 @@ def test_there_is_nothing(run: Run, tmp_path: Path, name: str) -> None:
 def described(folder: Path, monkeypatch: pytest.MonkeyPatch, layout: Layout) -> Cluster:
     """A cluster that a folder describes; its jars are there, its processes are not."""
     monkeypatch.setattr(jars, "fetch", lambda folder, say: folder)
-    monkeypatch.setattr(Cluster, "_wait", lambda self, say, seconds: None)
+    for name in ("_wait", "_wait_for_ring"):
+        monkeypatch.setattr(Cluster, name, lambda self, say, seconds: None)
     monkeypatch.setattr("kong_gevent.devtools.node.Node.start", lambda self: None)
     cluster = Cluster(folder, layout, folder / "lib")
     cluster.up()

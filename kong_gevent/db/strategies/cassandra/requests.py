@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import gevent
@@ -35,6 +36,8 @@ from gevent.lock import BoundedSemaphore
 Row = tuple[Any, ...]
 FETCH_SIZE = 5000
 """Rows per page of a result that is read to its end."""
+_CANDIDATES = 8
+"""Nodes that one statement may be offered to."""
 _BORROW = 0.5  # seconds to wait for one of a connection's 32,768 streams
 _PASSING = (
     ConnectionException,
@@ -122,7 +125,10 @@ class _Request:
         self._session = session
         self._prepared = prepared
         self._harmless: bool = bound.is_idempotent
-        self._plan = iter(profile.load_balancing_policy.make_query_plan(session.keyspace, bound))
+        # Read now, not on the way: the driver shuffles the list behind it for other statements as well, so that a node
+        # that was asked already might come again.
+        plan = profile.load_balancing_policy.make_query_plan(session.keyspace, bound)
+        self._plan = iter(tuple(islice(plan, _CANDIDATES)))
         self._message = ExecuteMessage(
             prepared.query_id, bound.values, profile.consistency_level, profile.serial_consistency_level, FETCH_SIZE,
             paging_state, session.cluster.timestamp_generator(), skip_meta=bool(prepared.result_metadata),
