@@ -28,7 +28,7 @@ from harness.stores import STORE_FIGURES
 FIGURES = {**NODE_FIGURES, **STORE_FIGURES}
 EPILOG = """\
 examples:
-  bench/run                                   everything, about half an hour on a quiet machine
+  bench/run                                   everything, about an hour on a quiet machine
   bench/run plain key-auth --connections 64   two cases at one number of connections
   bench/run --quick                           a rough look in a few minutes
   bench/run --write                           everything, and bench/RESULTS.md anew

@@ -20,6 +20,7 @@ if __name__ == "__main__":
 from kong_gevent import conf, db
 from kong_gevent.db import rows
 from kong_gevent.db.strategies.base import Put
+from kong_gevent.pdk.loader import load_plugins
 
 AT_ONCE = 250
 
@@ -59,7 +60,7 @@ def main() -> None:
     """Read the settings from the environment, as the gateway does, make the tables and fill them."""
     routes, consumers, url, path, key = sys.argv[1:6]
     settings = conf.load()
-    store = db.open_store(settings, {})
+    store = db.open_store(settings, load_plugins(settings.plugins))
     store.migrations.bootstrap(force=not store.needs_bootstrap)
     store.connect()
     fill(store, int(routes), int(consumers), url, path, key)
