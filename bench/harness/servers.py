@@ -1,7 +1,8 @@
 """A datastore's server beside the benchmarks: ``python servers.py KIND FOLDER``, with the gateway's Python.
 
 It runs until SIGTERM. FOLDER/ready.json then holds the gateway's settings for it. Servers are the ones that the tests
-start, but here every acknowledged write reaches the disk, as it has to in production.
+start, but as durable as they are by default: PostgreSQL waits for the disk at each commit, Cassandra writes its log to
+the disk every ten seconds and counts on its replicas before that.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from tests.servers.process import free_addresses
 from tests.servers.redis import Redis
 
 READY = "ready.json"
+PERIODIC = {"commitlog_sync": "periodic", "commitlog_sync_period": "10000ms"}
 DURABLE = {"fsync": "on", "full_page_writes": "on", "shared_buffers": "128MB"}
 
 
 def cassandra(folder: Path) -> tuple[dict[str, str], Callable[[], None]]:
     """One node, compiled fully, with memory enough for a hundred thousand consumers."""
-    layout = Layout(free_addresses(1, 7000, 9042), frugality=Frugality(heap="512m", quick_start=False))
+    frugality = Frugality(heap="512m", quick_start=False)
+    layout = Layout(free_addresses(1, 7000, 9042), yaml=PERIODIC, frugality=frugality)
     made = Cluster(folder / "cassandra", layout)
     made.up()
     return made.settings(), made.remove
