@@ -100,7 +100,7 @@ class Bench:
             options.python,
             prefix,
             options.gateway_core,
-            settings={**settings, "sqlite_path": str(store)},
+            settings={"sqlite_path": str(store), **settings},
             environment=environment or {},
         )
         if routes:
