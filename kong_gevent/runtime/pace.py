@@ -12,7 +12,7 @@ import gevent
 from gevent.event import Event
 
 T = TypeVar("T")
-SLICE = 0.005
+SLICE = 0.001
 """Seconds of work after which other greenlets get their turn."""
 PART = 500
 """Items that are read ahead at a time."""
