@@ -44,6 +44,7 @@ ANNOUNCED = (
     "opentelemetry",
     "post-function",
     "pre-function",
+    "response-ratelimiting",
     "statsd",
     "zipkin",
 )

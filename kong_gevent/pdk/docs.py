@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kong_gevent.pdk.loader import load_plugins
+from kong_gevent.pdk.loader import load_announced, load_plugins
 from kong_gevent.pdk.plugin import Plugin
 from kong_gevent.schema.document import fields_of
 
@@ -30,6 +31,16 @@ def attribute_table(plugin: type[Plugin]) -> str:
         if hasattr(shorthand, "path")
     ]
     return "\n".join([BEGIN, *lines, *(["", *old] if old else []), END])
+
+
+def plugin_table() -> str:
+    """The Markdown table of all plugins of Kong, by priority: those that run, and those that are announced only."""
+    bundled, announced = load_plugins(["bundled"]), load_announced()
+    rows = ["| Plugin | Priority | Runs |", "|---|---|---|"]
+    for name, plugin in sorted({**bundled, **announced}.items(), key=lambda item: (-item[1].priority, item[0])):
+        shown, runs = (f"[{name}](plugins/{name}.md)", "yes") if name in bundled else (name, "settings only")
+        rows.append(f"| {shown} | {plugin.priority} | {runs} |")
+    return "\n".join([BEGIN, *rows, END])
 
 
 def _rows(entries: list[dict[str, Any]], prefix: str) -> Iterator[tuple[str, ...]]:
@@ -79,17 +90,25 @@ def page_with_table(text: str, plugin: type[Plugin]) -> str:
     return _TABLE.sub(lambda _: attribute_table(plugin), text)
 
 
+def index_with_table(text: str) -> str:
+    """The list of plugins with its table brought up to date."""
+    return _TABLE.sub(lambda _: plugin_table(), text)
+
+
 def main(folder: Path) -> int:
-    """Write the tables of all pages in a folder; the number of pages that changed."""
-    changed = 0
+    """Write the tables of all pages in a folder, and of the list beside it; the number of pages that changed."""
+    changed = _write(folder.with_suffix(".md"), index_with_table)
     for name, plugin in load_plugins(["bundled"]).items():
-        page = folder / f"{name}.md"
-        before = page.read_text(encoding="utf-8")
-        after = page_with_table(before, plugin)
-        if after != before:
-            page.write_text(after, encoding="utf-8")
-            changed += 1
+        changed += _write(folder / f"{name}.md", partial(page_with_table, plugin=plugin))
     return changed
+
+
+def _write(page: Path, renewed: Callable[[str], str]) -> bool:
+    before = page.read_text(encoding="utf-8")
+    after = renewed(before)
+    if after != before:
+        page.write_text(after, encoding="utf-8")
+    return after != before
 
 
 if __name__ == "__main__":

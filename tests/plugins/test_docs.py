@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kong_gevent.pdk.docs import page_with_table
+from kong_gevent.pdk.docs import index_with_table, page_with_table
 from kong_gevent.pdk.loader import load_plugins
 from tests.gateway import Gateway
 from tests.upstream import Upstream, plain
@@ -21,6 +21,13 @@ BLOCK = re.compile(r"```(?:sh|text)\n(.*?)```", re.DOTALL)
 
 def test_each_plugin_has_a_page_and_each_page_a_plugin() -> None:
     assert sorted(page.stem for page in (DOCS / "plugins").glob("*.md")) == sorted(PLUGINS)
+
+
+def test_the_list_tells_which_plugins_run() -> None:
+    page = (DOCS / "plugins.md").read_text()
+    assert page == index_with_table(page), "run python -m kong_gevent.pdk.docs"
+    assert "| [cors](plugins/cors.md) | 2000 | yes |" in page
+    assert "| zipkin | 100000 | settings only |" in page
 
 
 @pytest.mark.parametrize("name", PLUGINS)
