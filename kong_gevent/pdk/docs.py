@@ -97,7 +97,7 @@ def index_with_table(text: str) -> str:
 
 def main(folder: Path) -> int:
     """Write the tables of all pages in a folder, and of the list beside it; the number of pages that changed."""
-    changed = _write(folder.with_suffix(".md"), index_with_table)
+    changed = int(_write(folder.with_suffix(".md"), index_with_table))
     for name, plugin in load_plugins(["bundled"]).items():
         changed += _write(folder / f"{name}.md", partial(page_with_table, plugin=plugin))
     return changed

@@ -21,8 +21,19 @@ LISTS = {
     "services": "/services", "routes": "/routes", "consumers": "/consumers", "keyauth_credentials": "/key-auths",
     "plugins": "/plugins", "certificates": "/certificates", "snis": "/snis", "ca_certificates": "/ca_certificates",
     "upstreams": "/upstreams", "vaults": "/vaults", "keys": "/keys", "key_sets": "/key-sets",
+    "hmacauth_credentials": "/hmac-auths", "jwt_secrets": "/jwts", "acls": "/acls", "oauth2_credentials": "/oauth2",
+    "basicauth_credentials": "/basic-auths",
 }  # fmt: skip
 ENTERPRISE = ("/mtls-auths", "/licenses", "/consumer_groups", "/partials", "/degraphql_routes", "/workspaces")
+CREDENTIALS: dict[str, tuple[str, dict[str, Any]]] = {
+    "keyauth_credentials": ("key-auth", {"key": "secret"}),
+    "hmacauth_credentials": ("hmac-auth", {"username": "h", "secret": "s"}),
+    "jwt_secrets": ("jwt", {"key": "k", "secret": "s", "algorithm": "HS512"}),
+    "acls": ("acls", {"group": "g"}),
+    "oauth2_credentials": ("oauth2", {"name": "app", "client_id": "i", "client_secret": "s",
+                                      "redirect_uris": ["https://a.test/b"]}),
+}  # fmt: skip
+"""Kind → last part of the path below a consumer, and what one has."""
 PLUGINS: dict[str, dict[str, Any]] = {
     "correlation-id": {},
     "cors": {"origins": ["https://a.test"], "methods": ["GET"]},
@@ -54,7 +65,7 @@ def ref(kind: str, name: str) -> dict[str, str]:
 
 
 def state() -> list[Wanted]:
-    """A rich configuration, parents first."""
+    """A rich configuration, parents first. (Passwords of basic-auth never come back as they were sent.)"""
     found: list[Wanted] = []
 
     def add(kind: str, name: str, path: str | None = None, /, **values: Any) -> None:
@@ -122,13 +133,9 @@ def state() -> list[Wanted]:
     add("routes", "grpc", name="grpc", protocols=["grpc", "grpcs"], paths=["/g"], strip_path=False)
     for number in range(3):
         add("consumers", f"c{number}", username=f"c{number}", custom_id=f"id {number}")
-        add(
-            "keyauth_credentials",
-            f"c{number}",
-            f"/consumers/{key('consumers', f'c{number}')}/key-auth",
-            key=f"secret{number}",
-            consumer=ref("consumers", f"c{number}"),
-        )
+    for kind, (nested, values) in CREDENTIALS.items():
+        path = f"/consumers/{key('consumers', 'c1')}/{nested}"
+        add(kind, "c1", path, consumer=ref("consumers", "c1"), **values)
     for name, config in PLUGINS.items():
         add("plugins", name, name=name, config=config, service=ref("services", "plain"), instance_name=f"one-{name}")
     add("plugins", "global", name="correlation-id", config={"generator": "uuid"})

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kong_gevent.db import build
 from kong_gevent.pdk import Plugin
 from kong_gevent.pdk.loader import load_announced, load_plugins
 from kong_gevent.plugins import ANNOUNCED, BUNDLED
@@ -15,6 +16,8 @@ from kong_gevent.schema.fields import Record
 PLUGINS: dict[str, type[Plugin]] = {**load_plugins(["bundled"]), **load_announced()}
 KONGS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "schemas.json").read_text())
 FACTS = {name: facts for name, facts in KONGS.items() if name in PLUGINS}
+ENTITIES: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "data" / "entities.json").read_text())
+CATALOGUE = build(PLUGINS)
 PRIORITIES = {
     "pre-function": 1_000_000,
     "correlation-id": 100_001,
@@ -155,6 +158,23 @@ def test_old_names_stand_for_kongs_new_ones(name: str) -> None:
         for field, facts in entry.items()
     ]
     assert ours == kongs
+
+
+def rules(entry: dict[str, Any]) -> dict[str, Any]:
+    """A field of an entity; an empty default of a reference is none."""
+    return {name: value for name, value in simplified(entry).items() if (name, value) != ("default", [])}
+
+
+@pytest.mark.parametrize("name", sorted(ENTITIES.keys() & CATALOGUE.keys()))
+def test_entities_of_plugins_are_kongs(name: str) -> None:
+    entity, facts = CATALOGUE[name], ENTITIES[name]
+    ours = {field: rules(shown) for entry in fields_of(entity.schema) for field, shown in entry.items()}
+    assert ours == {field: rules(shown) for entry in facts["fields"] for field, shown in entry.items()}
+    assert entity.endpoint_key == facts.get("endpoint_key")
+    assert entity.cache_key == tuple(facts.get("cache_key", ()))
+    assert entity.ttl == facts.get("ttl", False)
+    assert entity.collection == facts.get("admin_api_name", name)
+    assert entity.admin == facts.get("generate_admin_api", True)
 
 
 def test_priorities_are_kongs() -> None:
