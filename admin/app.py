@@ -15,6 +15,7 @@ from werkzeug.routing import MapAdapter
 
 from kong_gevent import KONG_VERSION, errors
 from kong_gevent.admin import (
+    audit,
     bodies,
     classic,
     config,
@@ -26,8 +27,11 @@ from kong_gevent.admin import (
     schemas,
     status,
     tags,
+    tokens,
     unavailable,
 )
+from kong_gevent.admin.access import Access
+from kong_gevent.admin.audit import Recorder
 from kong_gevent.admin.node import NodeFacade
 from kong_gevent.admin.render import answer, empty, message
 from kong_gevent.admin.request import AdminRequest, flag
@@ -61,13 +65,15 @@ class AdminApp(Flask):
     request_class = AdminRequest
     session_interface = _NoSessions()
 
-    def __init__(self, node: NodeFacade, name: str = "kong_gevent.admin") -> None:
+    def __init__(self, node: NodeFacade, name: str = "kong_gevent.admin", *, guarded: bool = True) -> None:
         super().__init__(name, static_folder=None, root_path="/", instance_path="/")
         self.node = node
         settings = node.settings
         self.body_limit: int = settings.admin_client_max_body_size
         self.enabled_headers: frozenset[str] = settings.enabled_headers
         self.gui_origins = origins(settings.get("admin_gui_url") or [])
+        self.access = Access(node) if guarded else None
+        self.recorder = Recorder(node)
         self._tree: routing.PathTree | None = None
         self.before_request(self._admit)
         self.after_request(self._complete)
@@ -90,8 +96,13 @@ class AdminApp(Flask):
     # -- every request
 
     def _admit(self) -> Response | None:
-        """The order that Kong's clients see: unknown path, OPTIONS, content type, method, then the body."""
+        """Who asks; then the order that Kong's clients see: path, OPTIONS, content type, method, body."""
         current: AdminRequest = request._get_current_object()  # type: ignore[attr-defined]
+        if self.access is not None:
+            current.who, stopped = self.access.check(current.environ, current.path)
+            if stopped is not None:
+                return stopped
+            self.recorder.begin(current.method)
         refused = current.routing_exception
         if refused is not None and not isinstance(refused, MethodNotAllowed):
             raise refused
@@ -139,6 +150,7 @@ class AdminApp(Flask):
             headers["X-Kong-Dry-Run"] = "true"
         headers["Access-Control-Allow-Origin"] = self._allowed_origin(request.environ.get("HTTP_ORIGIN"))
         headers["Access-Control-Allow-Credentials"] = "true"
+        self.recorder.end(request, response.status_code)  # type: ignore[arg-type]
         return response
 
     def _allowed_origin(self, origin: str | None) -> str:
@@ -215,6 +227,8 @@ def create_app(node: NodeFacade, extra: Iterable[Blueprint] = ()) -> AdminApp:
     for made in generate.blueprints(node):
         app.register_blueprint(made)
     app.register_blueprint(classic.blueprint(node, failure), url_prefix=classic.PREFIX)
+    app.register_blueprint(tokens.blueprint(node))
+    app.register_blueprint(audit.blueprint(node))
     for made in extra:
         app.register_blueprint(made)
     return app
@@ -222,7 +236,7 @@ def create_app(node: NodeFacade, extra: Iterable[Blueprint] = ()) -> AdminApp:
 
 def create_status_app(node: NodeFacade, extra: Iterable[Blueprint] = ()) -> AdminApp:
     """The status listener: `/status`, `/status/ready`, `/status/dns` and what plugins add (`extra`)."""
-    app = AdminApp(node, "kong_gevent.admin.status")
+    app = AdminApp(node, "kong_gevent.admin.status", guarded=False)
     app.register_blueprint(status.blueprint(node))
     app.register_blueprint(status.readiness(node))
     for made in extra:

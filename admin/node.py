@@ -99,6 +99,12 @@ class NodeFacade(Protocol):
     def set_draining(self) -> None:
         """Report "not ready" from now on, so that load balancers turn away."""
 
+    def lookup(self, entity: str, field: str, value: str) -> dict[str, Any] | None:
+        """The entity that holds a unique value, from this worker's memory if it can be.
+
+        Changes by any node are noticed as those of other entities are. Raises `StoreUnavailable`.
+        """
+
     def cache_get(self, key: str) -> tuple[bool, Any]:
         """Whether the cache holds a key, and its value."""
 
@@ -203,6 +209,10 @@ class LocalNode:
         """Remember the call."""
         self.health_calls.append((upstream["id"], target["id"], address, healthy))
         return self.health_refusal
+
+    def lookup(self, entity: str, field: str, value: str) -> dict[str, Any] | None:
+        """Ask the store."""
+        return self.store.dao(entity).select_by(field, value)
 
     def cache_get(self, key: str) -> tuple[bool, Any]:
         """Look into the dictionary."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from flask import Request
 from flask import request as proxy
@@ -15,6 +15,9 @@ from kong_gevent.errors import HttpError
 _FALSE = frozenset({"0", "false", "off", "no"})
 _TRUE = frozenset({"1", "true", "on", "yes"})
 
+if TYPE_CHECKING:
+    from kong_gevent.admin.access import Who
+
 
 class AdminRequest(Request):
     """A request with its body read and decoded, as far as its content type allows without a schema."""
@@ -22,6 +25,8 @@ class AdminRequest(Request):
     def __init__(self, environ: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         self.started = time.monotonic()
         self.kind: Kind = "none"
+        self.who: Who | None = None
+        """Who sent it, once that is known."""
         self.sent: dict[str, Any] = {}
         """The body: JSON as it came, forms nested but with texts only (see `kind`)."""
         self.text = b""

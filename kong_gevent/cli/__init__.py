@@ -24,13 +24,14 @@ COMMANDS = {
     "prepare": "Make and check the prefix without starting.",
     "migrations": "Create, upgrade or reset the datastore.",
     "config": "Move a whole configuration into or out of the datastore.",
+    "admin-token": "Create, list or revoke tokens of the Admin API.",
     "plugin": "Begin a plugin of your own.",
     "dev": "Run servers for development.",
     "vault": "Look up a secret.",
     "version": "Print the version.",
 }
 HIDDEN = ("settings-page",)
-STORE_COMMANDS = {"start", "restart", "reload", "prepare", "migrations", "config", "vault"}
+STORE_COMMANDS = {"start", "restart", "reload", "prepare", "migrations", "config", "vault", "admin-token"}
 """Commands that talk to the datastore."""
 LATER = ("hybrid",)
 """Commands of Kong that this version does not have: a clear answer rather than 'no such command'."""

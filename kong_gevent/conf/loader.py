@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import kong_gevent
-from kong_gevent.conf import checks, references, source, storage_checks, tls_checks, values
+from kong_gevent.conf import checks, exposure, references, source, storage_checks, tls_checks, values
 from kong_gevent.conf.defaults import ALIASES, DYNAMIC_PREFIXES, TABLE, Setting
 from kong_gevent.conf.settings import Settings
 from kong_gevent.conf.source import Given
@@ -102,7 +102,7 @@ def _build(merged: Mapping[str, Given], environ: Mapping[str, str], warnings: li
     problems += malformed + checks.check(parsed) + tls_checks.check(parsed, listeners)
     if problems:
         raise ConfigurationError(problems)
-    warnings += storage_checks.advice(parsed)
+    warnings += [*storage_checks.advice(parsed), *exposure.advice(parsed, listeners["admin_listen"])]
     for name in ("sqlite_path", *storage_checks.FILES):
         if parsed[name]:
             parsed[name] = os.path.normpath(os.path.join(parsed["prefix"], parsed[name]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gevent import sleep
 from marshmallow import ValidationError
 
-from kong_gevent.db import paging, rows
+from kong_gevent.db import audit, paging, rows
 from kong_gevent.db.cascade import Deletion, referenced
 from kong_gevent.db.catalogue import Entity
 from kong_gevent.db.references import Resolver
@@ -346,7 +346,7 @@ class DAO:
 
     def _write(self, entity: Values, row: Row | None, aside: Values) -> Values:
         operations, changes = self._drafted(entity, row, aside)
-        self._commit(operations, changes, entity)
+        self._commit(operations, changes, entity, row)
         return self._show(Row(self.entity.name, entity["id"], rows.encode(entity), 0, aside.get("expires")))
 
     def _drafted(self, entity: Values, row: Row | None, aside: Values) -> Draft:
@@ -373,16 +373,19 @@ class DAO:
             return False
         self.check_delete(row)
         deletion = Deletion(self._store, [(self.entity, row)])
-        self._commit(deletion.operations, deletion.changes, {"id": row.id})
+        self._commit(deletion.operations, deletion.changes, {"id": row.id}, row)
         return True
 
-    def _commit(self, operations: list[Operation], changes: list[Change], entity: Mapping[str, Any]) -> None:
+    def _commit(
+        self, operations: list[Operation], changes: list[Change], entity: Mapping[str, Any], stored: Row | None
+    ) -> None:
         try:
             self._strategy.commit(operations, changes, self._store.origin)
         except Stale:
             raise
         except CommitRefused as refusal:
             raise self.coded(refusal, entity) from None
+        audit.note(self._store.catalogue, operations, stored)
 
     def coded(self, refusal: CommitRefused, entity: Mapping[str, Any]) -> DaoError | CommitRefused:
         """A refused commit as the error of the entity that was written, or `Stale` when looking again may help."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from kong_gevent.db import codec
+from kong_gevent.db import audit, codec
 from kong_gevent.db.cascade import Deletion
 from kong_gevent.db.dao import Draft, retry
 from kong_gevent.db.strategies.base import Change, CommitRefused, Duplicate, Operation, Put, Stale
@@ -61,6 +61,7 @@ class Batch:
             raise
         except CommitRefused as refusal:
             raise self._store.dao(refusal.kind).coded(refusal, self._refused(refusal)) from None
+        audit.note(self._store.catalogue, self._operations, None)
 
     def _refused(self, refusal: CommitRefused) -> Mapping[str, Any]:
         """The entity that a taken value belongs to, as its error names the values of it."""

@@ -119,7 +119,8 @@ class _Loading:
         """The document's select tags."""
         flattener = Flattener(self._catalogue, self._staging, self._problems)
         for item in items:
-            if item.key in self._catalogue:
+            named = self._catalogue.get(item.key)
+            if named is not None and (named.admin or named.exported):
                 flattener.add(item)
                 self._advance(1)
             else:

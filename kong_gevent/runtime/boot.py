@@ -188,6 +188,8 @@ class Roles:
         extra = [contributed.blueprint(endpoints, role, AdminCall)]
         if role == "admin":
             application: Any = create_app(node, extra)  # type: ignore[arg-type]
+            if application.recorder.log is not None:
+                node.on_leave.append(application.recorder.log.flush)
             limit = node.settings.admin_client_max_body_size
         else:
             application = create_status_app(node, extra)  # type: ignore[arg-type]
@@ -205,6 +207,9 @@ def boot_worker(worker: Any) -> Node:
     lane[PID] = worker.pid
     node = build_node(settings, shared, lane)
     set_up_logs(node)
+    if node.is_first():
+        for warning in settings.warnings:
+            log.warning("%s", warning)
     roles = Roles(node)
     node.listener_of = roles.listener_of  # type: ignore[attr-defined]
     start_background(node)

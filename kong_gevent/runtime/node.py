@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import gevent
 
 from kong_gevent.db import dryrun
 from kong_gevent.observe.errorlog import LEVELS, level_name
+from kong_gevent.runtime.entities import found as found_row
 from kong_gevent.runtime.keeper import Keeper
 from kong_gevent.runtime.reasons import NOTHING_YET
 from kong_gevent.runtime.shared import (
@@ -89,6 +90,8 @@ class Node:
         self.cache_epoch = 0
         self.looked = shared.looks
         lane[LOOKED] = self.looked
+        self.on_leave: list[Callable[[], None]] = []
+        """What is done before the store is released."""
         self.prepared = False
         """Whether caches are warm, as far as that happens before the first request."""
         self.keeper = Keeper(self.settings, store, gateway.plan, sync, self.is_first)
@@ -217,6 +220,13 @@ class Node:
         """Fail `/status/ready` from now on, on all workers."""
         self.shared.draining = True
 
+    def lookup(self, entity: str, field: str, value: str) -> dict[str, Any] | None:
+        """The entity that holds a unique value, from this worker's memory if it can be. Raises `StoreUnavailable`."""
+        found: dict[str, Any] | None = self.cache.get(
+            f"{entity}:{field}:{value}", lambda: found_row(self.store.lookups[entity].select_by, field, value)
+        )
+        return found
+
     def cache_get(self, key: str) -> tuple[bool, Any]:
         """Whether this worker remembers a look-up under Kong's cache key, and what it said."""
         return self.cache.peek(self._own_key(key))
@@ -267,6 +277,8 @@ class Node:
         """Send what plugins still hold, write the logs, release the store."""
         self.kit.flush(FLUSH_SECONDS)
         self.gateway.plan.table.close()
+        for leave in self.on_leave:
+            leave()
         self.keeper.close()
         for writer in self.writers:
             writer.flush()

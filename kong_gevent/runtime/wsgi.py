@@ -139,6 +139,7 @@ class WsgiRole:
 
         parts: list[bytes] = []
         environ = environ_of(connection, head)
+        environ["kong.request_id"] = ctx.id
         result = self._application(environ, start_response)
         try:
             parts.extend(result)

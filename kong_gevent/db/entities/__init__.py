@@ -7,6 +7,8 @@ from typing import Any
 
 from kong_gevent.db.catalogue import Entity
 from kong_gevent.db.entities import (
+    admin_tokens,
+    audit_requests,
     ca_certificates,
     certificates,
     consumers,
@@ -39,4 +41,6 @@ def core(plugin_schemas: Mapping[str, Any]) -> list[Entity]:
         key_sets.entity(),
         keys.entity(),
         filter_chains.entity(),
+        admin_tokens.entity(),
+        audit_requests.entity(),
     ]

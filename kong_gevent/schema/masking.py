@@ -1,0 +1,45 @@
+"""Entities without their secrets, for records that outlive them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kong_gevent.schema import kinds
+from kong_gevent.schema.record import Record
+
+MASK = "******"
+_SECRET_NAMES = frozenset({"password", "secret", "client_secret", "access_token", "refresh_token"})
+
+
+def masked(schema: Record, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy in which values of secret fields are `******`; vault references stay, as they tell no secret.
+
+    Secret are fields marked `encrypted` or `referenceable`, texts that the gateway makes up itself unless told
+    (keys, secrets), and those named like a secret.
+    """
+    variant = schema.variant(values)
+    chosen = variant if isinstance(variant, Record) else schema
+    fields = {**{name: short.field for name, short in chosen.shorthand_fields.items()}, **chosen.shape}
+    return {name: _masked(name, fields.get(name), value) for name, value in values.items()}
+
+
+def _is_secret(name: str, field: kinds.Field) -> bool:
+    attributes = field.attributes
+    made_up = isinstance(field, kinds.String) and field.auto and not attributes.get("uuid")
+    marked = attributes.get("encrypted") or attributes.get("referenceable")
+    return bool(marked or made_up or (name in _SECRET_NAMES and isinstance(field, kinds.String)))
+
+
+def _masked(name: str, field: kinds.Field | None, value: Any) -> Any:
+    if field is None or value is None or kinds.is_reference(value):
+        return value
+    if _is_secret(name, field):
+        return MASK
+    if isinstance(field, kinds.Record) and isinstance(value, Mapping):
+        return masked(field.schema, value)
+    if isinstance(field, kinds.Array) and isinstance(value, list):
+        return [_masked(name, field.elements, item) for item in value]
+    if isinstance(field, kinds.Map) and isinstance(value, Mapping):
+        return {key: _masked(key, field.values, item) for key, item in value.items()}
+    return value

@@ -1,0 +1,148 @@
+"""The audit log: what is recorded of a write, what is masked, how records are found."""
+
+import pytest
+
+from kong_gevent.admin import LocalNode, create_app
+from kong_gevent.conf import load
+from tests.unit.admin.api import Api
+
+
+@pytest.fixture
+def log(api):
+    """Read the log once everything is stored."""
+
+    def read(query=""):
+        api.app.recorder.log.flush()
+        status, page = api.get("/audit/requests" + query)
+        assert status == 200, page
+        return page["data"]
+
+    return read
+
+
+def test_a_write_is_recorded_with_who_what_and_both_states(api, log):
+    made = api.make("/services", name="s", host="h")
+    api.patch("/services/s", {"retries": 1})
+    api.delete("/services/s")
+    deleted, changed, created = log()
+    assert (created["method"], created["path"], created["status"]) == ("POST", "/services", 201)
+    assert (created["who"], created["who_kind"], created["client_ip"]) == ("127.0.0.1", "address", "127.0.0.1")
+    assert created["node_id"] == api.node.node_id
+    [change] = created["changes"]
+    assert (change["entity"], change["id"], change["before"]) == ("services", made["id"], None)
+    assert change["after"]["host"] == "h"
+    assert [changed["changes"][0][state]["retries"] for state in ("before", "after")] == [5, 1]
+    assert (deleted["status"], deleted["changes"][0]["after"]) == (204, None)
+    assert deleted["changes"][0]["before"]["retries"] == 1
+    assert created["ttl"] == 30 * 86400
+    assert api.get(f"/audit/requests/{created['id']}") == (200, created)
+
+
+def test_neither_reads_nor_refusals_nor_questions_are_recorded(api, log):
+    api.get("/services")
+    api.post("/services", {})
+    api.post("/schemas/services/validate", {"host": "h"})
+    api.delete("/none")
+    assert log() == []
+
+
+def test_what_goes_along_is_named(api, log):
+    api.make("/consumers", username="u")
+    api.make("/consumers/u/plugins", name="limits", config={"minute": 1})
+    api.delete("/consumers/u")
+    assert {change["entity"] for change in log()[0]["changes"]} == {"consumers", "plugins"}
+
+
+def test_secrets_are_masked_and_references_are_not(api, log):
+    api.make("/admin-tokens", name="ops")
+    api.make("/keys", name="k", kid="1", jwk="{vault://env/jwk}")
+    key, token = log()
+    assert token["changes"][0]["after"]["digest"] == "******"
+    assert key["changes"][0]["after"]["jwk"] == "{vault://env/jwk}"
+
+
+def test_who_by_token_and_by_certificate(api, log):
+    token = api.make("/admin-tokens", name="ops")["token"]
+    api.post("/services", {"host": "h"}, headers={"Authorization": f"Bearer {token}"})
+    api.post("/services", {"host": "h"}, environ_base={"SSL_CLIENT_S_DN": "CN=jane,O=Example"})
+    by_certificate, by_token, _ = log()
+    assert (by_token["who"], by_token["who_kind"]) == ("ops", "token")
+    assert (by_certificate["who"], by_certificate["who_kind"]) == ("CN=jane,O=Example", "certificate")
+
+
+def test_switches_are_recorded_too(api, log):
+    api.put("/debug/node/log-level/debug")
+    assert (log()[0]["path"], log()[0]["changes"]) == ("/debug/node/log-level/debug", [])
+
+
+def test_pages_and_filters(api, log):
+    for number in range(7):
+        api.make("/services", name=f"s{number}", host="h")
+    api.make("/consumers", username="u")
+    api.put("/services/s0", {"host": "other"})
+    rows = log("?size=1000")
+    assert [row["at"] for row in rows] == sorted((row["at"] for row in rows), reverse=True)
+    assert len(rows) == 9
+    assert [row["id"] for row in api.all("/audit/requests", size=2)] == [row["id"] for row in rows]
+    assert [row["path"] for row in log("?method=PUT")] == ["/services/s0"]
+    assert len(log("?entity=consumers")) == 1
+    assert len(log(f"?entity_id={rows[0]['changes'][0]['id']}")) == 2
+    assert len(log("?status=201&method=POST&path=/services")) == 7
+    assert log("?who=nobody") == []
+    assert len(log("?after=1&before=99999999999")) == 9
+    assert log(f"?after={rows[0]['at'] + 1}") == []
+    assert log("?before=1000") == []
+    page = api.get("/audit/requests?method=POST&size=3")[1]
+    found = [*page["data"]]
+    while page["next"]:
+        page = api.get(page["next"])[1]
+        found += page["data"]
+    assert len(found) == 8
+
+
+@pytest.mark.parametrize(
+    "query", ["?size=0", "?size=x", "?offset=x", "?after=x", "?before=-1", "?after=", "?before=nan"]
+)
+def test_bad_questions(api, query):
+    assert api.get("/audit/requests" + query)[0] == 400
+
+
+def test_records_that_are_not_there(api):
+    assert api.get("/audit/requests/x")[0] == 404
+    assert api.get("/audit/requests/11111111-1111-4111-8111-111111111111")[0] == 404
+    assert api.delete("/audit/requests/11111111-1111-4111-8111-111111111111")[0] == 405
+
+
+def test_it_may_be_off(node, tmp_path):
+    settings = load(overrides={"database": "memory", "prefix": str(tmp_path), "audit_log": "off"}, environ={})
+    silent = LocalNode(settings, node.store, node.plugins)
+    api = Api(create_app(silent), silent)
+    api.make("/services", host="h")
+    assert api.app.recorder.log is None
+    assert api.all("/audit/requests") == []
+
+
+def test_a_store_that_is_away_delays_records_and_nothing_else(api, monkeypatch):
+    from kong_gevent.db import audit
+    from kong_gevent.errors import StoreUnavailable
+
+    monkeypatch.setattr(audit, "RETRY_SECONDS", 0.01)
+    strategy, failures = api.node.store.strategy, [1, 2]
+    commit = strategy.commit
+
+    def unreliable(operations, changes, origin=""):
+        if operations[0].kind == "audit_requests" and failures:
+            failures.pop()
+            raise StoreUnavailable("away")
+        return commit(operations, changes, origin)
+
+    monkeypatch.setattr(strategy, "commit", unreliable)
+    api.make("/services", host="h")
+    api.app.recorder.log.flush()
+    assert failures == []
+    assert len(api.all("/audit/requests")) == 1
+
+
+def test_huge_changes_are_only_named(api, log):
+    api.make("/services", host="h", tags=[f"{number}" * 50 for number in range(1000, 1900)])
+    assert log()[0]["changes"] == [{"entity": "services", "id": api.all("/services")[0]["id"], "too_large": True}]
