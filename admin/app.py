@@ -23,6 +23,7 @@ from kong_gevent.admin import (
     forms,
     generate,
     info,
+    openapi,
     routing,
     schemas,
     status,
@@ -229,6 +230,7 @@ def create_app(node: NodeFacade, extra: Iterable[Blueprint] = ()) -> AdminApp:
     app.register_blueprint(classic.blueprint(node, failure), url_prefix=classic.PREFIX)
     app.register_blueprint(tokens.blueprint(node))
     app.register_blueprint(audit.blueprint(node))
+    app.register_blueprint(openapi.blueprint(node, app.url_map.iter_rules))
     for made in extra:
         app.register_blueprint(made)
     return app

@@ -7,6 +7,7 @@ from typing import Any
 
 from kong_gevent.schema import kinds
 from kong_gevent.schema.record import Record
+from kong_gevent.vaults.reference import is_reference
 
 MASK = "******"
 _SECRET_NAMES = frozenset({"password", "secret", "client_secret", "access_token", "refresh_token"})
@@ -32,7 +33,7 @@ def _is_secret(name: str, field: kinds.Field) -> bool:
 
 
 def _masked(name: str, field: kinds.Field | None, value: Any) -> Any:
-    if field is None or value is None or kinds.is_reference(value):
+    if field is None or value is None or is_reference(value):
         return value
     if _is_secret(name, field):
         return MASK

@@ -1,0 +1,70 @@
+"""The description of the API: every path and method, schemas as the entities have them, valid references."""
+
+import re
+
+import pytest
+
+
+@pytest.fixture(params=["memory"])
+def database(request):
+    return request.param
+
+
+@pytest.fixture
+def document(api):
+    status, made = api.get("/openapi.json")
+    assert status == 200
+    return made
+
+
+def test_every_path_with_every_method(api, document):
+    assert document["openapi"].startswith("3.1.")
+    assert set(document["paths"]) - {"/robots.txt"} == set(api.get("/endpoints")[1]["data"])
+    for path, item in document["paths"].items():
+        allow = api.client.open(re.sub(r"\{\w+\}", "x", path), method="OPTIONS").headers
+        allowed = (allow.get("Allow") or allow["Access-Control-Allow-Methods"]).split(", ")
+        if path.startswith("/classic"):
+            continue  # there, OPTIONS names all methods everywhere
+        described = {name.upper() for name in item if name != "parameters"}
+        assert described == set(allowed) - {"OPTIONS", "HEAD"}, path
+        named = [parameter["name"] for parameter in item.get("parameters", ())]
+        assert named == re.findall(r"\{(\w+)\}", path)
+
+
+def test_references_lead_somewhere(document):
+    found = set(re.findall(r"#/components/(\w+)/([\w-]+)", str(document)))
+    assert found
+    for kind, name in found:
+        assert name in document["components"][kind]
+
+
+def test_operations_have_names_of_their_own(document):
+    names = [
+        operation["operationId"]
+        for item in document["paths"].values()
+        for method, operation in item.items()
+        if method != "parameters"
+    ]
+    assert len(names) == len(set(names))
+
+
+def test_entities_are_described_by_their_schemas(document):
+    service = document["components"]["schemas"]["services"]
+    assert service["properties"]["retries"]["default"] == 5
+    assert service["properties"]["port"] | {"description": ""} == {
+        "type": "integer", "minimum": 0, "maximum": 65535, "default": 80, "description": "",
+    }  # fmt: skip
+    assert service["properties"]["url"]["writeOnly"] is True
+    assert "required" not in document["components"]["schemas"]["services_partial"]
+    body = document["paths"]["/services/{services}/routes"]["post"]["requestBody"]["content"]["application/json"]
+    assert body["schema"] == {"$ref": "#/components/schemas/routes"}
+    listed = document["paths"]["/services"]["get"]
+    assert [parameter["name"] for parameter in listed["parameters"]] == ["size", "offset", "tags"]
+    assert listed["summary"] == "List services"
+
+
+def test_answers_and_security(document):
+    created = document["paths"]["/services"]["post"]["responses"]
+    assert {"201", "400", "401", "403", "409", "413", "415", "503"} <= set(created)
+    assert "200" not in created
+    assert {"bearer": []} in document["security"]
