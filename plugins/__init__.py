@@ -15,6 +15,8 @@ BUNDLED = (
     "request-size-limiting",
     "acl",
     "rate-limiting",
+    "request-transformer",
+    "response-transformer",
     "redirect",
     "standard-webhooks",
     "prometheus",

@@ -11,7 +11,7 @@ from kong_gevent.pdk.context import Context, Exit
 from kong_gevent.pdk.edits import HeaderTemplate
 from kong_gevent.pdk.endpoints import AdminCall, AdminReply, Endpoint
 from kong_gevent.pdk.identity import Identity
-from kong_gevent.pdk.kit import CountersUnavailable, Entities, Kit, LookupFailed, RedisFailed
+from kong_gevent.pdk.kit import CountersUnavailable, CutAnswer, Entities, Kit, LookupFailed, RedisFailed
 from kong_gevent.pdk.plugin import Conf, Plugin
 from kong_gevent.pdk.queue_block import legacy_queue_fields, queue_parameters, queue_record
 from kong_gevent.pdk.redis_block import redis_record, redis_shorthands
@@ -26,6 +26,7 @@ __all__ = [
     "Config",
     "Context",
     "CountersUnavailable",
+    "CutAnswer",
     "Endpoint",
     "DaoError",
     "Entities",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from email.message import Message
 from email.parser import BytesParser
 from email.policy import HTTP
 from typing import Any
@@ -11,6 +10,7 @@ from urllib.parse import unquote_plus
 
 import orjson
 
+from kong_gevent.pdk.multipart import MultipartForm, boundary_of
 from kong_gevent.pdk.queries import parse_query
 
 MAX_ARGUMENTS = 100
@@ -26,10 +26,7 @@ def parse_body(content_type: str, body: bytes) -> dict[str, Any] | list[Any] | N
     if media == FORM:
         return dict(parse_query(body.decode("latin-1"), MAX_ARGUMENTS))
     if media == JSON:
-        try:
-            value = json.loads(body)
-        except (ValueError, RecursionError):
-            return None
+        value = load_json(body)
         return value if isinstance(value, (dict, list)) else None
     if media == MULTIPART:
         return _parse_multipart(content_type, body)
@@ -53,32 +50,41 @@ def without_field(content_type: str, body: bytes, name: str) -> bytes:
         value = parse_body(content_type, body)
         if not isinstance(value, dict) or name not in value:
             return body
-        return orjson.dumps({key: item for key, item in value.items() if key != name})
+        return dump_json({key: item for key, item in value.items() if key != name})
     if media == MULTIPART:
         return _without_part(content_type, body, name)
     return body
 
 
 def _without_part(content_type: str, body: bytes, name: str) -> bytes:
-    boundary = _headers(b"Content-Type: " + content_type.encode("latin-1", "replace")).get_boundary()
-    if not boundary:
+    boundary = boundary_of(content_type)
+    if boundary is None:
         return body
-    delimiter = b"\r\n--" + boundary.encode("latin-1", "replace")
-    preamble, *parts = (b"\r\n" + body).split(delimiter)
-    kept = [preamble]
-    for part in parts:
-        head = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")[0]
-        if part.startswith(b"--") or _headers(head).get_param("name", header="content-disposition") != name:
-            kept.append(part)
-    return delimiter.join(kept).removeprefix(b"\r\n")
+    form = MultipartForm(boundary, body)
+    if name not in form:
+        return body
+    form.remove(name)
+    return form.encode()
+
+
+def load_json(body: bytes) -> Any:
+    """The value of a JSON text; None when it is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def dump_json(value: Any) -> bytes:
+    """A JSON text, compact; also of numbers and texts that are beyond what the fast writer takes."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _media(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
-
-
-def _headers(head: bytes) -> Message:
-    return BytesParser(policy=HTTP).parsebytes(head + b"\r\n\r\n", headersonly=True)
 
 
 def _parse_multipart(content_type: str, body: bytes) -> dict[str, Any] | None:

@@ -192,6 +192,10 @@ class FieldEdits:
         """Whether the values that a message had under this normalised name go, because it was set or cleared."""
         return name in self._touched
 
+    def apart_from(self, names: AbstractSet[str]) -> bool:
+        """Whether none of these normalised names was set, added or cleared."""
+        return self._touched.isdisjoint(names) and self._added.isdisjoint(names)
+
     def values(self, name: str) -> list[str] | None:
         """The values set or added under this name; an empty list when it was cleared, None when it is untouched."""
         key = normalised_name(name)

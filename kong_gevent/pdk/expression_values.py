@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from kong_gevent.regex import compile_regex
+from kong_gevent.schema.patterns import translate
 
 _DIRECTIVE = re.compile(r"%([-+ #0]*\d{0,2}(?:\.\d{1,2})?)([A-Za-z%])|%")
 
@@ -172,12 +176,43 @@ def _format(pattern: Any, *values: Any) -> str:
     return _DIRECTIVE.sub(directive, _string(pattern))
 
 
+@functools.lru_cache(256)
+def _compiled(pattern: str) -> Any:
+    """A Lua pattern on the engine whose time is linear in the text."""
+    return compile_regex("(?s)" + translate(pattern, r"\z", captures=True))
+
+
+def _match(value: Any, pattern: Any) -> str | None:
+    found = _compiled(_string(pattern)).search(_string(value))
+    if found is None:
+        return None
+    return str(found.group(1) if found.re.groups else found.group())
+
+
+def _gsub(value: Any, pattern: Any, replacement: Any, count: Any = None) -> str:
+    put = _string(replacement)
+
+    def replaced(match: Any) -> str:
+        def part(reference: re.Match[str]) -> str:
+            code = reference.group(1)
+            return code if not code.isdigit() else match.group(int(code) if match.re.groups or code == "0" else 0) or ""
+
+        return re.sub(r"%(.)", part, put)
+
+    times = 0 if count is None else int(_operand(count))
+    if count is not None and times <= 0:
+        return _string(value)
+    return str(_compiled(_string(pattern)).sub(replaced, _string(value), times))
+
+
 STRING: Mapping[str, Native] = {
     "lower": Native(lambda value: _string(value).lower()),
     "upper": Native(lambda value: _string(value).upper()),
     "len": Native(lambda value: length(_string(value))),
     "sub": Native(_sub),
     "format": Native(_format),
+    "gsub": Native(_gsub),
+    "match": Native(_match),
 }
 LIBRARY: Mapping[str, Any] = {
     "string": STRING,

@@ -7,11 +7,15 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from kong_gevent.errors import GatewayError
+from kong_gevent.errors import ConnectionClosed, GatewayError
 
 
 class LookupFailed(GatewayError):
     """The datastore could not answer; the request must not pass because of it (answered 503)."""
+
+
+class CutAnswer(ConnectionClosed):
+    """Raised in `body_filter`: what is left of the answer must not reach the client, which sees that it is cut."""
 
 
 class CountersUnavailable(GatewayError):

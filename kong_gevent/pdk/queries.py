@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
 QueryValue = str | bool
+_PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
 
 
 def parse_query(raw: str, limit: int = 100) -> dict[str, QueryValue | list[QueryValue]]:
@@ -14,8 +16,8 @@ def parse_query(raw: str, limit: int = 100) -> dict[str, QueryValue | list[Query
     found: dict[str, QueryValue | list[QueryValue]] = {}
     for part in [part for part in raw.split("&") if part][:limit]:
         name, equals, value = part.partition("=")
-        decoded: QueryValue = unquote_plus(value) if equals else True
-        key = unquote_plus(name)
+        decoded: QueryValue = _decoded(value) if equals else True
+        key = _decoded(name)
         earlier = found.get(key)
         if earlier is None:
             found[key] = decoded
@@ -26,13 +28,21 @@ def parse_query(raw: str, limit: int = 100) -> dict[str, QueryValue | list[Query
     return found
 
 
+def _decoded(text: str) -> str:
+    return unquote_plus(text) if "%" in text or "+" in text else text
+
+
+def _encoded(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else quote(text, safe="", errors="surrogateescape")
+
+
 def encode_query(arguments: Mapping[str, Any]) -> str:
     """The inverse of `parse_query`: True gives a bare name, lists give repeated names; order is kept."""
     parts = []
     for name, value in arguments.items():
         for item in value if isinstance(value, (list, tuple)) else (value,):
             if item is True:
-                parts.append(quote(name, safe=""))
+                parts.append(_encoded(name))
             elif item is not None and item is not False:
-                parts.append(f"{quote(name, safe='')}={quote(str(item), safe='')}")
+                parts.append(f"{_encoded(name)}={_encoded(str(item))}")
     return "&".join(parts)

@@ -8,7 +8,6 @@ from urllib.parse import quote, unquote_plus
 
 import orjson
 
-from kong_gevent.http.fields import normalised_name
 from kong_gevent.pdk.bodies import is_parsable, without_field
 from kong_gevent.pdk.edits import FieldEdits, HeaderTemplate
 from kong_gevent.pdk.queries import encode_query
@@ -35,16 +34,20 @@ class UpstreamView(View):
         return override
 
     def header(self, name: str) -> str | None:
-        """The value that will be sent: what was set here, else what the client sent."""
-        edits = self._ctx.up
-        if self._ctx.identity is not None:
-            edits = self._ctx.edit_upstream(frozenset((NORMAL_NAMES[name],)))
-        edited = edits.values(name) if edits is not None else None
-        if edits is None or edited is None or not edits.touches(normalised_name(name)):
-            sent = self._ctx.request.header(name)
-            if sent is not None or not edited:
-                return sent
-        return edited[0] if edited else None
+        """The first value that will be sent: what was set here, else what the client sent."""
+        values = self.header_values(name)
+        return values[0] if values else None
+
+    def header_values(self, name: str) -> list[str]:
+        """All values that will be sent under this name, as far as plugins and the client decide it."""
+        ctx = self._ctx
+        edits = ctx.up
+        if ctx.identity is not None:
+            edits = ctx.edit_upstream(frozenset((NORMAL_NAMES[name],)))
+        if edits is None:
+            return ctx.request.header_values(name)
+        edited = edits.values(name) or []
+        return edited if edits.touches(NORMAL_NAMES[name]) else [*ctx.request.header_values(name), *edited]
 
     def set_header(self, name: str, value: str | int | Sequence[str]) -> None:
         """Set a field (`Host` included); the client's value goes."""

@@ -11,7 +11,7 @@ from kong_gevent.http import problem
 from kong_gevent.http.answers import AnswerFields
 from kong_gevent.http.chunked import ChunkedDecoder
 from kong_gevent.http.heads import AnswerHead
-from kong_gevent.pdk import Context
+from kong_gevent.pdk import Context, CutAnswer
 from kong_gevent.proxy.pool import Lease
 from kong_gevent.runtime.phases import Phases
 
@@ -39,6 +39,13 @@ def relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answer
         return False
     bodiless = status in _BODILESS or ctx.method == b"HEAD"
     persistent = not fields.close and (answer.minor == 1 or fields.keep_alive)
+    length = fields.content_length
+    if ctx.override is not None and ctx.override.method is not None and status not in _BODILESS:
+        if ctx.override.method == b"HEAD":
+            bodiless = True
+            length = length if ctx.method == b"HEAD" else 0
+        elif ctx.method == b"HEAD":
+            persistent = False  # there is a body that nobody reads
     if phases.response or (ctx.override is not None and ctx.override.buffered):
         return _relay_buffered(pipeline, ctx, phases, stream, answer, data, bodiless) and persistent
     if phases.header_filter:
@@ -46,11 +53,8 @@ def relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answer
     lines = _head_lines(pipeline.gateway, ctx, answer.fields)
     reason = answer.reason if ctx.status == status else gateway.reason(ctx.status)
     if bodiless:
-        exchange.start(
-            ctx, ctx.status, reason, lines, fields.content_length if fields.content_length >= 0 else None, b""
-        )
+        exchange.start(ctx, ctx.status, reason, lines, length if length >= 0 else None, b"")
         return persistent and not data
-    length = fields.content_length
     if phases.body_filter:
         return _relay_filtered(ctx, phases, stream, answer, data, reason, lines) and persistent
     if length >= 0:
@@ -220,6 +224,9 @@ def filter_body(ctx: Context, phases: Phases, part: bytes, last: bool) -> bytes:
     for function, conf in phases.body_filter:
         try:
             replaced = function(ctx, conf, part, last)
+        except CutAnswer as error:
+            log.error("request %s: the answer is cut: %s", ctx.id, error)
+            raise
         except Exception:
             log.exception("request %s: a plugin's body_filter failed", ctx.id)
             continue

@@ -21,7 +21,12 @@ _CLASSES = {
 
 @functools.cache
 def lua_pattern(pattern: str) -> re.Pattern[str]:
-    """Translate a Lua pattern (classes, sets, `-` repeats, anchors; no `%b`, `%f`, captures) to a Python one."""
+    """A Lua pattern (classes, sets, `-` repeats, anchors; no `%b`, `%f`, captures) as a Python one."""
+    return re.compile(translate(pattern), re.DOTALL)
+
+
+def translate(pattern: str, end: str = r"\Z", captures: bool = False) -> str:
+    """The text of a regular expression for a Lua pattern; `end`: how the end of the text is written."""
     out: list[str] = []
     at, size, in_set, repeatable = 0, len(pattern), False, False
     while at < size:
@@ -46,12 +51,15 @@ def lua_pattern(pattern: str) -> re.Pattern[str]:
             out.append(char)
             repeatable = char == "."
         elif char == "$" and at == size - 1:
-            out.append(r"\Z")
+            out.append(end)
+        elif captures and char in "()":
+            out.append(char)
+            repeatable = False
         else:
             out.append(re.escape(char))
             repeatable = True
         at += 1
-    return re.compile("".join(out), re.DOTALL)
+    return "".join(out)
 
 
 def _escape(char: str, in_set: bool) -> str:

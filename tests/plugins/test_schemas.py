@@ -67,6 +67,12 @@ PRIORITIES = {
 }
 NO_PATH: dict[str, Any] = {"replaced_with": [{"path": []}]}
 OURS = {"description", "custom_validator"}
+ADDED = {
+    "request-transformer": {"dots_in_keys"},
+    "response-transformer": {"dots_in_keys"},
+    "proxy-cache": {"collapse_misses"},
+}
+"""Fields that Kong's plugins do not have; they come last."""
 
 
 def simplified(attributes: dict[str, Any]) -> dict[str, Any]:
@@ -101,8 +107,13 @@ def declared(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def config_fields(name: str) -> list[dict[str, Any]]:
-    """What we publish for the plugin's `config`."""
-    return [{field: simplified(shown)} for entry in fields_of(PLUGINS[name].config()) for field, shown in entry.items()]
+    """What we publish for the plugin's `config`, but for fields of our own."""
+    return [
+        {field: simplified(shown)}
+        for entry in fields_of(PLUGINS[name].config())
+        for field, shown in entry.items()
+        if field not in ADDED.get(name, ())
+    ]
 
 
 def wanted_fields(name: str) -> list[dict[str, Any]]:
