@@ -19,6 +19,7 @@ BUNDLED = (
     "response-transformer",
     "redirect",
     "standard-webhooks",
+    "proxy-cache",
     "prometheus",
     "http-log",
     "file-log",

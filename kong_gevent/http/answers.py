@@ -68,6 +68,7 @@ class AnswerFields:
         "own",
         "ready",
         "forward",
+        "given_type",
         "keep_alive",
         "lines",
         "server",
@@ -84,6 +85,7 @@ class AnswerFields:
         self.content_length = -1
         self.chunked = self.close = self.keep_alive = self.server = self.date = False
         self.via = b""
+        self.given_type: bytes | None = None
         self.untouched_by: AbstractSet[str] | None = None
         self.upgrade = b""
         self.trailer = b""
@@ -118,6 +120,7 @@ class AnswerFields:
                     elif lower == b"date":
                         self.date = True
                     elif style.charset and lower == b"content-type":
+                        self.given_type = value
                         value = with_charset(value, style.charset)
                     passed.append((lower, name, value))
         except ValueError as error:

@@ -77,6 +77,8 @@ class Context:
     request_bytes: bytes | None = None
     upstream_target: bytes = b""
     buffered_answer: bytes | None = None
+    received_part: bytes = b""
+    """In `body_filter`: the piece of the body as it came, before any plugin changed it."""
     query_arguments: dict[str, Any] | None = None
     _own: dict[Any, SimpleNamespace] | None = None
     _shared: dict[str, Any] | None = None
@@ -295,6 +297,13 @@ class Context:
         if kind and kind[0].startswith("application/grpc") and not edits.touches("grpc-status"):
             data = _grpc(edits, status, body, data)
         return Exit(status, data, edits, "exit")
+
+    def serve(self, status: int, body: bytes, fields: HeaderTemplate, values: tuple[Any, ...] = ()) -> Exit:
+        """End the request with a stored answer of an upstream; it counts as proxied. Use as `return ctx.serve(…)`."""
+        self.proxied_at = self.first_byte_at = monotonic()
+        edits = FieldEdits()
+        edits.set_all(fields, values)
+        return Exit(status, body, edits, "exit")
 
     def error(self, status: int, message: str | None = None, headers: Mapping[str, Any] | None = None) -> Exit:
         """End the request with an error answer in the format that the client accepts; with the request id in it."""

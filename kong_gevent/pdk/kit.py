@@ -160,6 +160,40 @@ class Queue(Protocol):
         ...
 
 
+class NodeCache(Protocol):
+    """Octets by key that all workers of the node share, bounded in bytes; the oldest make room. Lost with the node.
+
+    Keys belong to all plugins together: begin them with something of your own.
+    """
+
+    def get(self, key: bytes) -> bytes | None:
+        """The entry, unless its time is over."""
+        ...
+
+    def put(self, key: bytes, entry: bytes, seconds: float) -> bool:
+        """Keep an entry for so long; False when it is too large to be kept at all."""
+        ...
+
+    def delete(self, key: bytes) -> bool:
+        """Forget an entry; whether there was one."""
+        ...
+
+    def clear(self) -> None:
+        """Forget all of them, those of other plugins too."""
+        ...
+
+    def claim(self, key: bytes, seconds: float) -> bool:
+        """Whether this request is the one to make an entry; another that is about to is awaited, at most so long.
+
+        After True call `release` once; False means that another has just released it: look again.
+        """
+        ...
+
+    def release(self, key: bytes) -> None:
+        """The entry has been made, or will not be."""
+        ...
+
+
 class Cell(Protocol):
     """One number of a counter."""
 
@@ -240,6 +274,7 @@ class Kit(Protocol):
     log: logging.Logger
     counters: Counters
     metrics: Metrics
+    node_cache: NodeCache
     node: NodeView
     """The node; not there yet in `init_worker`."""
 

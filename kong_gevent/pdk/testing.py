@@ -164,6 +164,7 @@ class InMemoryGateway:
         from kong_gevent.runtime.gateway import Gateway
         from kong_gevent.runtime.kit import WorkerKit
         from kong_gevent.runtime.metrics import MetricMemory, WorkerMetrics
+        from kong_gevent.runtime.node_cache import NodeCache
         from kong_gevent.runtime.sharing import Sharing
         from kong_gevent.runtime.sync import Synchronizer
 
@@ -181,6 +182,7 @@ class InMemoryGateway:
         metrics = WorkerMetrics(self._metrics, 0)
         self.kit = WorkerKit("00000000-0000-4000-8000-000000000000", self.store, cache, self.counters, metrics, sharing)
         self.kit.node = _NodeFacts()
+        self.kit.node_cache = NodeCache(1 << 20, 1 << 10)
         self.plugins: dict[str, Plugin] = {name: kind(self.kit) for name, kind in known.items()}
         for instance in self.plugins.values():
             instance.init_worker()

@@ -217,6 +217,16 @@ class ResponseView(View):
         """`service` when proxied, `exit` when a plugin answered, `error` for the gateway's own errors."""
         return self._ctx.source
 
+    @property
+    def upstream_type(self) -> str | None:
+        """The upstream's `Content-Type` as it came: without the charset that the gateway adds."""
+        answer = self._ctx.answer
+        if answer is None:
+            return None
+        if answer.given_type is not None:
+            return answer.given_type.decode("latin-1")
+        return (answer.index.get("content-type") or [None])[0]
+
     def header(self, name: str) -> str | None:
         """The first value that will be sent under this name."""
         values = self.header_values(name)

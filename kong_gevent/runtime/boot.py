@@ -42,6 +42,7 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane) -> Node:
     """A node's parts for this process; nothing is read from the store yet. Raises `ConfigurationError`."""
     shared.lock.forked()
     shared.counts.forked()
+    shared.cache.forked()
     classes = load_plugins(settings.plugins)
     store: Any = open_store(settings, classes)
     identity = node_id(settings.node_id, settings.prefix)
@@ -67,6 +68,7 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane) -> Node:
     sync.learn_vaults = lambda: gateway.learn_vaults(store.dao("vaults").each())
     node = Node(gateway, store, cache, kit, sync, shared, lane, classes, identity)
     kit.node = node
+    kit.node_cache = shared.cache
     kit.publish = node.published
     for plugin in plugins.values():
         plugin.init_worker()

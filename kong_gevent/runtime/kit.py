@@ -15,7 +15,7 @@ import gevent
 
 from kong_gevent.errors import GatewayError
 from kong_gevent.offload import offload
-from kong_gevent.pdk.kit import Conclusions, Counters, LookupFailed, Metrics, NodeView, Redis, SharedCounters
+from kong_gevent.pdk.kit import Conclusions, Counters, LookupFailed, Metrics, NodeCache, NodeView, Redis, SharedCounters
 from kong_gevent.runtime.caches import LookupCache
 from kong_gevent.runtime.entities import EntityAccess, found
 from kong_gevent.runtime.queues import BatchQueue
@@ -42,6 +42,7 @@ class WorkerKit:
         self.counters: Counters = counters
         self.metrics: Metrics = metrics
         self.node: NodeView
+        self.node_cache: NodeCache
         self._sharing = sharing
         self._store = store
         self._cache = cache

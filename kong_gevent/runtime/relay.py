@@ -221,6 +221,7 @@ def _relay_filtered(
 
 def filter_body(ctx: Context, phases: Phases, part: bytes, last: bool) -> bytes:
     """Run `body_filter` of all plugins over a part of the body; an error is logged and leaves the part as it is."""
+    ctx.received_part = part
     for function, conf in phases.body_filter:
         try:
             replaced = function(ctx, conf, part, last)

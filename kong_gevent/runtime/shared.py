@@ -16,6 +16,7 @@ from typing import Any
 from kong_gevent.runtime.counts import CountTable
 from kong_gevent.runtime.lock import SharedLock
 from kong_gevent.runtime.metrics import MetricMemory
+from kong_gevent.runtime.node_cache import NodeCache
 
 WORD = 8
 LANES = 128
@@ -206,6 +207,7 @@ class SharedState:
         self.counts = CountTable()
         """Counters that other nodes share."""
         self.metrics = MetricMemory(LANES)
+        self.cache = NodeCache()
         self.generation_word = self._words[_GENERATION : _GENERATION + 1]
         self.master_pid = os.getpid()
         self._bells: list[int] = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(LANES)]

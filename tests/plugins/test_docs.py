@@ -45,7 +45,7 @@ def node() -> Iterator[Gateway]:
 
 @pytest.fixture(scope="module")
 def backend() -> Iterator[Upstream]:
-    with Upstream(plain(b"ok")) as server:
+    with Upstream(plain(b"ok", headers=[("Content-Type", "text/plain")])) as server:
         yield server
 
 

@@ -1,0 +1,441 @@
+"""proxy-cache: answers from memory what the upstream has answered before."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import orjson
+
+from kong_gevent.pdk import (
+    AdminCall,
+    AdminReply,
+    Conf,
+    Config,
+    Context,
+    Endpoint,
+    Exit,
+    HeaderTemplate,
+    Kit,
+    Plugin,
+    fields,
+)
+
+VERSION = 1
+MAX_ENTRY = 8 << 20
+"""Bytes of the largest body that is stored."""
+MAX_KEYS, MAX_KEY = 4096, 512
+"""Keys that a configuration remembers per worker, and bytes of the request target that they may be made of."""
+MAX_APART, MAX_APART_BYTES = 256, 64 << 10
+"""Entries that a worker keeps taken apart, and bytes of each."""
+PATIENCE = 10.0
+"""Seconds for which a request waits for another one that asks the same."""
+PREFIX = b"proxy-cache:"
+HOP = frozenset(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailers",
+        "transfer-encoding",
+        "upgrade",
+        "content-length",
+    )
+)
+
+
+def _switch(what: str) -> fields.Boolean:
+    return fields.Boolean(load_default=True, metadata={"description": f"Whether clients are told {what}."})
+
+
+class ProxyCacheConfig(Config):
+    """Settings of proxy-cache."""
+
+    response_code = fields.Array(
+        fields.Integer(between=[100, 900]),
+        required=True,
+        load_default=[200, 301, 404],
+        len_min=1,
+        metadata={"description": "Statuses of answers that are stored."},
+    )
+    request_method = fields.Array(
+        fields.Choice("HEAD", "GET", "POST", "PATCH", "PUT"),
+        required=True,
+        load_default=["GET", "HEAD"],
+        metadata={"description": "Methods of requests whose answers are stored."},
+    )
+    content_type = fields.Array(
+        fields.String(),
+        required=True,
+        load_default=["text/plain", "application/json"],
+        metadata={
+            "description": "Media types of answers that are stored, with exactly their parameters; `*` stands for any."
+        },
+    )
+    cache_ttl = fields.Integer(
+        load_default=300, gt=0, metadata={"description": "Seconds for which an answer is fresh."}
+    )
+    strategy = fields.String(
+        required=True, one_of=["memory"], len_min=0, metadata={"description": "Where answers are stored."}
+    )
+    cache_control = fields.Boolean(
+        required=True,
+        load_default=False,
+        metadata={"description": "Whether `Cache-Control` and `Expires` are heeded (RFC 9111)."},
+    )
+    ignore_uri_case = fields.Boolean(
+        required=False, load_default=False, metadata={"description": "Whether upper and lower case paths are one."}
+    )
+    storage_ttl = fields.Integer(
+        metadata={"description": "Seconds for which an answer stays stored, whatever its freshness."}
+    )
+    memory = fields.Record(
+        {
+            "dictionary_name": fields.String(
+                required=True, load_default="kong_db_cache", metadata={"description": "Without effect; as Kong has it."}
+            )
+        },
+        metadata={"description": "Settings of strategy `memory`."},
+    )
+    vary_query_params = fields.Array(
+        fields.String(), metadata={"description": "Query arguments that make a difference; all when unset."}
+    )
+    vary_headers = fields.Array(
+        fields.String(), metadata={"description": "Headers that make a difference; none when unset."}
+    )
+    response_headers = fields.Record(
+        {
+            "age": _switch("the age of an answer in `Age`"),
+            "X-Cache-Status": _switch("how an answer came about in `X-Cache-Status`"),
+            "X-Cache-Key": _switch("the key of an answer in `X-Cache-Key`"),
+        },
+        metadata={"description": "Headers that tell of the cache; requests with `Kong-Debug` get all."},
+    )
+    collapse_misses = fields.Boolean(
+        load_default=False,
+        metadata={"description": "Whether of equal requests at a time only one goes to the upstream."},
+    )
+
+
+class Entry:
+    """A stored answer taken apart. `sent` are its fields with a gap for the age, if that is told."""
+
+    __slots__ = ("body", "facts", "sent", "stored")
+
+    def __init__(self, data: bytes) -> None:
+        self.stored = data
+        size = int.from_bytes(data[:4], "big")
+        self.facts: dict[str, Any] = orjson.loads(data[4 : 4 + size])
+        self.body = data[4 + size :]
+        self.sent: dict[tuple[bool, bool, bool], HeaderTemplate] = {}
+
+    def fields(self, key: str, shown: tuple[bool, bool, bool]) -> HeaderTemplate:
+        """What goes out; `shown`: age, status, key."""
+        template = self.sent.get(shown)
+        if template is None:
+            lines: list[tuple[str, str | bytes]] = [
+                (name, HeaderTemplate.constant(value.encode("latin-1"))) for name, value in self.facts["headers"]
+            ]
+            age, status, told = shown
+            lines += [("Age", "%d")] if age else []
+            lines += [("X-Cache-Status", "Hit")] if status else []
+            lines += [("X-Cache-Key", key)] if told else []
+            template = self.sent[shown] = HeaderTemplate(lines)
+        return template
+
+
+def pack(facts: Mapping[str, Any], body: bytes) -> bytes:
+    """The octets of an entry."""
+    head = orjson.dumps(facts)
+    return len(head).to_bytes(4, "big") + head + body
+
+
+class ProxyCache(Plugin):
+    """Stores answers and serves them again."""
+
+    name = "proxy-cache"
+    priority = 100
+    config = ProxyCacheConfig
+    protocols_allowed = "any"
+
+    def __init__(self, kit: Kit) -> None:
+        super().__init__(kit)
+        self.clock: Callable[[], float] = time.time
+        self.entries: dict[bytes, Entry] = {}
+        self.plugins: set[str] = set()
+
+    def configure(self, conf: Conf) -> None:
+        """Prepare what decides about requests and answers."""
+        conf.methods = frozenset(method.encode() for method in conf.request_method)
+        conf.statuses = frozenset(conf.response_code)
+        conf.types = [parsed for text in conf.content_type if (parsed := media_type(text)) is not None]
+        told = conf.response_headers
+        conf.shown = tuple(bool(told[name]) for name in ("age", "X-Cache-Status", "X-Cache-Key"))
+        conf.keys = {}
+        self.plugins.add(conf.plugin_id or "")
+
+    def retire(self, conf: Conf) -> None:
+        """Forget that there was this configuration."""
+        self.plugins.discard(conf.plugin_id or "")
+
+    def access(self, ctx: Context, conf: Conf) -> Exit | None:
+        """Serve a stored answer, or get ready to store one."""
+        if ctx.method not in conf.methods:
+            ctx.own(self).status = "Bypass"
+            return None
+        asked: Mapping[str, Any] = {}
+        if conf.cache_control:
+            asked = directives(ctx.request.header_values("cache-control"))
+            if "no-store" in asked or "no-cache" in asked or ctx.request.header("authorization") is not None:
+                ctx.own(self).status = "Bypass"
+                return None
+        key = cache_key(ctx, conf)
+        place = PREFIX + key.encode()
+        entry = self._look_up(place)
+        if entry is None and conf.collapse_misses and not self._is_first(ctx, place):
+            entry = self._look_up(place)
+        if entry is None:
+            if "only-if-cached" in asked:
+                return ctx.exit(504)
+            status = "Miss"
+        else:
+            age = int(self.clock()) - entry.facts["timestamp"]
+            if entry.facts["version"] != VERSION:
+                self.kit.node_cache.delete(place)
+                status = "Bypass"
+            elif is_fresh(conf, asked, age, entry.facts["ttl"]):
+                shown = conf.shown if ctx.field("kong-debug") is None else (True, True, True)
+                template = entry.fields(key, shown)
+                return ctx.serve(entry.facts["status"], entry.body, template, (max(age, 0),) if shown[0] else ())
+            else:
+                status = "Refresh"
+        own = ctx.own(self)
+        own.status, own.key, own.place, own.parts, own.size = status, key, place, [], 0
+        return None
+
+    def _look_up(self, place: bytes) -> Entry | None:
+        data = self.kit.node_cache.get(place)
+        if data is None:
+            return None
+        entry = self.entries.get(place)
+        if entry is None or entry.stored is not data:
+            entry = Entry(data)
+            if len(data) <= MAX_APART_BYTES:
+                if len(self.entries) >= MAX_APART:
+                    self.entries.clear()
+                self.entries[place] = entry
+        return entry
+
+    def _is_first(self, ctx: Context, place: bytes) -> bool:
+        """Whether this request asks the upstream on behalf of equal ones; else one that did has just been answered."""
+        first = self.kit.node_cache.claim(place, PATIENCE)
+        own = ctx.own(self)
+        own.claimed, own.place = first, place
+        return first
+
+    def header_filter(self, ctx: Context, conf: Conf) -> None:
+        """Decide whether the upstream's answer is stored, and tell how it came about."""
+        own = ctx.own(self)
+        status = getattr(own, "status", None)
+        if status is None:
+            return
+        key = getattr(own, "key", None)
+        own.facts = None
+        if key is not None:
+            own.facts = self._facts(ctx, conf)
+            if own.facts is None:
+                status = "Bypass"
+            elif ctx.method == b"HEAD" or ctx.status in (204, 304):
+                self._store(conf, own, b"")
+        _, tells_status, tells_key = conf.shown if ctx.field("kong-debug") is None else (True, True, True)
+        if tells_status:
+            ctx.response.set_header("X-Cache-Status", status)
+        if tells_key and key is not None:
+            ctx.response.set_header("X-Cache-Key", key)
+
+    def _facts(self, ctx: Context, conf: Conf) -> dict[str, Any] | None:
+        """What is stored beside the body; None for an answer that may not be stored."""
+        answer = ctx.answer
+        if answer is None or ctx.source != "service" or ctx.status not in conf.statuses:
+            return None
+        kind = media_type(ctx.response.upstream_type or "")
+        if kind is None or not any(matches(entry, kind) for entry in conf.types):
+            return None
+        now = int(self.clock())
+        ttl = conf.cache_ttl or 300
+        if conf.cache_control:
+            said = directives(answer.index.get("cache-control") or [])
+            if not said.keys().isdisjoint(("private", "no-store", "no-cache")):
+                return None
+            ttl = resource_ttl(said, (answer.index.get("expires") or [None])[0], self.clock())
+            if ttl <= 0:
+                return None
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.lines]
+        kept = [(name, value) for name, value in headers if _is_kept(name.lower())]
+        return {"version": VERSION, "status": ctx.status, "headers": kept, "timestamp": now, "ttl": ttl}
+
+    def body_filter(self, ctx: Context, conf: Conf, chunk: bytes, last: bool) -> None:
+        """Collect the body as the upstream sent it; on a hit the other plugins change it as they do now."""
+        own = ctx.own(self)
+        if getattr(own, "facts", None) is None:
+            return
+        own.size += len(ctx.received_part)
+        if own.size > MAX_ENTRY:
+            own.facts, own.parts = None, []
+            return
+        own.parts.append(ctx.received_part)
+        if last:
+            self._store(conf, own, b"".join(own.parts))
+
+    def _store(self, conf: Conf, own: Any, body: bytes) -> None:
+        facts, own.facts = own.facts, None
+        self.kit.node_cache.put(own.place, pack(facts, body), conf.storage_ttl or facts["ttl"])
+
+    def log(self, ctx: Context, conf: Conf) -> None:
+        """Let those go on that wait for the same answer."""
+        if conf.collapse_misses:
+            own = ctx.own(self)
+            if getattr(own, "claimed", False):
+                self.kit.node_cache.release(own.place)
+
+    # --- Admin API ---------------------------------------------------------------------------------------------------
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        """`/proxy-cache`, its entries, and the same below a plugin's id."""
+        return (
+            Endpoint("/proxy-cache", {"DELETE": self._purge}),
+            Endpoint("/proxy-cache/{key}", {"GET": self._show, "DELETE": self._remove}),
+            Endpoint("/proxy-cache/{plugin}/caches/{key}", {"GET": self._show, "DELETE": self._remove}),
+        )
+
+    def _purge(self, call: AdminCall) -> AdminReply:
+        self.kit.node_cache.clear()
+        return AdminReply()
+
+    def _show(self, call: AdminCall, key: str, plugin: str | None = None) -> AdminReply:
+        data = self.kit.node_cache.get(PREFIX + key.encode()) if self._knows(plugin) else None
+        if data is None:
+            return AdminReply({"message": "Not found"}, 404)
+        entry = Entry(data)
+        headers: dict[str, Any] = {}
+        for name, value in entry.facts["headers"]:
+            earlier = headers.get(name)
+            headers[name] = (
+                value if earlier is None else [*(earlier if isinstance(earlier, list) else [earlier]), value]
+            )
+        shown = {**entry.facts, "headers": headers, "body": entry.body.decode("utf-8", "replace")}
+        return AdminReply({**shown, "body_len": len(entry.body), "req_body": ""})
+
+    def _remove(self, call: AdminCall, key: str, plugin: str | None = None) -> AdminReply:
+        if self._knows(plugin) and self.kit.node_cache.delete(PREFIX + key.encode()):
+            return AdminReply()
+        return AdminReply({"message": "Not found"}, 404)
+
+    def _knows(self, plugin: str | None) -> bool:
+        return plugin is None or plugin in self.plugins
+
+
+def cache_key(ctx: Context, conf: Conf) -> str:
+    """What tells answers apart: consumer, route, method, path, query and the headers that vary; hexadecimal."""
+    values = tuple(ctx.field(name) for name in conf.vary_headers) if conf.vary_headers else ()
+    route = ctx.matched_route
+    place = (ctx.consumer_id, route and route["id"], ctx.method, ctx.target, repr(values) if values else "")
+    known: str | None = conf.keys.get(place)
+    if known is None:
+        path = ctx.raw_path.lower() if conf.ignore_uri_case else ctx.raw_path
+        arguments = ctx.request.query_args(1000)
+        parts = (
+            f"{place[0]}:{place[1]}" if place[0] else place[1] or "default",
+            ctx.method.decode("latin-1"),
+            path.decode("latin-1"),
+            query_text(arguments, conf.vary_query_params),
+            place[4],
+        )
+        known = hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
+        if len(ctx.target) + len(place[4]) <= MAX_KEY:
+            if len(conf.keys) >= MAX_KEYS:
+                conf.keys.clear()
+            conf.keys[place] = known
+    return known
+
+
+def query_text(arguments: Mapping[str, Any], names: list[str] | None) -> str:
+    """`a=0,1:b=2:flag`: all arguments sorted, or those of the names in their order."""
+    chosen = sorted(arguments) if names is None else [name for name in names if name in arguments]
+    parts = []
+    for name in chosen:
+        value = arguments[name]
+        if value is True:
+            parts.append(name)
+        elif isinstance(value, list):
+            parts.append(f"{name}={','.join(sorted(str(item) for item in value))}")
+        else:
+            parts.append(f"{name}={value}")
+    return ":".join(parts)
+
+
+def directives(values: Iterable[str]) -> dict[str, Any]:
+    """`Cache-Control` taken apart: names in lower case, with numbers, texts or True."""
+    found: dict[str, Any] = {}
+    for part in ",".join(values).split(","):
+        name, equals, value = part.strip().partition("=")
+        text = value.strip().strip('"')
+        found[name.strip().lower()] = (int(text) if text.isascii() and text.isdigit() else text) if equals else True
+    found.pop("", None)
+    return found
+
+
+def resource_ttl(said: Mapping[str, Any], expires: str | None, now: float) -> int:
+    """Seconds for which an answer is fresh, by what it says itself; 0 when it says nothing."""
+    for name in ("s-maxage", "max-age"):
+        if name in said:
+            return said[name] if isinstance(said[name], int) and said[name] is not True else 0
+    try:
+        return int(parsedate_to_datetime(expires).timestamp() - now + 0.5) if expires else 0
+    except (ValueError, TypeError, OverflowError):
+        return 0
+
+
+def is_fresh(conf: Conf, asked: Mapping[str, Any], age: int, ttl: int) -> bool:
+    """Whether a stored answer will do."""
+    if not conf.cache_control:
+        return age <= (conf.cache_ttl or 300)
+    longest, stale, least = (asked.get(name) for name in ("max-age", "max-stale", "min-fresh"))
+    if _is_number(longest) and longest < age:
+        return False
+    if _is_number(least) and least > ttl - age:
+        return False
+    if age <= ttl:
+        return True
+    return stale is True or (_is_number(stale) and stale >= age - ttl)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and value is not True
+
+
+Media = tuple[str, str, frozenset[tuple[str, str]]]
+
+
+def media_type(text: str) -> Media | None:
+    """Type, subtype and parameters; None for what is none."""
+    media, *parameters = (part.strip() for part in text.split(";"))
+    kind, slash, subtype = media.lower().partition("/")
+    if not (slash and kind and subtype) or "/" in subtype or " " in media:
+        return None
+    pairs = (part.partition("=") for part in parameters if part)
+    return kind, subtype, frozenset((name.strip().lower(), value.strip().strip('"')) for name, _, value in pairs)
+
+
+def matches(entry: Media, kind: Media) -> bool:
+    """Whether a media type is one that the entry names."""
+    return entry[0] in ("*", kind[0]) and entry[1] in ("*", kind[1]) and entry[2] == kind[2]
+
+
+def _is_kept(name: str) -> bool:
+    return name not in HOP and "ratelimit-remaining" not in name

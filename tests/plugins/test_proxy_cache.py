@@ -1,0 +1,378 @@
+"""proxy-cache: what is stored, when it is served, and what the client is told."""
+
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any
+
+import gevent
+import pytest
+
+from kong_gevent.errors import SchemaViolation
+from kong_gevent.pdk.testing import InMemoryGateway, Run, respond
+from kong_gevent.plugins import proxy_cache
+from kong_gevent.plugins.proxy_cache import media_type, query_text
+from kong_gevent.runtime.node_cache import NodeCache
+from tests.gateway import Gateway
+from tests.upstream import Upstream, plain
+
+Make = Callable[..., InMemoryGateway]
+
+
+@pytest.fixture
+def cache(plugin: Make) -> Make:
+    """A gateway with the plugin, and an upstream whose answers are JSON."""
+
+    def make(answer: dict[str, str] | None = None, status: int = 200, **config: Any) -> InMemoryGateway:
+        made = plugin("proxy-cache", strategy="memory", **config)
+        made.upstream.respond = respond(status, "{}", {"Content-Type": "application/json", **(answer or {})})
+        return made
+
+    return make
+
+
+def told(run: Run) -> str | None:
+    return run.response.headers.get("X-Cache-Status")
+
+
+def at(made: InMemoryGateway, seconds: float) -> None:
+    made.plugins["proxy-cache"].clock = lambda: time.time() + seconds  # type: ignore[attr-defined]
+
+
+def twice(made: InMemoryGateway, *requests: dict[str, Any]) -> list[str | None]:
+    return [told(made.request(**{"method": "GET", "path": "/a", **request})) for request in requests or ({}, {})]
+
+
+def test_a_hit_is_the_stored_answer(cache: Make) -> None:
+    made = cache({"X-Own": "1", "X-RateLimit-Remaining-Minute": "3", "Connection": "x-hop", "X-Hop": "1"})
+    miss, hit = made.get("/a?b"), made.get("/a?b")
+    assert (told(miss), told(hit), hit.upstreams) == ("Miss", "Hit", [])
+    headers = hit.response.headers
+    assert (hit.status, hit.response.text, headers["X-Own"], headers["Content-Type"]) == (
+        200,
+        "{}",
+        "1",
+        "application/json",
+    )
+    assert headers["Age"] == "0" and "Age" not in miss.response.headers
+    assert headers["X-Cache-Key"] == miss.response.headers["X-Cache-Key"]
+    assert len(headers["X-Cache-Key"]) == 64
+    assert "X-RateLimit-Remaining-Minute" not in headers and "X-Hop" not in headers
+    assert "X-Kong-Upstream-Latency" in headers and "X-Kong-Proxy-Latency" in headers
+    assert "X-Kong-Response-Latency" not in headers
+    assert headers.all("Content-Length") == ["2"]
+
+
+def test_the_age_grows_and_ends(cache: Make) -> None:
+    made = cache(cache_ttl=10)
+    made.get("/a")
+    at(made, 5)
+    assert 4 <= int(made.get("/a").response.headers["Age"]) <= 6
+
+
+def test_an_old_answer_is_stored_anew(cache: Make) -> None:
+    made = cache(cache_ttl=10, storage_ttl=1000)
+    made.get("/a")
+    at(made, 20)
+    assert twice(made) == ["Refresh", "Hit"]
+
+
+@pytest.mark.parametrize(
+    ("method", "got"), [("GET", "Hit"), ("HEAD", "Hit"), ("POST", "Bypass"), ("PATCH", "Bypass"), ("PUT", "Bypass")]
+)
+def test_methods(cache: Make, method: str, got: str) -> None:
+    assert twice(cache(), {"method": method}, {"method": method})[1] == got
+
+
+def test_methods_are_told_apart_and_can_be_chosen(cache: Make) -> None:
+    made = cache(request_method=["GET", "POST"])
+    assert twice(made, {}, {"method": "POST"}, {"method": "POST"}, {}, {"method": "HEAD"}) == [
+        "Miss",
+        "Miss",
+        "Hit",
+        "Hit",
+        "Bypass",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "got"), [(200, "Hit"), (301, "Hit"), (404, "Hit"), (201, "Bypass"), (500, "Bypass")]
+)
+def test_statuses(cache: Make, status: int, got: str) -> None:
+    assert twice(cache(status=status)) == ["Bypass" if got == "Bypass" else "Miss", got]
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind", "stored"),
+    [
+        ("application/json", "application/json", True),
+        ("application/json", "application/json; charset=utf-8", False),
+        ("application/json; charset=utf-8", "Application/JSON; Charset=utf-8", True),
+        ("application/json; charset=utf-8", "application/json; charset=UTF-8", False),
+        ("text/*", "text/html", True),
+        ("*/*", "image/png", True),
+        ("text/plain", "text/plain", True),
+        ("text/plain", "", False),
+        ("nonsense", "nonsense", False),
+    ],
+)
+def test_media_types(cache: Make, entry: str, kind: str, stored: bool) -> None:
+    made = cache({"Content-Type": kind}, content_type=[entry])
+    assert twice(made)[1] == ("Hit" if stored else "Bypass")
+
+
+def test_what_tells_answers_apart(cache: Make) -> None:
+    made = cache(vary_headers=["x-v"])
+    paths = ["/a", "/A", "/a?x=1&y=2", "/a?y=2&x=1", "/a?x=1"]
+    assert twice(made, *({"path": path} for path in paths)) == ["Miss", "Miss", "Miss", "Hit", "Miss"]
+    assert twice(made, *({"headers": {"x-v": value}} for value in ("1", "2", "1"))) == ["Miss", "Miss", "Hit"]
+
+
+def test_case_and_arguments_can_be_ignored(cache: Make) -> None:
+    made = cache(ignore_uri_case=True, vary_query_params=["x"])
+    assert twice(made, *({"path": path} for path in ("/a?x=1&z=1", "/A?z=2&x=1", "/a?x=2"))) == ["Miss", "Hit", "Miss"]
+
+
+def test_consumers_are_told_apart(cache: Make) -> None:
+    made = cache()
+    made.use("key-auth")
+    for name in ("ada", "bob"):
+        made.consumer(name, name)
+    assert twice(made, *({"headers": {"apikey": name}} for name in ("ada", "bob", "ada"))) == ["Miss", "Miss", "Hit"]
+    assert made.get("/a").status == 401
+
+
+def test_the_text_of_a_query() -> None:
+    arguments = {"b": "2", "a": ["1", "0"], "flag": True}
+    assert query_text(arguments, None) == "a=0,1:b=2:flag"
+    assert query_text(arguments, ["b", "zz"]) == "b=2"
+
+
+@pytest.mark.parametrize("text", ["", "a", "a/", "/b", "a/b/c", "a b/c"])
+def test_what_is_no_media_type(text: str) -> None:
+    assert media_type(text) is None
+
+
+class TestCacheControl:
+    @pytest.mark.parametrize(
+        ("answer", "after", "got"),
+        [
+            ({"Cache-Control": "max-age=60"}, 30, "Hit"),
+            ({"Cache-Control": "max-age=60, s-maxage=10"}, 5, "Hit"),
+            ({"Cache-Control": "max-age=60, s-maxage=10"}, 15, "Refresh"),
+            ({"Cache-Control": "private, max-age=60"}, 0, "Bypass"),
+            ({"Cache-Control": "no-store"}, 0, "Bypass"),
+            ({"Cache-Control": "no-cache"}, 0, "Bypass"),
+            ({"Cache-Control": "max-age=0"}, 0, "Bypass"),
+            ({"Cache-Control": "max-age=x"}, 0, "Bypass"),
+            ({"Expires": formatdate(time.time() + 3000, usegmt=True)}, 100, "Hit"),
+            ({"Expires": "0"}, 0, "Bypass"),
+            ({}, 0, "Bypass"),
+        ],
+    )
+    def test_answers(self, cache: Make, answer: dict[str, str], after: float, got: str) -> None:
+        made = cache(answer, cache_control=True, storage_ttl=1000)
+        made.get("/a")
+        at(made, after)
+        assert told(made.get("/a")) == got
+
+    @pytest.mark.parametrize(
+        ("asked", "age", "got"),
+        [
+            ("no-store", 0, "Bypass"),
+            ("no-cache", 0, "Bypass"),
+            ("max-age=10", 5, "Hit"),
+            ("max-age=10", 15, "Refresh"),
+            ("min-fresh=30", 20, "Hit"),
+            ("min-fresh=30", 40, "Refresh"),
+            ("max-stale=30", 80, "Hit"),
+            ("max-stale=30", 100, "Refresh"),
+            ("max-stale", 500, "Hit"),
+            ("max-age=10, only-if-cached", 5, "Hit"),
+        ],
+    )
+    def test_requests(self, cache: Make, asked: str, age: float, got: str) -> None:
+        made = cache({"Cache-Control": "max-age=60"}, cache_control=True, storage_ttl=1000)
+        made.get("/a")
+        at(made, age)
+        assert told(made.get("/a", headers={"Cache-Control": asked})) == got
+
+    def test_only_if_cached(self, cache: Make) -> None:
+        run = cache(cache_control=True).get("/a", headers={"Cache-Control": "only-if-cached"})
+        assert (run.status, run.response.body, run.upstreams) == (504, b"", [])
+
+    def test_requests_with_credentials_are_not_stored(self, cache: Make) -> None:
+        made = cache({"Cache-Control": "max-age=60"}, cache_control=True)
+        assert twice(made, *[{"headers": {"Authorization": "x"}}] * 2) == ["Bypass", "Bypass"]
+
+    def test_without_the_setting_nobody_is_asked(self, cache: Make) -> None:
+        made = cache({"Cache-Control": "no-store"})
+        assert twice(made, *[{"headers": {"Cache-Control": "no-cache", "Authorization": "x"}}] * 2) == ["Miss", "Hit"]
+
+
+class TestHeaders:
+    @pytest.mark.parametrize("name", ["Age", "X-Cache-Status", "X-Cache-Key"])
+    def test_each_can_be_switched_off(self, cache: Make, name: str) -> None:
+        made = cache(response_headers={"age" if name == "Age" else name: False})
+        made.get("/a")
+        shown = {"Age", "X-Cache-Status", "X-Cache-Key"} - {name}
+        headers = made.get("/a").response.headers
+        assert {field for field in ("Age", "X-Cache-Status", "X-Cache-Key") if field in headers} == shown
+
+    def test_kong_debug_shows_all(self, cache: Make) -> None:
+        made = cache(response_headers={"age": False, "X-Cache-Status": False, "X-Cache-Key": False})
+        runs = [made.get("/a", headers={"Kong-Debug": "1"}) for _ in range(2)]
+        assert [told(run) for run in runs] == ["Miss", "Hit"]
+        assert "Age" in runs[1].response.headers and "X-Cache-Key" in runs[0].response.headers
+
+
+class TestWithOthers:
+    def test_other_plugins_work_on_hits_as_on_misses(self, cache: Make) -> None:
+        made = cache()
+        made.use("response-transformer", append={"json": ["a:1"], "headers": ["x-a:1"]})
+        runs = [made.get("/a") for _ in range(3)]
+        assert [run.response.json() for run in runs] == [{"a": ["1"]}] * 3
+        assert [run.response.headers.all("x-a") for run in runs] == [["1"]] * 3
+
+    def test_limits_are_told_as_they_are_now(self, cache: Make) -> None:
+        made = cache()
+        made.use("rate-limiting", year=5)
+        assert [made.get("/a").response.headers["X-RateLimit-Remaining-Year"] for _ in range(2)] == ["4", "3"]
+
+    def test_answers_of_the_gateway_are_not_stored(self, cache: Make) -> None:
+        made = cache(response_code=[503], content_type=["*/*"])
+        made.use("request-termination")
+        assert twice(made) == ["Bypass", "Bypass"]
+        assert made.kit.node_cache.usage()[1] == 0
+
+
+class TestCollapse:
+    def slow(self, made: InMemoryGateway) -> None:
+        answer = made.upstream.respond
+
+        def respond_slowly(request: Any) -> bytes:
+            gevent.sleep(0.1)
+            return answer(request)
+
+        made.upstream.respond = respond_slowly
+
+    @pytest.mark.parametrize(("config", "asked"), [({"collapse_misses": True}, 1), ({}, 5)])
+    def test_equal_requests_at_a_time(self, cache: Make, config: dict[str, Any], asked: int) -> None:
+        made = cache(**config)
+        self.slow(made)
+        jobs = [gevent.spawn(made.get, "/a") for _ in range(5)]
+        gevent.joinall(jobs, raise_error=True)
+        assert [job.value.status for job in jobs] == [200] * 5
+        assert len(made.upstream.requests) == asked
+
+    def test_a_request_that_only_wants_what_is_stored_holds_up_nobody(self, cache: Make) -> None:
+        made = cache({"Cache-Control": "max-age=60"}, cache_control=True, collapse_misses=True)
+        assert made.get("/a", headers={"Cache-Control": "only-if-cached"}).status == 504
+        with gevent.Timeout(5):
+            assert twice(made) == ["Miss", "Hit"]
+
+    def test_when_the_answer_is_not_stored_the_others_ask_for_themselves(self, cache: Make) -> None:
+        made = cache(status=500, collapse_misses=True)
+        self.slow(made)
+        jobs = [gevent.spawn(made.get, "/a") for _ in range(3)]
+        gevent.joinall(jobs, raise_error=True)
+        assert [job.value.status for job in jobs] == [500] * 3
+        assert made.kit.node_cache.claim(b"proxy-cache:x", 1)
+
+
+def test_what_is_too_large_is_not_stored(cache: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy_cache, "MAX_ENTRY", 1)
+    assert twice(cache()) == ["Miss", "Miss"]
+
+
+class TestAdmin:
+    def test_entries_are_shown_and_removed(self, cache: Make) -> None:
+        made = cache()
+        key = made.get("/a").response.headers["X-Cache-Key"]
+        shown = made.admin("GET", f"/proxy-cache/{key}")
+        assert shown.status_code == 200
+        assert {name: shown.json[name] for name in ("status", "body", "body_len", "ttl", "version", "req_body")} == {
+            "status": 200, "body": "{}", "body_len": 2, "ttl": 300, "version": 1, "req_body": "",
+        }  # fmt: skip
+        assert shown.json["headers"]["Content-Type"] == "application/json"
+        assert [made.admin("DELETE", f"/proxy-cache/{key}").status_code for _ in range(2)] == [204, 404]
+        assert made.admin("GET", f"/proxy-cache/{key}").status_code == 404
+        assert told(made.get("/a")) == "Miss"
+
+    def test_by_plugin(self, cache: Make) -> None:
+        made = cache()
+        (entity,) = made.store.dao("plugins").each(10)
+        key = made.get("/a").response.headers["X-Cache-Key"]
+        other = made.route["id"]
+        assert made.admin("GET", f"/proxy-cache/{entity['id']}/caches/{key}").status_code == 200
+        assert made.admin("GET", f"/proxy-cache/{other}/caches/{key}").status_code == 404
+        assert made.admin("DELETE", f"/proxy-cache/{other}/caches/{key}").status_code == 404
+        assert made.admin("DELETE", f"/proxy-cache/{entity['id']}/caches/{key}").status_code == 204
+
+    def test_purge(self, cache: Make) -> None:
+        made = cache()
+        twice(made, {"path": "/a"}, {"path": "/b"})
+        assert made.admin("DELETE", "/proxy-cache").status_code == 204
+        assert twice(made, {"path": "/a"}, {"path": "/b"}) == ["Miss", "Miss"]
+        assert made.admin("GET", "/proxy-cache").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("config", "error"),
+    [
+        ({}, {"strategy": "required field missing"}),
+        ({"strategy": "redis"}, {"strategy": "expected one of: memory"}),
+        ({"strategy": "memory", "response_code": []}, {"response_code": "length must be at least 1"}),
+        ({"strategy": "memory", "response_code": [99]}, {"response_code": ["value should be between 100 and 900"]}),
+        ({"strategy": "memory", "cache_ttl": 0}, {"cache_ttl": "value must be greater than 0"}),
+        (
+            {"strategy": "memory", "request_method": ["X"]},
+            {"request_method": ["expected one of: HEAD, GET, POST, PATCH, PUT"]},
+        ),
+    ],
+)
+def test_bad_settings_are_refused(plugin: Make, config: dict[str, Any], error: Any) -> None:
+    with pytest.raises(SchemaViolation) as caught:
+        plugin("proxy-cache", **config)
+    assert caught.value.fields == {"config": error}
+
+
+class TestNodeCache:
+    def test_the_oldest_make_room(self) -> None:
+        cache = NodeCache(16_000, 64)
+        for number in range(100):
+            assert cache.put(b"k%d" % number, bytes([number]) * 900, 100)
+        found = [number for number in range(100) if cache.get(b"k%d" % number) is not None]
+        assert found[-1] == 99 and 8 <= len(found) <= 17
+        assert all(cache.get(b"k%d" % number) == bytes([number]) * 900 for number in found)
+        assert not cache.put(b"k", bytes(1001), 100)
+
+    def test_entries_end_and_are_replaced(self) -> None:
+        cache = NodeCache(16_000, 64)
+        cache.put(b"a", b"1", -1)
+        assert cache.get(b"a") is None
+        cache.put(b"a", b"2", 100)
+        assert cache.get(b"a") == b"2"
+        cache.put(b"a", b"3", 100)
+        assert cache.get(b"a") == b"3"
+        assert (cache.delete(b"a"), cache.delete(b"a"), cache.get(b"a")) == (True, False, None)
+
+    def test_clear(self) -> None:
+        cache = NodeCache(16_000, 64)
+        cache.clear()
+        cache.put(b"a", b"1", 100)
+        cache.get(b"a")
+        cache.clear()
+        assert cache.get(b"a") is None
+
+
+def test_workers_share_the_cache(make_gateway: Callable[..., Gateway], make_upstream: Callable[..., Upstream]) -> None:
+    upstream = make_upstream(plain(b"{}", headers=[("Content-Type", "application/json")]))
+    node = make_gateway(workers=2)
+    node.route(upstream.url, service={"name": "s"})
+    node.create("/services/s/plugins", name="proxy-cache", config={"strategy": "memory"})
+    told = [node.get("/a", headers={"Connection": "close"}).headers["X-Cache-Status"] for _ in range(20)]
+    assert told == ["Miss"] + ["Hit"] * 19
+    assert node.admin("DELETE", "/proxy-cache").status_code == 204
+    told = [node.get("/a", headers={"Connection": "close"}).headers["X-Cache-Status"] for _ in range(20)]
+    assert told == ["Miss"] + ["Hit"] * 19
