@@ -15,6 +15,7 @@ BUNDLED = (
     "request-size-limiting",
     "acl",
     "rate-limiting",
+    "response-ratelimiting",
     "request-transformer",
     "response-transformer",
     "redirect",

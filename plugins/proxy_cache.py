@@ -80,9 +80,7 @@ class ProxyCacheConfig(Config):
     cache_ttl = fields.Integer(
         load_default=300, gt=0, metadata={"description": "Seconds for which an answer is fresh."}
     )
-    strategy = fields.String(
-        required=True, one_of=["memory"], len_min=0, metadata={"description": "Where answers are stored."}
-    )
+    strategy = fields.String(required=True, one_of=["memory"], metadata={"description": "Where answers are stored."})
     cache_control = fields.Boolean(
         required=True,
         load_default=False,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from calendar import timegm
 from collections.abc import Callable
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 from kong_gevent.pdk import (
     Conf,
@@ -22,10 +21,8 @@ from kong_gevent.pdk import (
     redis_record,
     redis_shorthands,
 )
+from kong_gevent.pdk.windows import NO_ID, PERIODS, Window, current_windows
 
-PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "month": 2_592_000, "year": 31_536_000}
-"""Names and nominal lengths in s, as the reset headers count them; longer ones last."""
-NO_ID = "00000000-0000-0000-0000-000000000000"
 MESSAGE = "API rate limit exceeded"
 
 
@@ -100,29 +97,6 @@ class RateLimitingConfig(Config):
         if sync_rate != -1 and sync_rate < 0.02:
             return "sync_rate must be greater than 0.02, or -1 to disable"
         return None
-
-
-class Window(NamedTuple):
-    """The current window of one period: its part of the counter's key, its end and the value of the reset header."""
-
-    key: str
-    end: int
-    reset: int
-
-
-def current_windows(now: int) -> dict[str, Window]:
-    """The windows around a time (s since 1970), aligned on the UTC calendar."""
-    year, month = time.gmtime(now)[:2]
-    starts = {period: now - now % length for period, length in PERIODS.items()}
-    starts["month"] = timegm((year, month, 1, 0, 0, 0))
-    starts["year"] = timegm((year, 1, 1, 0, 0, 0))
-    ends = {period: starts[period] + length for period, length in PERIODS.items()}
-    ends["month"] = timegm((year + month // 12, month % 12 + 1, 1, 0, 0, 0))
-    ends["year"] = timegm((year + 1, 1, 1, 0, 0, 0))
-    return {
-        period: Window(f":{start * 1000}:{period}", ends[period], max(1, PERIODS[period] - (now - start)))
-        for period, start in starts.items()
-    }
 
 
 class RateLimiting(Plugin):

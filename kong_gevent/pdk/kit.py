@@ -75,6 +75,14 @@ class SharedCounters(Protocol):
         """
         ...
 
+    def usage(self, owner: tuple[str, ...], windows: Sequence[tuple[Any, ...]]) -> list[int]:
+        """What has been counted in each window, without counting. The limits of the windows must be 0."""
+        ...
+
+    def add(self, owner: tuple[str, ...], windows: Sequence[tuple[Any, ...]], amount: int) -> None:
+        """Count an amount in every window, whatever the limits."""
+        ...
+
     def close(self) -> None:
         """They are not used any more."""
         ...

@@ -45,6 +45,17 @@ class RedisCounters:
             self._end("".join(owner), [window for reply, window in zip(replies, windows, strict=True) if reply == 1])
         return _judge(replies, windows)
 
+    def usage(self, owner: tuple[str, ...], windows: Sequence[tuple[Any, ...]]) -> list[int]:
+        """See `SharedCounters.usage`."""
+        text = "".join(owner)
+        return [int(reply or 0) for reply in self._client.call(*(("GET", text + window[0]) for window in windows))]
+
+    def add(self, owner: tuple[str, ...], windows: Sequence[tuple[Any, ...]], amount: int) -> None:
+        """See `SharedCounters.add`."""
+        text = "".join(owner)
+        making = [("SET", text + window[0], 0, "EX", _life(window[2]), "NX") for window in windows]
+        self._client.call(*making, *(("INCRBY", text + window[0], amount) for window in windows))
+
     def _first(self, owner: tuple[str, ...], windows: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Count, and have every key made that this worker has not used before."""
         text = "".join(owner)

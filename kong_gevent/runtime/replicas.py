@@ -269,6 +269,17 @@ class ReplicatedCounters:
                 lock.release()
         return self._consume_slowly(owner, windows)
 
+    def usage(self, owner: tuple[str, ...], windows: Sequence[tuple[Any, ...]]) -> list[int]:
+        """See `SharedCounters.usage`: nothing is below a limit of 0, so nothing is counted."""
+        return self.consume(owner, windows)[1]
+
+    def add(self, owner: tuple[str, ...], windows: Sequence[tuple[Any, ...]], amount: int) -> None:
+        """See `SharedCounters.add`."""
+        codes = [hash((self._replica.group, owner, window[0])) or 1 for window in windows]
+        with self._lock:
+            for place in self._find(owner, windows, codes, True):
+                self._words[place + OWN] += amount
+
     def _consume_slowly(self, owner: tuple[str, ...], windows: Sequence[tuple[Any, ...]]) -> tuple[bool, list[int]]:
         """Find the counters, read those that this node knows nothing of, then decide."""
         codes = [hash((self._replica.group, owner, window[0])) or 1 for window in windows]
