@@ -175,6 +175,7 @@ class ProxyCache(Plugin):
         told = conf.response_headers
         conf.shown = tuple(bool(told[name]) for name in ("age", "X-Cache-Status", "X-Cache-Key"))
         conf.keys = {}
+        conf.unused_phases = () if conf.collapse_misses else ("log",)
         self.plugins.add(conf.plugin_id or "")
 
     def retire(self, conf: Conf) -> None:
@@ -296,10 +297,9 @@ class ProxyCache(Plugin):
 
     def log(self, ctx: Context, conf: Conf) -> None:
         """Let those go on that wait for the same answer."""
-        if conf.collapse_misses:
-            own = ctx.own(self)
-            if getattr(own, "claimed", False):
-                self.kit.node_cache.release(own.place)
+        own = ctx.own(self)
+        if getattr(own, "claimed", False):
+            self.kit.node_cache.release(own.place)
 
     # --- Admin API ---------------------------------------------------------------------------------------------------
 

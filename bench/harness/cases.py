@@ -25,7 +25,7 @@ class Bar:
 
     must: float | None = None
     aim: float | None = None
-    added: bool = False  # the bar is for what the case adds to the same gateway without `settings`
+    added: bool = False  # the bar is for what the case adds to the same gateway without plugins and `settings`
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Case:
     settings: Mapping[str, str] = field(default_factory=dict)
     kong: float | None = None  # ratio of Kong 3.9.1, measured once in the same way
     proxied: bool = True  # every request reaches the upstream (checked); otherwise none does
+    cached: bool = False  # nginx answers from its cache as well
 
     @property
     def needs_admin(self) -> bool:
@@ -87,6 +88,29 @@ def _terminated(admin: Admin, behind: Addresses) -> None:
     admin.post("/routes/plain/plugins", name="request-termination", config={"status_code": 503})
 
 
+def _added(name: str, title: str, must: float, aim: float, *headers: str, **config: object) -> Case:
+    """What one plugin adds to a plain request; the bars are in multiples of nginx's 18 µs."""
+    return Case(
+        f"added-{name}",
+        f"{title}: added to plain",
+        Request(PLAIN_PATH, headers),
+        Bar(round(must / 18, 2), round(aim / 18, 2), added=True),
+        _with_plugins((name, config)),
+    )
+
+
+def _transformer(**more: object) -> dict[str, object]:
+    """A rule of each kind for headers."""
+    return {
+        "remove": {"headers": ["x-a"]},
+        "rename": {"headers": ["x-b:x-d"]},
+        "replace": {"headers": ["x-c:1"]},
+        "add": {"headers": ["x-e:1"], **more},
+        "append": {"headers": ["x-f:2"]},
+    }
+
+
+TEN_RANGES = ["127.0.0.0/8", *[f"10.{number}.0.0/16" for number in range(9)]]
 KEY_AUTH: tuple[str, Mapping[str, object]] = ("key-auth", {})
 RATE_LIMITING: tuple[str, Mapping[str, object]] = ("rate-limiting", RATE_LIMITS)
 CORS: tuple[str, Mapping[str, object]] = ("cors", {"origins": ["https://bench.example"], "credentials": True})
@@ -168,5 +192,31 @@ CASES = (
         Request(PLAIN_PATH, ("Connection: close",)),
         Bar(3.0, 2.0),
         one_route,
+    ),
+    _added(
+        "cors", "cors", 3, 1.5, "Origin: https://bench.example", origins=["https://bench.example"], credentials=True
+    ),
+    _added("correlation-id", "correlation-id", 3, 1.5),
+    _added("ip-restriction", "ip-restriction, 10 ranges", 3, 1.5, allow=TEN_RANGES),
+    _added("request-size-limiting", "request-size-limiting", 3, 1.5),
+    _added("bot-detection", "bot-detection", 3, 1.5, "User-Agent: curl/8.5.0"),
+    _added("rate-limiting", "rate-limiting, two windows, local", 8, 4, **RATE_LIMITS),
+    _added(
+        "request-transformer",
+        "request-transformer, 5 headers, 1 argument",
+        10,
+        5,
+        *("X-A: 1", "X-B: 2", "X-C: 3"),
+        **_transformer(querystring=["page:1"]),
+    ),
+    _added("response-transformer", "response-transformer, 5 headers", 10, 5, **_transformer()),
+    Case(
+        "cached",
+        "proxy-cache hit, 1 KiB, against nginx's proxy_cache",
+        Request("/api/cached/items/42?fields=id,name"),
+        Bar(2.0, 1.2),
+        _with_plugins(("proxy-cache", {"strategy": "memory", "cache_ttl": 3600})),
+        proxied=False,
+        cached=True,
     ),
 )

@@ -60,9 +60,11 @@ PROXY = """
     upstream sink {{ server 127.0.0.1:{sink}; keepalive 16; }}
     proxy_http_version 1.1;
     proxy_set_header Connection "";
+    proxy_cache_path {prefix}/cache keys_zone=cache:10m;
     server {{
         listen 127.0.0.1:{port} backlog=8192;
         location / {{ proxy_pass http://backend; }}
+        location /api/cached {{ proxy_pass http://backend; proxy_cache cache; proxy_cache_valid 200 1h; }}
         location /sink {{ proxy_pass http://sink; }}
     }}
 """
@@ -125,4 +127,6 @@ def start_upstream(children: Children, prefix: Path, port: int, core: int, files
 def start_proxy(children: Children, prefix: Path, ports: tuple[int, int, int], core: int, files: int) -> Nginx:
     """Start the reverse proxy; `ports` are its own, the upstream's and the upload sink's."""
     port, backend, sink = ports
-    return _start(children, prefix, PROXY.format(port=port, backend=backend, sink=sink), port, core, files)
+    return _start(
+        children, prefix, PROXY.format(port=port, backend=backend, sink=sink, prefix=prefix), port, core, files
+    )

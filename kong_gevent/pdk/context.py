@@ -360,3 +360,8 @@ class Override:
         self.retries: int | None = None
         self.timeouts: tuple[float, float, float] | None = None
         self.buffered = False
+
+    @property
+    def changes_service(self) -> bool:
+        """Whether another place than the service is called, or in another way."""
+        return not (self.retries is self.timeouts is self.scheme is self.host is None)

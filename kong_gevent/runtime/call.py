@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kong_gevent.balancer.algorithms import Peer
 from kong_gevent.http.target import upstream_path
 from kong_gevent.pdk import Context
+from kong_gevent.pdk.context import Override
 from kong_gevent.pdk.edits import FieldEdits
 from kong_gevent.runtime.plan import Endpoint, ServiceEntry, host_header
 
@@ -136,6 +137,12 @@ class Call:
             if override.query is not None:
                 mark, query = (b"?", override.query) if override.query else (b"", b"")
             target = path + mark + query
+        if override.changes_service:
+            host = self._redirected(gateway, ctx, override, host)
+        return host, target
+
+    def _redirected(self, gateway: Gateway, ctx: Context, override: Override, host: bytes) -> bytes:
+        """Call something else than the service says; the new Host."""
         changed: ServiceEntry = copy(ctx.service)
         self.target = changed
         if override.retries is not None:
@@ -148,7 +155,7 @@ class Call:
             changed.endpoint = Endpoint(name, port, gateway.contexts.plain_or_tls(protocol, ctx.service.entity))
             if not ctx.route.preserve_host:
                 host = host_header(name, port, protocol)
-        return host, target
+        return host
 
     def _frame(self, gateway: Gateway, ctx: Context) -> bytes:
         """Take the body if it is at hand as a whole; the fields that announce it."""
