@@ -34,6 +34,7 @@ MAX_APART, MAX_APART_BYTES = 256, 64 << 10
 PATIENCE = 10.0
 """Seconds for which a request waits for another one that asks the same."""
 PREFIX = b"proxy-cache:"
+EVERYTHING = "*"
 HOP = frozenset(
     (
         "connection",
@@ -167,6 +168,10 @@ class ProxyCache(Plugin):
         self.entries: dict[bytes, Entry] = {}
         self.plugins: set[str] = set()
 
+    def init_worker(self) -> None:
+        """Purge what is purged on other nodes."""
+        self.kit.on_signal(self.name, self._forget)
+
     def configure(self, conf: Conf) -> None:
         """Prepare what decides about requests and answers."""
         conf.methods = frozenset(method.encode() for method in conf.request_method)
@@ -271,7 +276,7 @@ class ProxyCache(Plugin):
             said = directives(answer.index.get("cache-control") or [])
             if not said.keys().isdisjoint(("private", "no-store", "no-cache")):
                 return None
-            ttl = resource_ttl(said, (answer.index.get("expires") or [None])[0], self.clock())
+            ttl = resource_ttl(said, ", ".join(answer.index.get("expires") or []), self.clock())
             if ttl <= 0:
                 return None
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.lines]
@@ -312,8 +317,15 @@ class ProxyCache(Plugin):
         )
 
     def _purge(self, call: AdminCall) -> AdminReply:
-        self.kit.node_cache.clear()
+        self._forget(EVERYTHING)
+        self.kit.signal(self.name, EVERYTHING)
         return AdminReply()
+
+    def _forget(self, key: str) -> None:
+        if key == EVERYTHING:
+            self.kit.node_cache.clear()
+        else:
+            self.kit.node_cache.delete(PREFIX + key.encode())
 
     def _show(self, call: AdminCall, key: str, plugin: str | None = None) -> AdminReply:
         data = self.kit.node_cache.get(PREFIX + key.encode()) if self._knows(plugin) else None
@@ -331,6 +343,7 @@ class ProxyCache(Plugin):
 
     def _remove(self, call: AdminCall, key: str, plugin: str | None = None) -> AdminReply:
         if self._knows(plugin) and self.kit.node_cache.delete(PREFIX + key.encode()):
+            self.kit.signal(self.name, key)
             return AdminReply()
         return AdminReply({"message": "Not found"}, 404)
 
@@ -388,7 +401,7 @@ def directives(values: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def resource_ttl(said: Mapping[str, Any], expires: str | None, now: float) -> int:
+def resource_ttl(said: Mapping[str, Any], expires: str, now: float) -> int:
     """Seconds for which an answer is fresh, by what it says itself; 0 when it says nothing."""
     for name in ("s-maxage", "max-age"):
         if name in said:
@@ -403,18 +416,14 @@ def is_fresh(conf: Conf, asked: Mapping[str, Any], age: int, ttl: int) -> bool:
     """Whether a stored answer will do."""
     if not conf.cache_control:
         return age <= (conf.cache_ttl or 300)
-    longest, stale, least = (asked.get(name) for name in ("max-age", "max-stale", "min-fresh"))
-    if _is_number(longest) and longest < age:
+    if age > _number(asked.get("max-age"), age) or ttl - age < _number(asked.get("min-fresh"), ttl - age):
         return False
-    if _is_number(least) and least > ttl - age:
-        return False
-    if age <= ttl:
-        return True
-    return stale is True or (_is_number(stale) and stale >= age - ttl)
+    stale = asked.get("max-stale")
+    return age <= ttl or stale is True or age - ttl <= _number(stale, -1)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int) and value is not True
+def _number(value: Any, otherwise: int) -> int:
+    return value if isinstance(value, int) and value is not True else otherwise
 
 
 Media = tuple[str, str, frozenset[tuple[str, str]]]

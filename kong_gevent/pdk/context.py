@@ -364,4 +364,4 @@ class Override:
     @property
     def changes_service(self) -> bool:
         """Whether another place than the service is called, or in another way."""
-        return not (self.retries is self.timeouts is self.scheme is self.host is None)
+        return any(value is not None for value in (self.retries, self.timeouts, self.scheme, self.host))

@@ -339,6 +339,14 @@ class Kit(Protocol):
         """
         ...
 
+    def signal(self, topic: str, text: str) -> None:
+        """Tell the other nodes of the datastore something that is not stored; raises what the store raises."""
+        ...
+
+    def on_signal(self, topic: str, function: Callable[[str], None]) -> None:
+        """Call `function` in each worker with the text of every signal of another node."""
+        ...
+
     def every(self, seconds: float, function: Callable[[], None]) -> None:
         """Call `function` every so many seconds in this worker, in a greenlet; its exceptions are logged."""
         ...

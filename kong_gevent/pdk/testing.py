@@ -194,6 +194,7 @@ class InMemoryGateway:
         inside.access_log = self._recorder
         parts: Any = _Parts(self.gateway)
         self.sync = parts.sync = Synchronizer(self.store, self.gateway.plan, cache, parts)
+        self.sync.listeners = self.kit.listeners
         self.sync.load()
         self.kit.publish = self.sync.poll
         self._listener = Listener(self.gateway, "proxy", "127.0.0.1", 8000, ProxyRole(parts))

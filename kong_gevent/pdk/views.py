@@ -225,7 +225,8 @@ class ResponseView(View):
             return None
         if answer.given_type is not None:
             return answer.given_type.decode("latin-1")
-        return (answer.index.get("content-type") or [None])[0]
+        values = answer.index.get("content-type")
+        return values[0] if values else None
 
     def header(self, name: str) -> str | None:
         """The first value that will be sent under this name."""

@@ -65,6 +65,7 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane) -> Node:
     gateway = Gateway(settings, plugins)
     sync = Synchronizer(store, gateway.plan, cache, shared, settings.get("db_update_propagation", 0))
     sync.on_reached = shared.store_answers
+    sync.listeners = kit.listeners
     sync.learn_vaults = lambda: gateway.learn_vaults(store.dao("vaults").each())
     node = Node(gateway, store, cache, kit, sync, shared, lane, classes, identity)
     kit.node = node

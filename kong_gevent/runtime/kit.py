@@ -43,6 +43,7 @@ class WorkerKit:
         self.metrics: Metrics = metrics
         self.node: NodeView
         self.node_cache: NodeCache
+        self.listeners: dict[str, Callable[[str], None]] = {}
         self._sharing = sharing
         self._store = store
         self._cache = cache
@@ -106,6 +107,14 @@ class WorkerKit:
     def tls_context(self, verify: bool) -> ssl.SSLContext:
         """See `Kit.tls_context`."""
         return self._shares().tls_context(verify)
+
+    def signal(self, topic: str, text: str) -> None:
+        """See `Kit.signal`."""
+        self._store.signal(topic, text)
+
+    def on_signal(self, topic: str, function: Callable[[str], None]) -> None:
+        """See `Kit.on_signal`."""
+        self.listeners[topic] = function
 
     def every(self, seconds: float, function: Callable[[], None]) -> None:
         """See `Kit.every`."""

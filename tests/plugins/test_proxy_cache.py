@@ -316,6 +316,18 @@ class TestAdmin:
         assert twice(made, {"path": "/a"}, {"path": "/b"}) == ["Miss", "Miss"]
         assert made.admin("GET", "/proxy-cache").status_code == 405
 
+    def test_what_other_nodes_purge_is_purged_here(self, cache: Make) -> None:
+        made = cache()
+        key = made.get("/a").response.headers["X-Cache-Key"]
+        made.get("/b")
+        here = made.store.origin
+        for text in (key, "*"):
+            made.store.origin = "another node"
+            made.store.signal("proxy-cache", text)
+            made.store.origin = here
+            made.sync.poll()
+            assert twice(made, {"path": "/a"}, {"path": "/b"}) == ["Miss", "Hit" if text == key else "Miss"]
+
 
 @pytest.mark.parametrize(
     ("config", "error"),
