@@ -48,7 +48,6 @@ ANNOUNCED = (
     "opentelemetry",
     "post-function",
     "pre-function",
-    "response-ratelimiting",
     "statsd",
     "zipkin",
 )

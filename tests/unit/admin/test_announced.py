@@ -16,7 +16,6 @@ LEAST = {
     "opentelemetry": {"traces_endpoint": "http://h/p"},
     "post-function": {"access": ["return"]},
     "pre-function": {"access": ["return"]},
-    "response-ratelimiting": {"limits": {"sms": {"minute": 5}}},
 }
 WRONG = [
     ("acme", {"account_email": "x"}, {"account_email": "invalid value: x"}),
@@ -26,8 +25,6 @@ WRONG = [
         "name": "expected one of: kong_latency, latency, request_count, request_per_user, request_size, response_size, "
         "status_count, status_count_per_user, unique_users, upstream_latency, status_count_per_workspace, "
         "status_count_per_user_per_route, shdict_usage", "stat_type": "required field missing"}]}),
-    ("response-ratelimiting", {"limits": {"x": {"day": 4, "month": 3}}}, {
-        "limits": "the limit for month(3.0) cannot be lower than the limit for day(4.0)"}),
     ("zipkin", {"propagation": {"default_format": "x"}}, {"propagation": {
         "default_format": "expected one of: ot, gcp, aws, b3-single, w3c, b3, datadog, jaeger"}}),
 ]  # fmt: skip
