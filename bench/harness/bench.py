@@ -52,7 +52,7 @@ class Bench:
     def __init__(self, children: Children, folder: Path, options: Options, files: int) -> None:
         self.children, self.folder, self.options, self.files = children, folder, options, files
         upstream_port, proxy_port, sink_port = free_ports(3)
-        self.behind = Addresses(upstream_port, sink_port)
+        self.behind = Addresses(upstream_port, sink_port, folder)
         core = options.load_core
         self.upstream = start_upstream(
             children, folder / "upstream", upstream_port, core, files, big_mib=options.big_mib

@@ -1,7 +1,7 @@
 """The cases wrk measures: what is configured, what is asked for, and the bars for CPU time as a multiple of nginx's.
 
 Each case is measured against the same nginx reverse proxy with the same requests in the same run; nginx has no notion
-of consumers, limits or routes, so it always does the plain job.
+of consumers, limits or routes, so it always does the plain job, but for what its own cache answers.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from harness.gateway import Addresses, Admin, in_parallel
+from harness.gateway import Addresses, Admin
 from harness.load import Request
+from harness.plugins import ITEMS, add_consumers, add_service, request_for
 
-CONSUMERS = 1000
 ROUTE_PATH = "/api/r{index}"
-KEY = "consumer-{index}-d1c5a7e09b3f4826"
-PLAIN_PATH = "/api/items/42?fields=id,name"
-RATE_LIMITS = {"minute": 100_000_000, "hour": 10_000_000_000, "policy": "local"}
+PLAIN_PATH = f"/api{ITEMS}"
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Bar:
 
     must: float | None = None
     aim: float | None = None
-    added: bool = False  # the bar is for what the case adds to the same gateway without plugins and `settings`
+    added: bool = False  # the bar is for what the case adds to the same gateway without `settings`
 
 
 @dataclass(frozen=True)
@@ -51,36 +49,17 @@ class Case:
 
 def one_route(admin: Admin, behind: Addresses) -> None:
     """One service, one route without conditions but a path prefix, nothing else."""
-    admin.post("/services", name="plain", url=f"http://127.0.0.1:{behind.upstream}")
-    admin.post("/services/plain/routes", name="plain", paths=["/api"])
+    add_service(admin, behind, "plain", "/api")
 
 
-def _with_plugins(*plugins: tuple[str, Mapping[str, object]]) -> Callable[[Admin, Addresses], None]:
-    """`one_route` with plugins on its service; consumers and their keys too when key-auth is among them."""
+def _with_plugins(*plugins: str) -> Callable[[Admin, Addresses], None]:
+    """`one_route` with plugins on its service, and the consumers that they know."""
 
     def configure(admin: Admin, behind: Addresses) -> None:
-        one_route(admin, behind)
-        for name, config in plugins:
-            admin.post("/services/plain/plugins", name=name, config=dict(config))
-        if any(name == "key-auth" for name, _ in plugins):
-            add_consumers(admin)
+        add_service(admin, behind, "plain", "/api", plugins)
+        add_consumers(admin, plugins)
 
     return configure
-
-
-def add_consumers(admin: Admin, count: int = CONSUMERS, jobs: int = 4) -> None:
-    """Create consumers with a key each."""
-
-    def work(job: int) -> None:
-        for index in range(job, count, jobs):
-            admin_of_job = admins[job]
-            admin_of_job.post("/consumers", username=f"consumer-{index}")
-            admin_of_job.post(f"/consumers/consumer-{index}/key-auth", key=KEY.format(index=index))
-
-    admins = [admin.another() for _ in range(jobs)]
-    in_parallel(jobs, work)
-    for each in admins:
-        each.close()
 
 
 def _terminated(admin: Admin, behind: Addresses) -> None:
@@ -88,36 +67,8 @@ def _terminated(admin: Admin, behind: Addresses) -> None:
     admin.post("/routes/plain/plugins", name="request-termination", config={"status_code": 503})
 
 
-def _added(name: str, title: str, must: float, aim: float, *headers: str, **config: object) -> Case:
-    """What one plugin adds to a plain request; the bars are in multiples of nginx's 18 µs."""
-    return Case(
-        f"added-{name}",
-        f"{title}: added to plain",
-        Request(PLAIN_PATH, headers),
-        Bar(round(must / 18, 2), round(aim / 18, 2), added=True),
-        _with_plugins((name, config)),
-    )
-
-
-def _transformer(**more: object) -> dict[str, object]:
-    """A rule of each kind for headers."""
-    return {
-        "remove": {"headers": ["x-a"]},
-        "rename": {"headers": ["x-b:x-d"]},
-        "replace": {"headers": ["x-c:1"]},
-        "add": {"headers": ["x-e:1"], **more},
-        "append": {"headers": ["x-f:2"]},
-    }
-
-
-TEN_RANGES = ["127.0.0.0/8", *[f"10.{number}.0.0/16" for number in range(9)]]
-KEY_AUTH: tuple[str, Mapping[str, object]] = ("key-auth", {})
-RATE_LIMITING: tuple[str, Mapping[str, object]] = ("rate-limiting", RATE_LIMITS)
-CORS: tuple[str, Mapping[str, object]] = ("cors", {"origins": ["https://bench.example"], "credentials": True})
-CORRELATION_ID: tuple[str, Mapping[str, object]] = ("correlation-id", {"echo_downstream": True})
-IP_RESTRICTION: tuple[str, Mapping[str, object]] = ("ip-restriction", {"allow": ["127.0.0.0/8", "10.0.0.0/8"]})
-
-WITH_KEY = (f"apikey: {KEY}",)
+FIVE = ("key-auth", "rate-limiting", "cors", "correlation-id", "prometheus")
+TEN = (*FIVE, "acl", "request-transformer", "response-transformer", "ip-restriction", "request-size-limiting")
 
 CASES = (
     Case("plain", "plain proxy, 1 route", Request(PLAIN_PATH), Bar(2.0, 1.5), one_route, kong=2.0),
@@ -131,26 +82,34 @@ CASES = (
     Case(
         "key-auth",
         "key-auth, 1,000 consumers at random",
-        Request(PLAIN_PATH, WITH_KEY, CONSUMERS),
+        request_for(PLAIN_PATH, ("key-auth",)),
         Bar(2.3, 1.8),
-        _with_plugins(KEY_AUTH),
+        _with_plugins("key-auth"),
         kong=3.1,
     ),
     Case(
         "rate-limiting",
         "key-auth + rate-limiting (minute and hour, local)",
-        Request(PLAIN_PATH, WITH_KEY, CONSUMERS),
+        request_for(PLAIN_PATH, ("key-auth", "rate-limiting")),
         Bar(2.7, 2.0),
-        _with_plugins(KEY_AUTH, RATE_LIMITING),
+        _with_plugins("key-auth", "rate-limiting"),
         kong=8,
     ),
     Case(
         "five-plugins",
-        "five plugins: those + cors, correlation-id, ip-restriction",
-        Request(PLAIN_PATH, (*WITH_KEY, "Origin: https://bench.example"), CONSUMERS),
+        "five plugins: those + cors, correlation-id, prometheus",
+        request_for(PLAIN_PATH, FIVE),
         Bar(3.2, 2.4),
-        _with_plugins(KEY_AUTH, RATE_LIMITING, CORS, CORRELATION_ID, IP_RESTRICTION),
+        _with_plugins(*FIVE),
         kong=10,
+    ),
+    Case(
+        "ten-plugins",
+        "ten plugins: those + acl, both transformers, ip-restriction, request-size-limiting",
+        request_for(PLAIN_PATH, TEN),
+        Bar(4.2, 3.0),
+        _with_plugins(*TEN),
+        kong=12,
     ),
     Case(
         "routes-10k",
@@ -193,29 +152,12 @@ CASES = (
         Bar(3.0, 2.0),
         one_route,
     ),
-    _added(
-        "cors", "cors", 3, 1.5, "Origin: https://bench.example", origins=["https://bench.example"], credentials=True
-    ),
-    _added("correlation-id", "correlation-id", 3, 1.5),
-    _added("ip-restriction", "ip-restriction, 10 ranges", 3, 1.5, allow=TEN_RANGES),
-    _added("request-size-limiting", "request-size-limiting", 3, 1.5),
-    _added("bot-detection", "bot-detection", 3, 1.5, "User-Agent: curl/8.5.0"),
-    _added("rate-limiting", "rate-limiting, two windows, local", 8, 4, **RATE_LIMITS),
-    _added(
-        "request-transformer",
-        "request-transformer, 5 headers, 1 argument",
-        10,
-        5,
-        *("X-A: 1", "X-B: 2", "X-C: 3"),
-        **_transformer(querystring=["page:1"]),
-    ),
-    _added("response-transformer", "response-transformer, 5 headers", 10, 5, **_transformer()),
     Case(
         "cached",
         "proxy-cache hit, 1 KiB, against nginx's proxy_cache",
-        Request("/api/cached/items/42?fields=id,name"),
+        Request(f"/api/cached{ITEMS}"),
         Bar(2.0, 1.2),
-        _with_plugins(("proxy-cache", {"strategy": "memory", "cache_ttl": 3600})),
+        _with_plugins("proxy-cache"),
         proxied=False,
         cached=True,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import os
 import shlex
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from harness import machine
+from harness.added import ADDED
 from harness.bench import Bench, Options
 from harness.cases import CASES
 from harness.figures import FIGURES as NODE_FIGURES
@@ -25,11 +27,12 @@ from harness.ratios import Row, measure
 from harness.report import build, write
 from harness.stores import STORE_FIGURES
 
-FIGURES = {**NODE_FIGURES, **STORE_FIGURES}
+FIGURES = {**ADDED, **NODE_FIGURES, **STORE_FIGURES}
 EPILOG = """\
 examples:
   bench/run                                   everything, about an hour on a quiet machine
   bench/run plain key-auth --connections 64   two cases at one number of connections
+  bench/run +jwt +acl                         what two plugins add to a request ('+*': what each adds)
   bench/run --quick                           a rough look in a few minutes
   bench/run --write                           everything, and bench/RESULTS.md anew
   bench/run plain 100k --other 'prog --listen {port} --to {upstream}'
@@ -97,12 +100,12 @@ def options_of(arguments: argparse.Namespace) -> Options:
 
 
 def chosen(names: Sequence[str]) -> list[str]:
-    """The cases to run in their order. Raises BenchError for an unknown name."""
+    """The cases to run in their order; names may be patterns. Raises BenchError for an unknown one."""
     known = [case.name for case in CASES] + list(FIGURES)
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in names if not fnmatch.filter(known, name)]
     if unknown:
         raise BenchError(f"unknown case {', '.join(unknown)}; there are: {' '.join(known)}")
-    return [name for name in known if not names or name in names]
+    return [case for case in known if not names or any(fnmatch.fnmatchcase(case, name) for name in names)]
 
 
 def prepare(options: Options) -> int:
@@ -122,9 +125,9 @@ def prepare(options: Options) -> int:
 def show_list() -> None:
     """Names and titles of everything that can be measured."""
     for case in CASES:
-        print(f"{case.name:16}{case.title}")
+        print(f"{case.name:24}{case.title}")
     for name, (title, _) in FIGURES.items():
-        print(f"{name:16}{title}")
+        print(f"{name:24}{title}")
 
 
 def say(text: str) -> None:

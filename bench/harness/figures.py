@@ -39,6 +39,7 @@ class Figure:
     aim: float | None = None
     at_least: bool = False
     note: str = ""
+    added: bool = False  # what a plugin adds to a request: a table of its own
 
     @property
     def verdict(self) -> str:
@@ -168,7 +169,7 @@ def start_time(bench: Bench, say: Say) -> list[Figure]:
 def admin_writes(bench: Bench, say: Say) -> list[Figure]:
     """POST /services on SQLite: one client after the other, then several at once."""
     figures = []
-    gateway = _own(bench, PLAIN)
+    gateway = own_gateway(bench, PLAIN)
     try:
         for writers, title in ((1, "one client"), (PARALLEL_WRITERS, f"{PARALLEL_WRITERS} clients at once")):
             rates = []
@@ -214,7 +215,7 @@ class Changes:
 
 def changes(bench: Bench, say: Say) -> list[Figure]:
     """p99 of proxied requests at random routes while other routes come, change and go, against the same in quiet."""
-    gateway = _own(bench, ROUTES_10K)
+    gateway = own_gateway(bench, ROUTES_10K)
     case = replace(ROUTES_10K, name="changes")
     quiet, busy, seen = [], [], Changes([])
     try:
@@ -276,7 +277,7 @@ def status_of(port: int, path: str) -> int:
     return exchange(port, f"GET {path} HTTP/1.1\r\n{headers}\r\n\r\n".encode())[0]
 
 
-def _own(bench: Bench, case: Case) -> Gateway:
+def own_gateway(bench: Bench, case: Case) -> Gateway:
     """A gateway of ours, ready for a case."""
     gateway = bench.gateway(case)
     if not isinstance(gateway, Gateway):

@@ -57,10 +57,11 @@ class Admin:
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the things behind the gateway listen on 127.0.0.1."""
+    """Where the things behind the gateway are: ports on 127.0.0.1, and a folder that plugins may write to."""
 
     upstream: int
     sink: int
+    folder: Path
 
 
 class Gateway:

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.added import ADDITIONS, case_of
 from harness.bench import Bench, Options
 from harness.cases import CASES
 from harness.cli import default_python, prepare, say
@@ -26,6 +27,7 @@ from harness.ratios import brief
 SAMPLER = Path(__file__).with_name("sampler")
 SWITCH = signal.SIGRTMIN + 8  # as in sampler/sitecustomize.py
 WARM_UP_SECONDS = 1.5
+KNOWN = {case.name: case for case in (*CASES, *map(case_of, ADDITIONS))}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="bench/profile", description="Show where the gateway's worker spends its CPU time in a case of bench/run."
     )
-    made.add_argument("case", choices=[case.name for case in CASES])
+    made.add_argument("case", choices=KNOWN)
     made.add_argument("--seconds", type=float, default=5)
     made.add_argument("--connections", type=int, default=64)
     made.add_argument("--top", type=int, default=40, help="lines of each list (default 40)")
@@ -93,7 +95,7 @@ def by_function(lines: Counter[str]) -> Counter[str]:
 
 def profile(bench: Bench, parsed: argparse.Namespace, folder: Path) -> str:
     """Put the case's gateway under load and look at it meanwhile."""
-    case = next(case for case in CASES if case.name == parsed.case)
+    case = KNOWN[parsed.case]
     extra = {} if parsed.perf else {"PYTHONPATH": str(SAMPLER), "BENCH_SAMPLES": str(folder)}
     gateway = bench.gateway(case, environment=extra)
     try:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from harness.bench import Bench
-from harness.cases import Bar, Case, one_route
+from harness.cases import Bar, Case
 from harness.gateway import Gateway, OtherGateway
 from harness.load import Sample
 
@@ -104,7 +104,7 @@ def _prepared(bench: Bench, case: Case) -> Iterator[tuple[Gateway | OtherGateway
         stack.callback(gateway.end)
         without = None
         if case.bar.added:
-            without = bench.gateway(replace(case, configure=one_route), settings={})
+            without = bench.gateway(case, settings={})
             stack.callback(without.end)
         yield gateway, without
 

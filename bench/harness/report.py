@@ -20,8 +20,8 @@ request, the lowest of all rounds; the ratio divides the gateway's by nginx's, a
 lowest and highest ratio of single rounds. Requests carry nine header fields; the answer has 1 KiB unless the case says
 otherwise. `req/s` is the best round, p50 and p99 (ms) belong to the round with the lowest CPU time: wrk sends as fast
 as it is answered, so they are latencies at saturation. `others` is the highest share of the core that was not the
-worker's own. `Kong` is the ratio of Kong 3.9.1, measured once in the same way on such a machine (its five plugins had
-prometheus in place of ip-restriction).
+worker's own. `Kong` is the ratio of Kong 3.9.1, measured once in the same way on such a machine. What a plugin adds is
+the difference between two services of one gateway that get the same requests in turn, each at its lowest.
 """
 
 RATIO_TITLE = "## CPU time per request as a multiple of nginx's"
@@ -29,8 +29,10 @@ RATIO_HEAD = (
     "case", "conn.", "nginx µs", "gateway µs (user + system)", "ratio (rounds)", "must", "aim", "verdict", "Kong",
     "req/s nginx", "req/s gateway", "p50 / p99 nginx", "p50 / p99 gateway", "RSS MiB", "errors", "others", "run",
 )  # fmt: skip
+ADDED_TITLE = "## CPU time that a plugin adds to a request"
 FIGURE_TITLE = "## Memory, big bodies, start, Admin API"
 FIGURE_HEAD = ("what", "measured", "must", "aim", "verdict", "details", "run")
+HEADS = {RATIO_TITLE: RATIO_HEAD, ADDED_TITLE: FIGURE_HEAD, FIGURE_TITLE: FIGURE_HEAD}
 SAME = ("Machine", "System", "nginx", "wrk", "Python")  # facts that must not differ between runs in one table
 
 Cells = list[str]
@@ -41,40 +43,39 @@ class Report:
     """Facts and tables as they are printed; tables may hold rows of earlier runs on the same machine."""
 
     facts: dict[str, str]
-    ratios: list[Cells] = field(default_factory=list)
-    figures: list[Cells] = field(default_factory=list)
+    tables: dict[str, list[Cells]] = field(default_factory=lambda: {title: [] for title in HEADS})
     left_out: dict[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
         """The whole document."""
         parts = [INTRODUCTION, "".join(f"- {name}: {value}\n" for name, value in self.facts.items())]
-        for title, head, rows in ((RATIO_TITLE, RATIO_HEAD, self.ratios), (FIGURE_TITLE, FIGURE_HEAD, self.figures)):
+        for title, rows in self.tables.items():
             if rows:
-                parts += [title + "\n", _table(head, rows)]
+                parts += [title + "\n", _table(HEADS[title], rows)]
         return "\n".join([*parts, "## Verdict\n", self._verdict()])
 
     def _verdict(self) -> str:
         lines = []
-        for head, rows, value in ((RATIO_HEAD, self.ratios, "ratio (rounds)"), (FIGURE_HEAD, self.figures, "measured")):
-            verdict, measured = head.index("verdict"), head.index(value)
+        for title, rows in self.tables.items():
+            head = HEADS[title]
+            verdict, measured = head.index("verdict"), head.index("must") - 1
             for row in rows:
                 if row[verdict] in ("MISSED", "ERRORS"):
                     conn = f", {row[1]} connections" if head is RATIO_HEAD else ""
                     lines.append(f"- {row[0]}{conn}: {row[verdict]}, {row[measured]} (must: {row[verdict - 2]})")
         if not lines:
-            measured_any = self.ratios or self.figures
+            measured_any = any(self.tables.values())
             lines = ["- Every bar that was measured is met." if measured_any else "- Nothing was measured."]
         lines += [f"- {name} was not measured: {reason.splitlines()[0]}" for name, reason in self.left_out.items()]
         return "\n".join(lines) + "\n"
 
     def with_rows_of(self, earlier: Report) -> Report:
         """This report and the earlier one's rows that it has not measured anew."""
-        return Report(
-            self.facts,
-            _merged(earlier.ratios, self.ratios, 2),
-            _merged(earlier.figures, self.figures, 1),
-            self.left_out,
-        )
+        merged = {
+            title: _merged(earlier.tables[title], rows, keys=2 if title == RATIO_TITLE else 1)
+            for title, rows in self.tables.items()
+        }
+        return Report(self.facts, merged, self.left_out)
 
     def comparable(self, earlier: Report) -> bool:
         """Whether both come from the same machine and the same programs."""
@@ -93,13 +94,13 @@ def parse(text: str) -> Report:
     rows: list[Cells] | None = None
     for line in text.splitlines():
         if line.startswith("## "):
-            rows = {RATIO_TITLE: report.ratios, FIGURE_TITLE: report.figures}.get(line)
+            rows = report.tables.get(line)
         elif line.startswith("| ") and rows is not None:
             rows.append([cell.strip() for cell in line.strip().strip("|").split(" | ")])
-        elif line.startswith("- ") and not report.ratios and not report.figures:
+        elif line.startswith("- ") and not any(report.tables.values()):
             name, _, value = line[2:].partition(": ")
             report.facts[name] = value
-    for kept in (report.ratios, report.figures):
+    for kept in report.tables.values():
         del kept[:2]  # head and rule
     return report
 
@@ -114,12 +115,12 @@ def build(
 ) -> Report:
     """The report of one run; `left_out` names cases that could not be measured and why."""
     run = f"{facts['Date']}, {facts['Source']}"
-    return Report(
-        dict(facts),
-        [[*_ratio_cells(row), run] for row in rows],
-        [[*_figure_cells(figure), run] for figure in figures],
-        dict(left_out),
-    )
+    tables = {
+        RATIO_TITLE: [[*_ratio_cells(row), run] for row in rows],
+        ADDED_TITLE: [[*_figure_cells(figure), run] for figure in figures if figure.added],
+        FIGURE_TITLE: [[*_figure_cells(figure), run] for figure in figures if not figure.added],
+    }
+    return Report(dict(facts), tables, dict(left_out))
 
 
 def write(report: Report, everything: bool) -> str:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.bench import SEED_SECONDS, Bench
-from harness.cases import KEY, KEY_AUTH, PLAIN_PATH, ROUTE_PATH, WITH_KEY, Case
+from harness.cases import PLAIN_PATH, ROUTE_PATH, Case
 from harness.figures import Figure, Measurement, admin_rate, status_of
 from harness.gateway import ROOT, Gateway
 from harness.load import Request, Sample, check_answer
+from harness.plugins import KEY, WITH_KEY
 from harness.process import BenchError, pinned, rss_kib
 from harness.ratios import Say
 
@@ -171,7 +172,7 @@ def _lookups(bench: Bench, say: Say, store: str, settings: Mapping[str, str]) ->
     ):
         case = Case(f"store-{name}", "", Request("/api/r0/items", WITH_KEY, count))
         with running(bench, {**settings, **caches}) as gateway:
-            plugin = gateway.admin.post("/plugins", name=KEY_AUTH[0])
+            plugin = gateway.admin.post("/plugins", name="key-auth")
             try:
                 check_answer(gateway, case.request)
                 bench.warm_up(gateway, case.request)
