@@ -20,4 +20,3 @@ def test_the_table_of_plugins_is_true(row: str, names: tuple[str, ...]) -> None:
     match = re.search(rf"^\| {re.escape(row)} \| (.*) \|$", README, re.MULTILINE)
     assert match is not None
     assert match.group(1) == ", ".join(sorted(names))
-
