@@ -41,7 +41,7 @@ class Access:
         method = environ["REQUEST_METHOD"]
         sent = token_of(environ)
         who = self._recognise(sent) if sent else None
-        if who is None and (sent or self._required) and self._required and method != "OPTIONS":
+        if who is None and self._required and method != "OPTIONS":
             return None, _unauthorized()
         if who is not None and who.read_only and method not in READING and not _only_asks(path):
             return who, message(403, "This token may only read")

@@ -194,7 +194,7 @@ class _Planner:
     def _beyond(self, name: str) -> Iterator[tuple[Entity, Row]]:
         """What the store has of a kind and the document has not."""
         kind = self._store.catalogue[name]
-        if self._tags and not kind.has_tags:
+        if not (kind.exported and kind.pruned) or (self._tags and not kind.has_tags):
             return
         for row in self._transfer.read(kind, self._tags):
             if not self._document.has(name, row.id):

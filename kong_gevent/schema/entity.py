@@ -44,6 +44,7 @@ class Entity:
     - `cache_key`: fields of Kong's key for the cached entity; `listed_by`: foreign fields by which nodes keep lists
     - `ttl`: rows may expire; writes take `ttl` in seconds
     - `admin`: whether the Admin API offers it; `exported`: whether exports have it
+    - `pruned`: whether documents that say all there is to be remove what they do not have; not what clients were given
     - `prepare(values, stored)`: rewriting before validation
     - `transform(values, given, stored)`: changes valid values, in place, to what is stored (a hash, …), and returns
       errors; `given`: names of the fields that were sent, `stored`: the entity that a partial update changes, else
@@ -68,6 +69,7 @@ class Entity:
         ttl: bool = False,
         admin: bool = True,
         exported: bool = True,
+        pruned: bool = True,
         prepare: Preparer | None = None,
         transform: Transform | None = None,
         check: CrossCheck | None = None,
@@ -86,6 +88,7 @@ class Entity:
         self.ttl = ttl
         self.admin = admin
         self.exported = exported
+        self.pruned = pruned
         self.prepare = prepare
         self.transform = transform
         self.check = check

@@ -143,5 +143,6 @@ TOKENS = Entity(
     endpoint_key="access_token",
     cache_key=("access_token",),
     ttl=True,
+    pruned=False,
 )
 CODES = Entity("oauth2_authorization_codes", Code(), ttl=True, admin=False, exported=False)
