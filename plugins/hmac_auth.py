@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from hashlib import sha256
 from hmac import compare_digest, digest
 from time import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from kong_gevent.pdk import Conf, Config, Context, Entity, HeaderTemplate, Kit, fields
+from kong_gevent.pdk import Conf, Config, Context, Entity, HeaderTemplate, Identity, Kit, fields
 from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, challenge
 
 HEADERS = ("Proxy-Authorization", "Authorization")
@@ -23,6 +23,8 @@ MAX_BODY = 8 << 20
 """Bytes of a body whose digest is verified; the request of a longer one is answered with 413."""
 LARGE = 64 << 10
 """Bytes of a body that is hashed in the thread pool."""
+MAX_KEPT = 2048
+"""Characters of a signature and what it is over, up to which a worker keeps in mind that it was right."""
 
 NOT_VERIFIED = "HMAC signature cannot be verified"
 NO_DATE = f"{NOT_VERIFIED}, a valid date or x-date header is required for HMAC Authentication"
@@ -85,6 +87,14 @@ class Signature(NamedTuple):
     signature: str
 
 
+class Proven(NamedTuple):
+    """A signature that was right: what its header says, what it is over, and who has signed."""
+
+    signed: Signature
+    text: bytes
+    identity: Identity
+
+
 class HmacAuth(AuthenticationPlugin):
     """Recognises consumers by their signatures."""
 
@@ -95,7 +105,7 @@ class HmacAuth(AuthenticationPlugin):
 
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
-        self.known = Known(kit)
+        self.known = Known(kit)  # `Proven` by the value of the header, identities by ("identity", id of credential)
         self.seconds_of = lru_cache(1024)(seconds_of)  # many requests have the date of the present second
 
     def configure(self, conf: Conf) -> None:
@@ -117,7 +127,7 @@ class HmacAuth(AuthenticationPlugin):
             return conf.nothing  # type: ignore[no-any-return]
         if not self._is_timely(ctx, conf):
             return conf.no_date  # type: ignore[no-any-return]
-        name, signed = next(((name, found) for name, value in values if (found := parsed(value))), ("", None))
+        name, value, signed = self._signature(values)
         if signed is None:
             return conf.not_verified  # type: ignore[no-any-return]
         if conf.hide_credentials:
@@ -125,19 +135,38 @@ class HmacAuth(AuthenticationPlugin):
         hash_name = conf.hashes.get(signed.algorithm)
         if hash_name is None or not conf.enforced.issubset(signed.headers):
             return conf.not_verified  # type: ignore[no-any-return]
-        version = self.known.version
-        credential = self.kit.select_by("hmacauth_credentials", "username", signed.username)
-        if credential is None:
-            return conf.not_verified  # type: ignore[no-any-return]
-        own = digest(credential["secret"].encode(), signing_text(ctx, signed.headers), hash_name)
-        if not _same(own, signed.signature) or (conf.validate_request_body and not self._has_digest(ctx)):
+        text = signing_text(ctx, signed.headers)
+        proven = self.known.get(value)
+        if proven is None or proven.text != text:
+            version = self.known.version
+            credential = self.kit.select_by("hmacauth_credentials", "username", signed.username)
+            if credential is None:
+                return conf.not_verified  # type: ignore[no-any-return]
+            if not _same(digest(credential["secret"].encode(), text, hash_name), signed.signature):
+                return conf.no_match  # type: ignore[no-any-return]
+            proven = Proven(signed, text, self._identity_of(credential, version))
+            if len(text) + len(value) <= MAX_KEPT:
+                self.known.keep(value, proven, version)
+        if conf.validate_request_body and not self._has_digest(ctx):
             return conf.no_match  # type: ignore[no-any-return]
-        identity = self.known.get(credential["id"])
+        ctx.identify(proven.identity)
+        return None
+
+    def _signature(self, values: Sequence[tuple[str, str]]) -> tuple[str, str, Signature | None]:
+        """The first header with a signature, its value, and what it says."""
+        for name, value in values:
+            proven = self.known.get(value)
+            signed = parsed(value) if proven is None else proven.signed
+            if signed is not None:
+                return name, value, signed
+        return "", "", None
+
+    def _identity_of(self, credential: Mapping[str, Any], version: int) -> Identity:
+        identity: Identity | None = self.known.get(("identity", credential["id"]))
         if identity is None:
             identity = self.identity(credential, credential["username"])
-            self.known.keep(credential["id"], identity, version)
-        ctx.identify(identity)
-        return None
+            self.known.keep(("identity", credential["id"]), identity, version)
+        return identity
 
     def _is_timely(self, ctx: Context, conf: Conf) -> bool:
         now = time()

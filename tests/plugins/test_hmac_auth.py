@@ -10,7 +10,7 @@ import pytest
 from kong_gevent.errors import SchemaViolation, StoreUnavailable
 from kong_gevent.pdk.testing import InMemoryGateway, Run
 from kong_gevent.plugins import hmac_auth
-from kong_gevent.plugins.hmac_auth import MAX_BODY, NO_DATE, NO_MATCH, NOT_VERIFIED, parsed, seconds_of
+from kong_gevent.plugins.hmac_auth import MAX_BODY, MAX_KEPT, NO_DATE, NO_MATCH, NOT_VERIFIED, parsed, seconds_of
 
 Make = Callable[..., InMemoryGateway]
 DATE, NOW = "Sat, 14 Mar 2026 15:09:26 GMT", 1773500966
@@ -214,6 +214,26 @@ def test_anonymous_consumers_and_changes(gateway: Make) -> None:
     made.update("hmacauth_credentials", stored["id"], secret="other")
     upstream = ask(made, value).upstream
     assert (upstream.headers["X-Consumer-Username"], upstream.headers["X-Anonymous-Consumer"]) == ("guest", "true")
+
+
+def test_a_signature_that_was_right_is_no_pass_for_anything_else(gateway: Make) -> None:
+    made = gateway(validate_request_body=True)
+    value = authorization(SIGNATURES["hmac-sha256"])
+    for _ in range(2):
+        assert ask(made, value).upstream.headers["X-Consumer-Username"] == "Ada"
+    refused(ask(made, value, X_Tenant="red"), NO_MATCH)
+    refused(made.get(f"{PATH}&more=1", headers={"Date": DATE, "X-Tenant": "blue", "Authorization": value}), NO_MATCH)
+    refused(ask(made, value, Digest=PEARS_DIGEST), NO_MATCH)
+    refused(ask(made, value, Date="Sat, 14 Mar 2026 14:09:26 GMT"), NO_DATE)
+    assert ask(made, value).status == 200
+
+
+def test_long_signatures_are_verified_anew_each_time(gateway: Make) -> None:
+    made = gateway()
+    signed = authorization(sign(f"date: {DATE}\nx-tenant: {'b' * MAX_KEPT}"), headers="date x-tenant")
+    for _ in range(2):
+        assert ask(made, signed, X_Tenant="b" * MAX_KEPT).status == 200
+    refused(ask(made, signed), NO_MATCH)
 
 
 def test_a_datastore_that_is_away_lets_nobody_pass(gateway: Make, monkeypatch: pytest.MonkeyPatch) -> None:
