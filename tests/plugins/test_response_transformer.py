@@ -178,7 +178,7 @@ class TestEncodings:
         run = answered(plugin, {"remove": {"json": ["secret"]}}, "\x0b", **{"Content-Encoding": "br"})
         assert (run.response.body, run.response.headers["Content-Encoding"]) == (b"\x0b", "br")
 
-    @pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b'{"secret":1}')[:-6]])
+    @pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b'{"secret":1}', mtime=0)[:-6]], ids=["other", "cut"])
     def test_a_broken_one_is_cut(self, plugin: Make, body: bytes) -> None:
         made = plugin("response-transformer", remove={"json": ["secret"]})
         head = (
