@@ -60,8 +60,8 @@ class Resolver:
     def resolve(self, host: str) -> list[Address]:
         """All addresses of `host`: the same list as long as nothing was looked up anew. Raises `NameNotResolved`."""
         entry = self._entries.get(host)
-        if entry is None or entry.expires <= (now := monotonic()):
-            entry = self._refresh(host, entry, monotonic() if entry is None else now)
+        if entry is None or not entry.addresses or entry.expires <= (now := monotonic()):
+            entry = self._refresh(host, entry, monotonic() if entry is None or not entry.addresses else now)
         return entry.addresses
 
     def _refresh(self, host: str, entry: _Entry | None, now: float) -> _Entry:
@@ -77,13 +77,16 @@ class Resolver:
                 entry.loading = AsyncResult()
                 gevent.spawn(self._load, host, entry)
             return entry
-        if entry.loading is None:
+        if entry.loading is not None:
+            entry.loading.get()
+        elif now >= entry.expires:  # else it is known that there is none
             entry.loading = AsyncResult()
             self._load(host, entry)
-        else:
-            entry.loading.get()
         if not entry.addresses:
-            raise entry.error or NameNotResolved(f"{host} has no address", missing=True)
+            error = entry.error
+            raise (
+                NameNotResolved(str(error), error.missing) if error else NameNotResolved(f"{host} has no address", True)
+            )
         return entry
 
     def _keep(self, host: str, entry: _Entry) -> _Entry:
