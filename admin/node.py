@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from kong_gevent import KONG_VERSION
+from kong_gevent.balancer.health import UpstreamHealth
 from kong_gevent.conf.settings import Settings
 from kong_gevent.db import Store, dryrun
 
@@ -21,21 +22,6 @@ class PluginInfo:
     version: str = KONG_VERSION
     priority: int = 0
     schema: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamHealth:
-    """State of an upstream's balancer on this node.
-
-    `targets`: id of a target → its `health` (`HEALTHY`, `UNHEALTHY`, `HEALTHCHECKS_OFF`, `DNS_ERROR`) and `data`
-    (`host`, `port`, `weight`, `nodeWeight`, `dns`, `addresses`); `balancer_health`: `HEALTHY` or `UNHEALTHY`;
-    `checked`: whether health checks are on; `details`: `healthy`, `weight`, `hosts` as the Admin API shows them.
-    """
-
-    targets: Mapping[str, Mapping[str, Any]]
-    balancer_health: str
-    checked: bool
-    details: Mapping[str, Any]
 
 
 class NodeFacade(Protocol):

@@ -11,10 +11,10 @@ from flask import Blueprint, Response
 from kong_gevent.admin import paging
 from kong_gevent.admin.entities import EntityViews, Row
 from kong_gevent.admin.nested import COLLECTION_METHODS, ENTITY_METHODS, NestedViews, absent
-from kong_gevent.admin.node import UpstreamHealth
 from kong_gevent.admin.render import answer, empty, message, not_found
 from kong_gevent.admin.request import current
 from kong_gevent.admin.routing import add_path
+from kong_gevent.balancer.health import UpstreamHealth
 from kong_gevent.db.entities.targets import normalised
 from kong_gevent.db.paging import check_size
 from kong_gevent.errors import InvalidOffset

@@ -11,7 +11,7 @@ from functools import reduce
 from math import exp, gcd
 from random import Random
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 MIN_POINTS = 1000
 POINTS_PER_TARGET = 160
@@ -28,7 +28,8 @@ class NoPeers(Exception):
 class Peer:
     """An address behind an upstream: of the target `name`:`target_port`, with its share of the load.
 
-    `host`: the Host header for it; `available`: whether it gets traffic; `origin`: where its connections are kept.
+    `host`: the Host header for it; `available`: whether it gets traffic; `origin`: where its connections are kept;
+    `watch`: what its tries are told to, if they are to be told (see `runtime.checks.Watch`).
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Peer:
         "port",
         "seen",
         "target_port",
+        "watch",
         "weight",
     )
 
@@ -58,6 +60,7 @@ class Peer:
         self.host = host
         self.available = True
         self.origin: object | None = None
+        self.watch: Any = None
         self.connections = 0
         self.ewma: float | None = None
         self.seen = 0.0

@@ -21,9 +21,12 @@ from kong_gevent.balancer.algorithms import (
     gave_back,
     took,
 )
+from kong_gevent.balancer.health import share_is_enough
 from kong_gevent.pdk import Context
 from kong_gevent.proxy.pool import Origin
 from kong_gevent.proxy.resolver import NameNotResolved, Resolver, numeric_address
+from kong_gevent.runtime.checks import Checks
+from kong_gevent.runtime.health_table import HealthTable
 
 if TYPE_CHECKING:
     from kong_gevent.runtime.call import Call
@@ -39,8 +42,15 @@ NO_PEER = "failure to get a peer from the ring-balancer"
 class Balancer:
     """One upstream: its targets' addresses, made anew when targets change or their names lead elsewhere."""
 
-    def __init__(self, entity: Entity) -> None:
+    def __init__(self, entity: Entity, table: HealthTable) -> None:
         self.entity = entity
+        self.checks = Checks.of(entity, table)
+        self.healthy = False
+        """Whether enough of the weight is available."""
+        self.failures: dict[str, str] = {}
+        """Why a target's name leads nowhere, by the target's id."""
+        self._threshold: float = entity["healthchecks"]["threshold"]
+        self._removed: list[Peer] = []
         self.name: str = entity["name"]
         self.targets: dict[str, Entity] = {}
         self.hashes = entity["algorithm"] == "consistent-hashing"
@@ -48,55 +58,113 @@ class Balancer:
         self._peers: dict[Any, Peer] = {}
         self._algorithm: Algorithm = RoundRobin([])
         self._found: dict[str, Any] = {}
+        self._changed = True
         self._look_at = 0.0
 
     def put(self, entity: Entity) -> None:
-        """Add or replace a target."""
+        """Add or replace a target. One that was taken away and comes again is new: nothing is known of its health."""
+        if entity["id"] not in self.targets and self.checks is not None:
+            for peer in self._removed:
+                if (peer.name, peer.target_port) == place_of(entity):
+                    self.checks.forget(peer)
         self.targets[entity["id"]] = entity
         self._look_at = 0.0
-        self._found.clear()
+        self._changed = True
 
     def remove(self, key: str) -> None:
         """Take a target away."""
-        if self.targets.pop(key, None) is not None:
+        target = self.targets.pop(key, None)
+        if target is not None:
+            self._removed += self.peers_of(target)
             self._look_at = 0.0
-            self._found.clear()
+            self._changed = True
 
     def adopt(self, other: Balancer) -> None:
         """Take over the targets, and what is known of their addresses, from the balancer of an earlier state."""
-        self.targets, self._peers = other.targets, other._peers
+        self.targets, self._peers, self._removed = other.targets, other._peers, other._removed
+        self._algorithm, self.healthy = other._algorithm, other.healthy
 
     def pick(self, resolver: Resolver, key: bytes, failed: Sequence[Peer]) -> Peer:
         """The peer for a request. Raises `NoPeers`."""
+        self.refresh(resolver)
+        if not self.healthy:
+            raise NoPeers("Balancer is unhealthy")
+        return self._algorithm.pick(key, failed)
+
+    def refresh(self, resolver: Resolver) -> None:
+        """Know the addresses and their health as they are now."""
         now = monotonic()
         if now >= self._look_at:
             self._look_at = now + LOOK
             self._look(resolver)
-        return self._algorithm.pick(key, failed)
+        if self.checks is not None and self.checks.outdated:
+            self._learn(self.checks)
+
+    def _learn(self, checks: Checks) -> None:
+        checks.learn()
+        self._judge()
+
+    def _judge(self) -> None:
+        """Whether enough weight is available."""
+        peers = self._peers.values()
+        total = sum(peer.weight for peer in peers)
+        available = sum(peer.weight for peer in peers if peer.available)
+        self.healthy = share_is_enough(available, total, self._threshold)
+
+    def peers_by_target(self) -> dict[tuple[str, int], list[Peer]]:
+        """All peers by the host and port of their target."""
+        found: dict[tuple[str, int], list[Peer]] = {}
+        for peer in self._peers.values():
+            found.setdefault((peer.name, peer.target_port), []).append(peer)
+        return found
+
+    def peers_of(self, target: Entity) -> list[Peer]:
+        """The peers of a target, as far as its name has been resolved."""
+        return self.peers_by_target().get(place_of(target), [])
 
     def _look(self, resolver: Resolver) -> None:
         """Resolve the targets' names; build the algorithm anew when something has changed."""
         found: dict[str, Any] = {}
-        for key, target in self.targets.items():
+        failures = {}
+        for key, target in list(self.targets.items()):
             host = target["target"].rpartition(":")[0]
             try:
                 found[key] = resolver.resolve(host.strip("[]"))
             except NameNotResolved as error:
-                if self._found.get(key, ()) != ():
+                if self._found.get(key) != ():
                     log.warning("upstream %s: target %s has no address: %s", self.name, target["target"], error)
                 found[key] = ()
-        if self._found.keys() == found.keys() and all(self._found[key] is found[key] for key in found):
+                failures[key] = str(error)
+        self.failures = failures
+        found = {key: addresses for key, addresses in found.items() if key in self.targets}
+        same = self._found.keys() == found.keys() and all(self._found[key] is found[key] for key in found)
+        if same and not self._changed:
             return
-        self._found = found
+        self._found, self._changed = found, False
         peers = [peer for key, addresses in found.items() for peer in self._peers_of(self.targets[key], addresses)]
         self._peers = {peer.key: peer for peer in peers}
         self._algorithm = self._make(peers)
+        self._check(peers)
+
+    def _check(self, peers: list[Peer]) -> None:
+        """Check these peers from now on, and forget those whose targets were taken away."""
+        removed, self._removed = self._removed, []
+        if self.checks is not None:
+            for peer in removed:
+                if peer.key not in self._peers:
+                    self.checks.forget(peer)
+            self.checks.take(peers)
+            self.checks.learn()
+        else:
+            for peer in peers:
+                peer.watch, peer.available = None, True
+        self._judge()
 
     def _peers_of(self, target: Entity, addresses: Any) -> list[Peer]:
-        host, _, port = target["target"].rpartition(":")
+        host, port = place_of(target)
         made = []
         for family, ip in addresses:
-            peer = Peer(host, int(port), family, ip, int(port), target["weight"], self._host_for(host, int(port)))
+            peer = Peer(host, port, family, ip, port, target["weight"], self._host_for(host, port))
             known = self._peers.get(peer.key)
             if known is not None:
                 known.weight, known.host = peer.weight, peer.host
@@ -165,6 +233,12 @@ class Balancer:
         path = self.entity["hash_on_cookie_path"]
         ctx.response.add_header("Set-Cookie", f"{name}={value}; Path={path}; SameSite=Lax; HttpOnly")
         return value
+
+
+def place_of(target: Entity) -> tuple[str, int]:
+    """Host and port of a target."""
+    host, _, port = target["target"].rpartition(":")
+    return host, int(port)
 
 
 def _argument(value: Any) -> str | None:

@@ -23,6 +23,7 @@ from kong_gevent.runtime.kit import WorkerKit
 from kong_gevent.runtime.loading import load_and_follow
 from kong_gevent.runtime.metrics import WorkerMetrics
 from kong_gevent.runtime.node import Node, node_id
+from kong_gevent.runtime.probes import Prober
 from kong_gevent.runtime.shared import PID, Lane, SharedState
 from kong_gevent.runtime.sharing import Sharing
 from kong_gevent.runtime.sync import Synchronizer
@@ -43,6 +44,7 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane) -> Node:
     shared.lock.forked()
     shared.counts.forked()
     shared.cache.forked()
+    shared.health.forked()
     classes = load_plugins(settings.plugins)
     store: Any = open_store(settings, classes)
     identity = node_id(settings.node_id, settings.prefix)
@@ -62,7 +64,7 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane) -> Node:
     )
     kit = WorkerKit(identity, store, cache, shared.counters, WorkerMetrics(shared.metrics, lane.index), sharing)
     plugins: dict[str, Plugin] = {name: plugin(kit) for name, plugin in classes.items()}
-    gateway = Gateway(settings, plugins)
+    gateway = Gateway(settings, plugins, shared.health)
     sync = Synchronizer(store, gateway.plan, cache, shared, settings.get("db_update_propagation", 0))
     sync.on_reached = shared.store_answers
     sync.listeners = kit.listeners
@@ -79,6 +81,7 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane) -> Node:
 def start_background(node: Node) -> None:
     """Load, then follow the store's events; listen to the bell that siblings ring."""
     gevent.spawn(load_and_follow, node)
+    gevent.spawn(Prober(node.gateway, node.serves_first).run)
     bell = node.shared.bell(node.lane)
     watcher = get_hub().loop.io(bell, 1)
     watcher.start(_on_bell, node, bell)

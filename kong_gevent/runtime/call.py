@@ -52,7 +52,7 @@ class Call:
                 self.host_told = True
             forward = edits.apply(fields, forward)
         if self.target.endpoint.context is not None:
-            self.server_name = _server_name(host)
+            self.server_name = server_name(host)
         exchange = ctx.exchange
         if exchange.length == 0 and (ctx.override is None or ctx.override.body is None):
             framing = b"Content-Length: 0\r\n" if fields.content_length == 0 else b""
@@ -94,7 +94,7 @@ class Call:
         before, field, rest = self.head.partition(b"\r\nHost: ")
         self.head = b"%b%b%b%b" % (before, field, host, rest[rest.index(b"\r\n") :])
         if self.server_name is not None:
-            self.server_name = _server_name(host)
+            self.server_name = server_name(host)
 
     def failed(self, peer: Peer) -> None:
         """A try with this peer has failed."""
@@ -181,7 +181,7 @@ def _client_host(ctx: Context) -> bytes:
     return bytes(name) if port is None else b"%b:%d" % (name, port)
 
 
-def _server_name(host: bytes) -> str:
+def server_name(host: bytes) -> str:
     """The name for SNI: the Host without its port."""
     name, colon, port = host.rpartition(b":")
     return (name if colon and port.isdigit() else host).strip(b"[]").decode("latin-1")

@@ -18,6 +18,7 @@ from kong_gevent.proxy.pool import Pool
 from kong_gevent.proxy.resolver import Resolver
 from kong_gevent.proxy.stream import Streams
 from kong_gevent.runtime.forwarding import Forwarding
+from kong_gevent.runtime.health_table import HealthTable
 from kong_gevent.runtime.pipeline import Pipeline
 from kong_gevent.runtime.plan import Plan
 from kong_gevent.runtime.reasons import REASONS
@@ -37,14 +38,14 @@ ID_BATCH = 256
 class Gateway:
     """Settings made ready for requests, the plan, the pools and readers; one per worker process."""
 
-    def __init__(self, settings: Settings, plugins: Mapping[str, Plugin]) -> None:
+    def __init__(self, settings: Settings, plugins: Mapping[str, Plugin], health: HealthTable | None = None) -> None:
         self.settings = settings
         self.plugins = plugins
         self.streams = Streams()
         self.contexts = Contexts(settings)
         self.certificates = ServerCertificates(settings)
         self.secrets = Secrets(variables())
-        self.plan = Plan(plugins, self.contexts, self.secrets)
+        self.plan = Plan(plugins, self.contexts, self.secrets, health)
         self.resolver = Resolver(
             offload,
             hosts_file=settings.dns_hostsfile,

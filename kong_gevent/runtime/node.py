@@ -13,9 +13,11 @@ from uuid import UUID, uuid4
 
 import gevent
 
+from kong_gevent.balancer.health import UpstreamHealth
 from kong_gevent.db import dryrun
 from kong_gevent.observe.errorlog import LEVELS, level_name
 from kong_gevent.runtime.entities import found as found_row
+from kong_gevent.runtime.health import Health
 from kong_gevent.runtime.keeper import Keeper
 from kong_gevent.runtime.reasons import NOTHING_YET
 from kong_gevent.runtime.shared import (
@@ -97,6 +99,7 @@ class Node:
         self.keeper = Keeper(self.settings, store, gateway.plan, sync, self.is_first)
         self._level_timer: Any = None
         sync.listeners[LOG_LEVEL] = self._hear_log_level
+        self.health = Health(gateway, sync, store, self.is_first)
 
     # --- for the Admin API -------------------------------------------------------------------------------------------
 
@@ -245,13 +248,15 @@ class Node:
         self.shared.forget_caches()
         self.cache.clear()
 
-    def upstream_health(self, upstream: Mapping[str, Any]) -> None:
-        """Nothing: this node balances no load."""
+    def upstream_health(self, upstream: Mapping[str, Any]) -> UpstreamHealth | None:
+        """What this node knows of an upstream's targets; None when the upstream is not there yet."""
+        return self.health.of(upstream["id"])
 
     def set_target_health(
         self, upstream: Mapping[str, Any], target: Mapping[str, Any], address: str | None, healthy: bool
-    ) -> None:
-        """Nothing changes where no health is kept."""
+    ) -> str | None:
+        """Set the health of a target's addresses, or of one, on all nodes; why not, if refused."""
+        return self.health.put_everywhere(upstream, target["target"], address, healthy)
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -267,6 +272,10 @@ class Node:
             if lane[SERVING] and lane[PID] > 0:
                 return False
         return True
+
+    def serves_first(self) -> bool:
+        """Whether this is the first of the workers that serve: one that leaves is none of them."""
+        return bool(self.lane[SERVING]) and self.is_first()
 
     def reopen_logs(self) -> None:
         """Use fresh log files after the old ones were moved away."""

@@ -17,6 +17,7 @@ from kong_gevent.proxy.pool import Origin, Pool
 from kong_gevent.proxy.resolver import Resolver, numeric_address
 from kong_gevent.router import Match, Router
 from kong_gevent.runtime.balancing import BalancedEndpoint, Balancer
+from kong_gevent.runtime.health_table import HealthTable
 from kong_gevent.runtime.phases import Chain, PluginTable
 from kong_gevent.vaults.secrets import Secrets
 
@@ -162,7 +163,14 @@ class RouteEntry:
 class Plan:
     """All routes, services and plugin configurations of a worker."""
 
-    def __init__(self, plugins: Mapping[str, Plugin], contexts: TlsContexts, secrets: Secrets | None = None) -> None:
+    def __init__(
+        self,
+        plugins: Mapping[str, Plugin],
+        contexts: TlsContexts,
+        secrets: Secrets | None = None,
+        health: HealthTable | None = None,
+    ) -> None:
+        self._health = health
         self.router: Router = Router()
         self.table = PluginTable(plugins, secrets or Secrets({}))
         self.services: dict[str, ServiceEntry] = {}
@@ -270,7 +278,9 @@ class Plan:
             if self.balancers.get(old.name) is old:
                 del self.balancers[old.name]
         if entity is not None:
-            balancer = self._upstreams[key] = self.balancers[entity["name"]] = Balancer(entity)
+            if self._health is None:
+                self._health = HealthTable()
+            balancer = self._upstreams[key] = self.balancers[entity["name"]] = Balancer(entity, self._health)
             touched.add(balancer.name)
             if old is not None:
                 balancer.adopt(old)
@@ -283,12 +293,16 @@ class Plan:
     def _apply_target(self, key: str, entity: Entity | None) -> None:
         """Take over a target; one whose upstream is not there (any more) is nobody's."""
         old = self._upstreams.get(self._upstream_of.pop(key, ""))
-        if old is not None:
-            old.remove(key)
         balancer = self._upstreams.get(entity["upstream"]["id"]) if entity is not None else None
+        if old is not None and old is not balancer:
+            old.remove(key)
         if balancer is not None and entity is not None:
             balancer.put(entity)
             self._upstream_of[key] = balancer.entity["id"]
+
+    def balancer(self, key: str) -> Balancer | None:
+        """An upstream by its id."""
+        return self._upstreams.get(key)
 
     def _apply_service(self, key: str, entity: Entity | None) -> None:
         if entity is None:

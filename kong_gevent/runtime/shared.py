@@ -14,6 +14,7 @@ from time import time
 from typing import Any
 
 from kong_gevent.runtime.counts import CountTable
+from kong_gevent.runtime.health_table import HealthTable
 from kong_gevent.runtime.lock import SharedLock
 from kong_gevent.runtime.metrics import MetricMemory
 from kong_gevent.runtime.node_cache import NodeCache
@@ -206,6 +207,8 @@ class SharedState:
         self.counters = SharedCounters(table, self.lock, counter_slots)
         self.counts = CountTable()
         """Counters that other nodes share."""
+        self.health = HealthTable()
+        """The health of upstreams' peers."""
         self.metrics = MetricMemory(LANES)
         self.cache = NodeCache()
         self.generation_word = self._words[_GENERATION : _GENERATION + 1]

@@ -56,16 +56,26 @@ def call_upstream(pipeline: Pipeline, ctx: Context, phases: Phases) -> None:
             except UpstreamFailed as error:
                 if not _may_retry(ctx, call, error) or (turn >= call.target.retries and not error.stale):
                     log.error("request %s: %s", ctx.id, error.reason)
+                    _watch_failure(call, error)
                     raise
                 if error.stale:
                     fresh = True  # a kept connection died under the request: that says nothing about the upstream
                     continue
                 turn += 1
+                _watch_failure(call, error)
                 log.info("request %s: try %d failed: %s", ctx.id, turn, error.reason)
+        if call.peer is not None and call.peer.watch is not None:
+            call.peer.watch.answered(answer.status)
         _pass_on(pipeline, ctx, phases, lease, answer, data, upload)
     finally:
         if call.peer is not None:
             finish(call, ctx)
+
+
+def _watch_failure(call: Call, error: UpstreamFailed) -> None:
+    """Tell the peer's health checks of a failed try."""
+    if call.peer is not None and call.peer.watch is not None and not error.stale:
+        call.peer.watch.failed(error.status)
 
 
 def _pass_on(

@@ -163,3 +163,10 @@ def test_other_algorithms_reach_all(node: Gateway, three: list[Upstream], algori
     balance(node, {place(server): 100 for server in three}, algorithm=algorithm)
     assert sum(shares(node, three, 30)) == 30
     assert wait_until(lambda: node.get("/").status_code == 200)
+
+
+def test_the_last_target_goes(node: Gateway, three: list[Upstream]) -> None:
+    balance(node, {place(three[0]): 1})
+    assert node.get("/").status_code == 200
+    node.delete(f"/upstreams/pool.test/targets/{place(three[0])}")
+    assert node.get("/").status_code == 503

@@ -3,7 +3,7 @@
 import pytest
 
 from kong_gevent.admin import LocalNode
-from kong_gevent.admin.node import UpstreamHealth
+from kong_gevent.balancer.health import UpstreamHealth
 
 NOWHERE = "11111111-1111-4111-8111-111111111111"
 NOT_FOUND = (404, {"message": "Not found"})
