@@ -83,7 +83,11 @@ def test_names_types_and_defaults(name: str) -> None:
     assert found == expected
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+OWN = {"admin_tokens", "audit_requests"}
+"""Entities that only this gateway has."""
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOGUE if name not in OWN])
 def test_every_core_entity_is_known(name: str) -> None:
     assert name in FACTS
 
