@@ -61,6 +61,7 @@ class AnswerFields:
     __slots__ = (
         "_index",
         "untouched_by",
+        "cut",
         "chunked",
         "close",
         "content_length",
@@ -87,6 +88,7 @@ class AnswerFields:
         self.via = b""
         self.given_type: bytes | None = None
         self.untouched_by: AbstractSet[str] | None = None
+        self.cut: tuple[AbstractSet[str], bytes] | None = None
         self.upgrade = b""
         self.trailer = b""
         self._index: FieldIndex | None = None

@@ -270,6 +270,7 @@ class RequestFields:
     te_trailers: bool = False
     forwarding: dict[bytes, bytes] = {}
     untouched_by: AbstractSet[str] | None = None
+    cut: tuple[AbstractSet[str], bytes] | None = None
     _lowered: FieldIndex | None = None
 
     def __init__(self, section: bytes) -> None:

@@ -100,6 +100,8 @@ class Section(Protocol):
 
     untouched_by: AbstractSet[str] | None
     """Names that were found to be missing from it, so that the same edits need not look again."""
+    cut: tuple[AbstractSet[str], bytes] | None
+    """Names that were taken out of it and the lines that were left, so that the same edits need not do it again."""
 
     @property
     def lines(self) -> list[tuple[bytes, bytes]]: ...
@@ -224,13 +226,14 @@ class FieldEdits:
     def apply(self, section: Section, forward: bytes | None = None) -> bytes:
         """The section's lines after these edits; `forward` are its bytes when nothing has to be removed."""
         touched = self._touched
-        if touched is section.untouched_by or section.index.lacks(touched):
-            section.untouched_by = touched
-            return (section.forward if forward is None else forward) + b"".join(self._lines.values())
-        kept = [
-            b"%b: %b\r\n" % line for line in section.lines if normalised_name(line[0].decode("latin-1")) not in touched
-        ]
-        return b"".join(kept) + b"".join(self._lines.values())
+        cut = section.cut
+        if cut is None or cut[0] is not touched:
+            if touched is section.untouched_by or section.index.lacks(touched):
+                section.untouched_by = touched
+                return (section.forward if forward is None else forward) + b"".join(self._lines.values())
+            lines = [line for line in section.lines if normalised_name(line[0].decode("latin-1")) not in touched]
+            cut = section.cut = (touched, b"".join([b"%b: %b\r\n" % line for line in lines]))
+        return cut[1] + b"".join(self._lines.values())
 
 
 def set_many(edits: FieldEdits, headers: Mapping[str, Any]) -> None:

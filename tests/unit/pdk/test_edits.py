@@ -89,6 +89,18 @@ def test_they_are_applied_to_a_section_in_every_spelling(steps: list[tuple[str, 
     assert edited(*steps).apply(SECTION) == lines
 
 
+def test_a_section_that_is_edited_again_and_again() -> None:
+    section = RequestFields(b"Host: a\r\nX-A: old\r\nX-C: old\r\nX-D: old")
+    other = HeaderTemplate([("X-D", "%d")])
+    for number in range(3):
+        filled = edited(("set_all", (TEMPLATE, (number, b"x"))))
+        assert filled.apply(section) == b"X-D: old\r\nX-A: %d\r\nX-B: x\r\nVary: Origin\r\n" % number
+        filled = edited(("set_all", (other, (number,))))
+        assert filled.apply(section) == b"X-A: old\r\nX-C: old\r\nX-D: %d\r\n" % number
+        filled = edited(("set", ("X-E", "1")))
+        assert filled.apply(section, b"from a proxy\r\n") == b"from a proxy\r\nX-E: 1\r\n"
+
+
 @pytest.mark.parametrize(
     ("name", "values"),
     [("x-a", ["1"]), ("X_B", ["x"]), ("vary", ["Origin"]), ("x-c", []), ("x-d", None)],
