@@ -205,6 +205,7 @@ def normalised_name(name: str) -> str:
 
 
 _get = dict.get
+_items = dict.items
 
 
 class FieldIndex(dict[str, bytes | list[bytes]]):
@@ -243,6 +244,13 @@ class FieldIndex(dict[str, bytes | list[bytes]]):
     def items(self) -> list[tuple[str, list[str]]]:  # type: ignore[override]
         """(name, values) pairs in the order of first appearance."""
         return [(name, self.get(name) or []) for name in self]
+
+    def texts(self) -> dict[str, str | list[str]]:
+        """Every name with its value, or a list of values when it is repeated."""
+        return {
+            name: [one.decode("latin-1") for one in value] if value.__class__ is list else value.decode("latin-1")  # type: ignore[union-attr]
+            for name, value in _items(self)
+        }
 
     def lacks(self, names: AbstractSet[str]) -> bool:
         """Whether none of these normalised names occurs."""

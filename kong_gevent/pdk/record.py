@@ -19,13 +19,14 @@ _SECRET_FIELDS = ("authorization", "proxy-authorization")
 def serialize(ctx: Context) -> dict[str, Any]:
     """The record: names, units (ms, bytes) and absences as in Kong 3.9. Use it in the `log` phase."""
     now = monotonic()
+    tries = ctx.tries
     record: dict[str, Any] = {
         "request": _request(ctx),
         "upstream_uri": ctx.upstream_target.decode("latin-1"),
-        "upstream_status": _upstream_status(ctx),
+        "upstream_status": _upstream_status(ctx, tries),
         "response": {"status": ctx.status, "headers": _response_headers(ctx), "size": ctx.response_size},
         "latencies": _latencies(ctx),
-        "tries": [_attempt(attempt) for attempt in ctx.tries],
+        "tries": [_attempt(attempt) for attempt in tries],
         "client_ip": ctx.client.ip,
         "started_at": int((time() - now + ctx.started) * 1000),
         "source": "upstream" if ctx.source == "service" else "kong",
@@ -84,8 +85,8 @@ def _latencies(ctx: Context) -> dict[str, int]:
     return {"kong": int(gateway), "proxy": int(proxy), "request": int(request), "receive": int(receive)}
 
 
-def _upstream_status(ctx: Context) -> str:
-    statuses = [str(attempt.code or ctx.status) for attempt in ctx.tries if attempt.code or ctx.first_byte_at]
+def _upstream_status(ctx: Context, tries: list[Any]) -> str:
+    statuses = [str(attempt.code or ctx.status) for attempt in tries if attempt.code or ctx.first_byte_at]
     return ", ".join(statuses)
 
 

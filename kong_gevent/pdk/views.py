@@ -124,9 +124,8 @@ class RequestView(View):
 
     def headers(self) -> dict[str, str | list[str]]:
         """Lower-case names → value, or list of values when repeated."""
-        return {
-            name: values[0] if len(values) == 1 else list(values) for name, values in self._ctx.fields.index.items()
-        }
+        texts: dict[str, str | list[str]] = self._ctx.fields.index.texts()
+        return texts
 
     def query_args(self, limit: int = DEFAULT_ARGUMENTS) -> dict[str, QueryValue | list[QueryValue]]:
         """Decoded arguments by name, see `parse_query`."""
@@ -244,9 +243,10 @@ class ResponseView(View):
     def headers(self) -> dict[str, str | list[str]]:
         """Lower-case names → value, or list of values when repeated, of the upstream's answer with all edits."""
         answer, edits = self._ctx.answer, self._ctx.down
+        if edits is None:
+            return {} if answer is None else answer.index.texts()
         found = {} if answer is None else {name: list(values) for name, values in answer.index.items()}
-        if edits is not None:
-            edits.merge_into(found)
+        edits.merge_into(found)
         return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
     def set_header(self, name: str, value: str | int | Sequence[str]) -> None:
