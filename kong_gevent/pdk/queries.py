@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote_plus
 
 QueryValue = str | bool
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
+_ESCAPES = {number: quote(chr(number), safe="") for number in range(128)}
 
 
 def parse_query(raw: str, limit: int = 100) -> dict[str, QueryValue | list[QueryValue]]:
@@ -33,7 +34,9 @@ def _decoded(text: str) -> str:
 
 
 def _encoded(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) else quote(text, safe="", errors="surrogateescape")
+    if _PLAIN.fullmatch(text):
+        return text
+    return text.translate(_ESCAPES) if text.isascii() else quote(text, safe="", errors="surrogateescape")
 
 
 def encode_query(arguments: Mapping[str, Any]) -> str:
