@@ -81,6 +81,7 @@ def test_pip_installs_it_and_a_setting_switches_it_on(gateway: Gateway, upstream
 def test_its_own_entities_are_like_those_of_the_core(
     gateway: Gateway, upstream: Upstream, installed: Path, tmp_path: Path
 ) -> None:
+    gateway.reset()
     commands = Commands(gateway.prefix, {**gateway.settings, "PYTHONPATH": f"{FOLDER.parent.parent}:{installed}"})
     gateway.create("/consumers", username="ann")
     made = gateway.create("/consumers/ann/passes", tenant="blue", code="open sesame")
