@@ -67,6 +67,7 @@ def _terminated(admin: Admin, behind: Addresses) -> None:
     admin.post("/routes/plain/plugins", name="request-termination", config={"status_code": 503})
 
 
+FIRST_FIVE = ("key-auth", "rate-limiting", "cors", "correlation-id", "ip-restriction")
 FIVE = ("key-auth", "rate-limiting", "cors", "correlation-id", "prometheus")
 TEN = (*FIVE, "acl", "request-transformer", "response-transformer", "ip-restriction", "request-size-limiting")
 
@@ -97,7 +98,15 @@ CASES = (
     ),
     Case(
         "five-plugins",
-        "five plugins: those + cors, correlation-id, prometheus",
+        "five plugins: those + cors, correlation-id, ip-restriction",
+        request_for(PLAIN_PATH, FIRST_FIVE),
+        Bar(3.2, 2.4),
+        _with_plugins(*FIRST_FIVE),
+        kong=10,
+    ),
+    Case(
+        "five-measured",
+        "five plugins, all metrics: those + cors, correlation-id, prometheus",
         request_for(PLAIN_PATH, FIVE),
         Bar(3.2, 2.4),
         _with_plugins(*FIVE),
