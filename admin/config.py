@@ -105,13 +105,13 @@ class ConfigViews:
             self._node.published(sum(outcome.summary.values()) - outcome.summary["unchanged"] >= MANY)
 
     def _entities(self) -> Iterator[bytes]:
-        """All entities: collection → id → entity."""
+        """All entities that documents have: collection → id → entity."""
         transfer, pace = Transfer(self._store, lambda count: None), Pacer()
         yield b"{"
         first = True
         for name in in_order(self._store.catalogue):
             kind, opened = self._store.catalogue[name], False
-            for row in transfer.read(kind):
+            for row in transfer.read(kind) if kind.exported else ():
                 pace()
                 if not opened:
                     yield (b"" if first else b",") + codec.dumps(name) + b":{"

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -54,6 +55,7 @@ class Commands:
             [sys.executable, *program, *arguments],
             cwd=self.prefix, env=self.environment(settings), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a background job would not have
         )  # fmt: skip
         self._spawned.append(process)
         return process

@@ -203,11 +203,11 @@ def test_reload_exchanges_listeners(node: Node) -> None:
     ("settings", "message"),
     [
         ({"KONG_LOG_LEVEL": "loud"}, "log_level has an invalid value: 'loud'"),
-        ({"KONG_PROXY_LISTEN": "127.0.0.1:443 ssl"}, "asks for TLS"),
+        ({"KONG_PROXY_LISTEN": "127.0.0.1:443 ssl http2"}, "http2"),
         ({"KONG_PLUGINS": "no-such-plugin"}, "there is no plugin 'no-such-plugin'"),
         ({"KONG_PROXY_LISTEN": "198.51.100.77:80"}, "this machine has no such address"),
     ],
-    ids=["value", "tls", "plugin", "address"],
+    ids=["value", "http2", "plugin", "address"],
 )
 def test_reload_with_bad_settings_changes_nothing(node: Node, settings: dict[str, str], message: str) -> None:
     node.start()

@@ -86,10 +86,6 @@ def test_errors_carry_what_the_api_said(api):
     assert (invalid.value.code, invalid.value.fields) == (2, {"host": "expected a string"})
     with pytest.raises(NotFound, match="GET /services/none: 404 Not found"):
         api.collection("services").get("none")
-    with pytest.raises(Invalid) as refused:
-        api.config()
-    assert refused.value.code is None
-    assert "not use a database" in refused.value.message
     with pytest.raises(ApiError):
         api.request("POST", "/services", b"x", headers={"Content-Type": "text/plain"})
 

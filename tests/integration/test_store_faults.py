@@ -273,9 +273,10 @@ def test_restart_leaves_a_gateway_alone_whose_store_is_away(
     node.done("migrations", "bootstrap", "-q")
     try:
         node.done("start")
-        for file in node.prefix.glob("last-good-configuration*"):
-            file.unlink()
+        kept = wait_until(lambda: list(node.prefix.glob("last-good-configuration*")), 60)
         server.stop()
+        for file in kept:
+            file.unlink()
         outcome = node.run("restart", "--db-timeout", "1")
         assert outcome.code == 1, outcome
         assert "(tried for 1 s)" in outcome.err
