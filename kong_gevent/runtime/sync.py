@@ -121,8 +121,9 @@ class Synchronizer:
         self.learn_vaults()
         pages = {kind: ReadAhead(self._store.dao(kind).each()) for kind in PLANNED}
         try:
+            # Also at a start: the other workers of this node may have begun before what is there now was written.
+            self._announce(cursor)
             if self.loaded:
-                self._announce(cursor)
                 self._apply(self._differences(pages))
             else:
                 self._filling = True
