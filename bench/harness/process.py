@@ -130,7 +130,15 @@ def leaves(pid: int) -> list[int]:
     """The processes below `pid` (or itself) that have no children: the workers of a master."""
     parents = _parents()
     family = [pid, *descendants(pid)]
-    return [member for member in family if member not in parents.values()]
+    return [member for member in family if member not in parents.values() and not _serves_a_cache(member)]
+
+
+def _serves_a_cache(pid: int) -> bool:
+    """Whether it is one of nginx's helpers for its cache; the loader ends a minute after the start."""
+    try:
+        return b"nginx: cache" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def workers_of(pid: int, seconds: float = 2.0) -> tuple[int, ...]:
