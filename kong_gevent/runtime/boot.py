@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import sys
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("kong_gevent")
 GC_THRESHOLDS = (20_000, 20, 50)
 """Rare full collections: requests leave no reference cycles behind."""
-SWITCH_SECONDS = 0.0005
-"""How long a thread of the pool may keep the interpreter while requests wait for it."""
 
 
 def build_node(settings: Settings, shared: SharedState, lane: Lane) -> Node:
@@ -208,7 +205,6 @@ def boot_worker(worker: Any) -> Node:
     from kong_gevent.runtime.master import master
 
     gc.set_threshold(*GC_THRESHOLDS)
-    sys.setswitchinterval(SWITCH_SECONDS)
     settings, shared, lane = master().settings, master().shared, worker.lane
     lane[PID] = worker.pid
     node = build_node(settings, shared, lane)
