@@ -22,8 +22,12 @@ SERVERS = ("gunicorn-gevent", "gunicorn-gthread", "werkzeug")
 OWN_FIELDS = {"connection", "keep-alive", "upgrade", "transfer-encoding", "content-length", "date", "server"}
 """Fields of the connection, the framing, the moment or the server itself, not of the answer."""
 CHANGING = re.compile(rb"[0-9a-f]{32}|127\.0\.0\.1:\d+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}#\d+")
-COUNTED = {"x-kong-proxy-latency", "x-kong-upstream-latency", "x-kong-response-latency", "ratelimit-reset"} | {
-    "retry-after"
+COUNTED = {
+    "x-kong-proxy-latency",
+    "x-kong-upstream-latency",
+    "x-kong-response-latency",
+    "ratelimit-reset",
+    "retry-after",
 }
 
 
