@@ -41,6 +41,18 @@ class AcmeRedis(Config):
     }
 
 
+def _server() -> dict[str, fields.Field]:
+    """How to reach a server that keeps secrets."""
+    return {
+        "https": fields.Boolean(load_default=False, metadata={"description": "Whether to connect with TLS."}),
+        "host": fields.Host(metadata={"description": "Host to use."}),
+        "port": fields.Port(metadata={"description": "Port to use."}),
+        "kv_path": fields.String(metadata={"description": "Path that keys begin with."}),
+        "timeout": fields.Number(metadata={"description": "Milliseconds to wait for the server."}),
+        "token": fields.String(referenceable=True, metadata={"description": "Token for the server."}),
+    }
+
+
 def _storages() -> fields.Record:
     """One record for each place where certificates can be kept."""
     return fields.Record(
@@ -57,27 +69,13 @@ def _storages() -> fields.Record:
             "redis": fields.Record(AcmeRedis, metadata={"description": "A Redis server."}),
             "consul": fields.Record(
                 {
-                    "https": fields.Boolean(
-                        load_default=False, metadata={"description": "Whether to connect with TLS."}
-                    ),
-                    "host": fields.Host(metadata={"description": "Host to use."}),
-                    "port": fields.Port(metadata={"description": "Port to use."}),
-                    "kv_path": fields.String(metadata={"description": "Path that keys begin with."}),
-                    "timeout": fields.Number(metadata={"description": "Milliseconds to wait for the server."}),
-                    "token": fields.String(referenceable=True, metadata={"description": "Token for the server."}),
+                    **_server(),
                 },
                 metadata={"description": "A Consul server."},
             ),
             "vault": fields.Record(
                 {
-                    "https": fields.Boolean(
-                        load_default=False, metadata={"description": "Whether to connect with TLS."}
-                    ),
-                    "host": fields.Host(metadata={"description": "Host to use."}),
-                    "port": fields.Port(metadata={"description": "Port to use."}),
-                    "kv_path": fields.String(metadata={"description": "Path that keys begin with."}),
-                    "timeout": fields.Number(metadata={"description": "Milliseconds to wait for the server."}),
-                    "token": fields.String(referenceable=True, metadata={"description": "Token for the server."}),
+                    **_server(),
                     "tls_verify": fields.Boolean(
                         load_default=True, metadata={"description": "Whether the server's certificate must verify."}
                     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kong_gevent.pdk import Config, Plugin, checks, fields
+from kong_gevent.plugins.announced.blocks import llm_format, message_array, request_body_limit
 
 
 class AiPromptDecoratorConfig(Config):
@@ -10,58 +11,14 @@ class AiPromptDecoratorConfig(Config):
 
     prompts = fields.Record(
         {
-            "prepend": fields.Array(
-                fields.Record(
-                    {
-                        "role": fields.Choice(
-                            "system",
-                            "assistant",
-                            "user",
-                            required=True,
-                            load_default="system",
-                            metadata={"description": "Who says it."},
-                        ),
-                        "content": fields.String(
-                            required=True, len_min=1, len_max=500, metadata={"description": "What is said."}
-                        ),
-                    }
-                ),
-                len_max=15,
-                metadata={"description": "Messages put before the client's."},
-            ),
-            "append": fields.Array(
-                fields.Record(
-                    {
-                        "role": fields.Choice(
-                            "system",
-                            "assistant",
-                            "user",
-                            required=True,
-                            load_default="system",
-                            metadata={"description": "Who says it."},
-                        ),
-                        "content": fields.String(
-                            required=True, len_min=1, len_max=500, metadata={"description": "What is said."}
-                        ),
-                    }
-                ),
-                len_max=15,
-                metadata={"description": "Messages put behind the client's."},
-            ),
+            "prepend": message_array("before"),
+            "append": message_array("behind"),
         },
         required=False,
         metadata={"description": "Messages that are added."},
     )
-    max_request_body_size = fields.Integer(
-        load_default=8192, gt=0, metadata={"description": "Bytes of a request's body that are looked at."}
-    )
-    llm_format = fields.Choice(
-        "openai",
-        "bedrock",
-        "gemini",
-        load_default="openai",
-        metadata={"description": "Format of the client's messages."},
-    )
+    max_request_body_size = request_body_limit()
+    llm_format = llm_format()
     checks = (checks.AtLeastOneOf("config.prompts.prepend", "config.prompts.append"),)
 
 

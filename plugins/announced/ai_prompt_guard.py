@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kong_gevent.pdk import Config, Plugin, checks, fields
+from kong_gevent.plugins.announced.blocks import llm_format, request_body_limit
 
 
 class AiPromptGuardConfig(Config):
@@ -23,19 +24,11 @@ class AiPromptGuardConfig(Config):
         load_default=False,
         metadata={"description": "Whether only the last message of the user is looked at."},
     )
-    max_request_body_size = fields.Integer(
-        load_default=8192, gt=0, metadata={"description": "Bytes of a request's body that are looked at."}
-    )
+    max_request_body_size = request_body_limit()
     match_all_roles = fields.Boolean(
         required=True, load_default=False, metadata={"description": "Whether messages of all roles are looked at."}
     )
-    llm_format = fields.Choice(
-        "openai",
-        "bedrock",
-        "gemini",
-        load_default="openai",
-        metadata={"description": "Format of the client's messages."},
-    )
+    llm_format = llm_format()
     checks = (
         checks.AtLeastOneOf("config.allow_patterns", "config.deny_patterns"),
         checks.Conditional(

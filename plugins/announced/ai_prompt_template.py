@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kong_gevent.pdk import Config, Plugin, fields
+from kong_gevent.plugins.announced.blocks import request_body_limit
 
 
 class AiPromptTemplateConfig(Config):
@@ -26,9 +27,7 @@ class AiPromptTemplateConfig(Config):
     log_original_request = fields.Boolean(
         required=True, load_default=False, metadata={"description": "Whether the request is logged as it came."}
     )
-    max_request_body_size = fields.Integer(
-        load_default=8192, gt=0, metadata={"description": "Bytes of a request's body that are looked at."}
-    )
+    max_request_body_size = request_body_limit()
 
 
 class AiPromptTemplate(Plugin):

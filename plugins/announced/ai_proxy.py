@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kong_gevent.pdk import Plugin, checks, fields
-from kong_gevent.plugins.announced.blocks import LlmConfig
+from kong_gevent.plugins.announced.blocks import LlmConfig, llm_format, request_body_limit
 
 
 class AiProxyConfig(LlmConfig):
@@ -12,19 +12,11 @@ class AiProxyConfig(LlmConfig):
     response_streaming = fields.Choice(
         "allow", "deny", "always", load_default="allow", metadata={"description": "Whether answers may come in pieces."}
     )
-    max_request_body_size = fields.Integer(
-        load_default=8192, gt=0, metadata={"description": "Bytes of a request's body that are looked at."}
-    )
+    max_request_body_size = request_body_limit()
     model_name_header = fields.Boolean(
         load_default=True, metadata={"description": "Whether answers name the model in a header."}
     )
-    llm_format = fields.Choice(
-        "openai",
-        "bedrock",
-        "gemini",
-        load_default="openai",
-        metadata={"description": "Format of the client's messages."},
-    )
+    llm_format = llm_format()
     checks = (
         checks.Conditional(
             "config.llm_format",

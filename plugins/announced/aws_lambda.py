@@ -14,6 +14,10 @@ def proxy_error(values: Mapping[str, Any]) -> dict[str, str] | None:
     return None if proxy.startswith("http://") else {"config.proxy_url": "proxy_url scheme must be http"}
 
 
+def _switch(description: str, load_default: bool = False) -> fields.Boolean:
+    return fields.Boolean(load_default=load_default, metadata={"description": description})
+
+
 class AwsLambdaConfig(Config):
     """Settings of aws-lambda."""
 
@@ -54,35 +58,19 @@ class AwsLambdaConfig(Config):
     )
     host = fields.Host(metadata={"description": "Host to use."})
     port = fields.Port(load_default=443, metadata={"description": "Port to use."})
-    disable_https = fields.Boolean(load_default=False, metadata={"description": "Whether to connect in clear."})
+    disable_https = _switch("Whether to connect in clear.")
     unhandled_status = fields.Integer(
         between=[100, 999], metadata={"description": "Status for a function that failed."}
     )
-    forward_request_method = fields.Boolean(
-        load_default=False, metadata={"description": "Whether the function learns the method."}
-    )
-    forward_request_uri = fields.Boolean(
-        load_default=False, metadata={"description": "Whether the function learns the address."}
-    )
-    forward_request_headers = fields.Boolean(
-        load_default=False, metadata={"description": "Whether the function learns the headers."}
-    )
-    forward_request_body = fields.Boolean(
-        load_default=False, metadata={"description": "Whether the function learns the body."}
-    )
-    is_proxy_integration = fields.Boolean(
-        load_default=False, metadata={"description": "Whether the function's answer sets status and headers."}
-    )
-    awsgateway_compatible = fields.Boolean(
-        load_default=False, metadata={"description": "Whether requests look as those of the Amazon API Gateway."}
-    )
+    forward_request_method = _switch("Whether the function learns the method.")
+    forward_request_uri = _switch("Whether the function learns the address.")
+    forward_request_headers = _switch("Whether the function learns the headers.")
+    forward_request_body = _switch("Whether the function learns the body.")
+    is_proxy_integration = _switch("Whether the function's answer sets status and headers.")
+    awsgateway_compatible = _switch("Whether requests look as those of the Amazon API Gateway.")
     proxy_url = fields.Url(metadata={"description": "Proxy to go through."})
-    skip_large_bodies = fields.Boolean(
-        load_default=True, metadata={"description": "Whether bodies that do not fit in memory are left out."}
-    )
-    base64_encode_body = fields.Boolean(
-        load_default=True, metadata={"description": "Whether bodies are sent in base64."}
-    )
+    skip_large_bodies = _switch("Whether bodies that do not fit in memory are left out.", load_default=True)
+    base64_encode_body = _switch("Whether bodies are sent in base64.", load_default=True)
     aws_imds_protocol_version = fields.Choice(
         "v1",
         "v2",

@@ -8,6 +8,57 @@ from typing import Any
 from kong_gevent.pdk import Config, checks, fields
 
 
+def functions(when: str) -> fields.Array:
+    """Functions of one phase."""
+    return fields.Array(
+        fields.String(),
+        required=True,
+        load_default=[],
+        metadata={"description": f"Functions that run {when}."},
+    )
+
+
+def request_body_limit() -> fields.Integer:
+    """How much of a request's body a plugin for language models looks at."""
+    return fields.Integer(
+        load_default=8192, gt=0, metadata={"description": "Bytes of a request's body that are looked at."}
+    )
+
+
+def llm_format() -> fields.String:
+    """The format in which clients talk to a language model."""
+    return fields.Choice(
+        "openai",
+        "bedrock",
+        "gemini",
+        load_default="openai",
+        metadata={"description": "Format of the client's messages."},
+    )
+
+
+def message_array(place: str) -> fields.Array:
+    """Messages that are added to a prompt."""
+    return fields.Array(
+        fields.Record(
+            {
+                "role": fields.Choice(
+                    "system",
+                    "assistant",
+                    "user",
+                    required=True,
+                    load_default="system",
+                    metadata={"description": "Who says it."},
+                ),
+                "content": fields.String(
+                    required=True, len_min=1, len_max=500, metadata={"description": "What is said."}
+                ),
+            }
+        ),
+        len_max=15,
+        metadata={"description": f"Messages put {place} the client's."},
+    )
+
+
 def statistics_error(values: Mapping[str, Any]) -> str | None:
     """Anthropic's completions tell nothing of their tokens."""
     if (
@@ -17,6 +68,27 @@ def statistics_error(values: Mapping[str, Any]) -> str | None:
     ):
         return "statistics cannot be logged for anthropic with route_type llm/v1/completions"
     return None
+
+
+class FunctionsConfig(Config):
+    """Functions for the phases of a request: settings of pre-function and post-function."""
+
+    certificate = functions("when a TLS connection begins")
+    rewrite = functions("before routing")
+    access = functions("before the upstream is called")
+    header_filter = functions("on the head of the answer")
+    body_filter = functions("on each piece of the answer")
+    log = functions("when everything is sent")
+    checks = (
+        checks.AtLeastOneOf(
+            "config.certificate",
+            "config.rewrite",
+            "config.access",
+            "config.header_filter",
+            "config.body_filter",
+            "config.log",
+        ),
+    )
 
 
 class LlmConfig(Config):
@@ -202,32 +274,38 @@ class LlmConfig(Config):
     )
 
 
-def propagation_record(default_format: str) -> fields.Record:
-    """How a trace goes from the client through the gateway to the upstream."""
-    return fields.Record(
-        {
-            "extract": fields.Array(
-                fields.Choice("ot", "gcp", "aws", "w3c", "b3", "datadog", "jaeger"),
-                metadata={"description": "Formats that are read, in this order."},
-            ),
-            "clear": fields.Array(fields.HeaderName(), metadata={"description": "Headers that are removed."}),
-            "inject": fields.Array(
-                fields.Choice("preserve", "ot", "gcp", "aws", "b3-single", "w3c", "b3", "datadog", "jaeger"),
-                metadata={"description": "Formats that are written."},
-            ),
-            "default_format": fields.Choice(
-                "ot",
-                "gcp",
-                "aws",
-                "b3-single",
-                "w3c",
-                "b3",
-                "datadog",
-                "jaeger",
-                required=True,
-                metadata={"description": "Format where none came in."},
-            ),
-        },
-        load_default={"default_format": default_format},
-        metadata={"description": "How traces are passed on."},
+class Instruction(Config):
+    """What a language model is told to do with a body."""
+
+    prompt = fields.String(required=True, metadata={"description": "What the model is told to do."})
+    transformation_extract_pattern = fields.String(
+        metadata={"description": "Regular expression for the part of the answer that counts."}
+    )
+
+
+class ModelCall(Config):
+    """How the transformers for language models reach theirs; their settings begin with an `Instruction`."""
+
+    http_timeout = fields.Integer(
+        required=True, load_default=60000, metadata={"description": "Milliseconds to wait for the model."}
+    )
+    https_verify = fields.Boolean(
+        required=True, load_default=True, metadata={"description": "Whether the server's certificate must verify."}
+    )
+    max_request_body_size = request_body_limit()
+    http_proxy_host = fields.Host(metadata={"description": "Proxy for clear connections."})
+    http_proxy_port = fields.Port(metadata={"description": "Port of that proxy."})
+    https_proxy_host = fields.Host(metadata={"description": "Proxy for TLS connections."})
+    https_proxy_port = fields.Port(metadata={"description": "Port of that proxy."})
+    llm = fields.Record(LlmConfig, metadata={"description": "The model and how to reach it."})
+    checks = (
+        checks.Conditional(
+            "config.llm.route_type",
+            {"not_one_of": ["llm/v1/chat"]},
+            "config.llm.route_type",
+            {"eq": "llm/v1/chat"},
+            "'config.llm.route_type' must be 'llm/v1/chat' for AI transformer plugins",
+        ),
+        checks.MutuallyRequired("config.http_proxy_host", "config.http_proxy_port"),
+        checks.MutuallyRequired("config.https_proxy_host", "config.https_proxy_port"),
     )

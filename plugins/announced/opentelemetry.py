@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from kong_gevent.pdk import Config, Plugin, checks, fields, queue_record
-from kong_gevent.plugins.announced.blocks import propagation_record
+from kong_gevent.plugins.announced.tracing import old_format, propagation_record, timeouts, trace_id_header
+
+FORMATS = ("b3", "b3-single", "w3c", "jaeger", "ot", "aws", "gcp", "datadog")
+
+
+def _old(name: str, current: str, default: int) -> fields.Integer:
+    """A setting from the time before there was `queue`."""
+    return fields.Integer(
+        deprecation={
+            "message": f"{name} is deprecated: use queue.{current}",
+            "removal_in_version": "4.0",
+            "old_default": default,
+        },
+        metadata={"description": f"Deprecated: use queue.{current}."},
+    )
 
 
 class OpentelemetryConfig(Config):
@@ -18,47 +32,11 @@ class OpentelemetryConfig(Config):
         fields.String(), fields.String(), metadata={"description": "Further attributes of the node."}
     )
     queue = queue_record(max_batch_size=200)
-    batch_span_count = fields.Integer(
-        deprecation={
-            "message": "batch_span_count is deprecated: use queue.max_batch_size",
-            "removal_in_version": "4.0",
-            "old_default": 200,
-        },
-        metadata={"description": "Deprecated: use queue.max_batch_size."},
-    )
-    batch_flush_delay = fields.Integer(
-        deprecation={
-            "message": "batch_flush_delay is deprecated: use queue.max_coalescing_delay",
-            "removal_in_version": "4.0",
-            "old_default": 3,
-        },
-        metadata={"description": "Deprecated: use queue.max_coalescing_delay."},
-    )
-    connect_timeout = fields.Timeout(load_default=1000, metadata={"description": "Milliseconds to connect."})
-    send_timeout = fields.Timeout(load_default=5000, metadata={"description": "Milliseconds between two writes."})
-    read_timeout = fields.Timeout(load_default=5000, metadata={"description": "Milliseconds between two reads."})
-    http_response_header_for_traceid = fields.String(
-        metadata={"description": "Header of answers with the trace's identifier."}
-    )
-    header_type = fields.Choice(
-        "preserve",
-        "ignore",
-        "b3",
-        "b3-single",
-        "w3c",
-        "jaeger",
-        "ot",
-        "aws",
-        "gcp",
-        "datadog",
-        load_default="preserve",
-        deprecation={
-            "message": "header_type is deprecated: use propagation",
-            "removal_in_version": "4.0",
-            "old_default": "preserve",
-        },
-        metadata={"description": "Deprecated: use propagation."},
-    )
+    batch_span_count = _old("batch_span_count", "max_batch_size", 200)
+    batch_flush_delay = _old("batch_flush_delay", "max_coalescing_delay", 3)
+    connect_timeout, send_timeout, read_timeout = timeouts(1000)
+    http_response_header_for_traceid = trace_id_header()
+    header_type = old_format("header_type", "preserve", "ignore", *FORMATS, default="preserve")
     sampling_rate = fields.Number(between=[0, 1], metadata={"description": "Share of the traces that are kept."})
     propagation = propagation_record("w3c")
     shorthand_fields = {"endpoint": fields.Deprecated(fields.Url(referenceable=True), "traces_endpoint")}

@@ -2,63 +2,57 @@
 
 from __future__ import annotations
 
-from kong_gevent.pdk import Config, Plugin, checks, fields, legacy_queue_fields, queue_record
+from typing import Any
+
+from kong_gevent.pdk import Config, Plugin, fields, legacy_queue_fields, queue_record
+from kong_gevent.plugins.announced.statistics import TYPES, consumer_identifier, metric, server
+
+NAMES = (
+    "kong_latency",
+    "latency",
+    "request_count",
+    "request_per_user",
+    "request_size",
+    "response_size",
+    "status_count",
+    "status_count_per_user",
+    "unique_users",
+    "upstream_latency",
+    "status_count_per_workspace",
+    "status_count_per_user_per_route",
+    "shdict_usage",
+)
+
+
+def _service(description: str, **rules: Any) -> fields.String:
+    return fields.Choice(
+        "service_id",
+        "service_name",
+        "service_host",
+        "service_name_or_host",
+        metadata={"description": description},
+        **rules,
+    )
+
+
+def _workspace(description: str, **rules: Any) -> fields.String:
+    return fields.Choice("workspace_id", "workspace_name", metadata={"description": description}, **rules)
 
 
 class StatsdConfig(Config):
     """Settings of statsd."""
 
-    host = fields.Host(load_default="localhost", metadata={"description": "Host to use."})
-    port = fields.Port(load_default=8125, metadata={"description": "Port to use."})
-    prefix = fields.String(load_default="kong", metadata={"description": "What names begin with."})
+    host, port, prefix = server()
     metrics = fields.Array(
-        fields.Record(
+        metric(
+            NAMES,
+            TYPES,
             {
-                "name": fields.Choice(
-                    "kong_latency",
-                    "latency",
-                    "request_count",
-                    "request_per_user",
-                    "request_size",
-                    "response_size",
-                    "status_count",
-                    "status_count_per_user",
-                    "unique_users",
-                    "upstream_latency",
-                    "status_count_per_workspace",
-                    "status_count_per_user_per_route",
-                    "shdict_usage",
-                    required=True,
-                    metadata={"description": "Name of it."},
-                ),
-                "stat_type": fields.Choice(
-                    "counter",
-                    "gauge",
-                    "histogram",
-                    "meter",
-                    "set",
-                    "timer",
-                    required=True,
-                    metadata={"description": "Type of the metric."},
-                ),
                 "sample_rate": fields.Number(gt=0, metadata={"description": "Share of the values that are sent."}),
-                "consumer_identifier": fields.Choice(
-                    "consumer_id", "custom_id", "username", metadata={"description": "What stands for the consumer."}
-                ),
-                "service_identifier": fields.Choice(
-                    "service_id",
-                    "service_name",
-                    "service_host",
-                    "service_name_or_host",
-                    metadata={"description": "What stands for the service."},
-                ),
-                "workspace_identifier": fields.Choice(
-                    "workspace_id", "workspace_name", metadata={"description": "What stands for the workspace."}
-                ),
+                "consumer_identifier": consumer_identifier(),
+                "service_identifier": _service("What stands for the service."),
+                "workspace_identifier": _workspace("What stands for the workspace."),
             },
-            checks=[
-                checks.Conditional("stat_type", {"one_of": ["counter", "gauge"]}, "sample_rate", {"required": True})
-            ],
         ),
         load_default=[
             {"stat_type": "counter", "sample_rate": 1, "name": "request_count"},
@@ -89,33 +83,16 @@ class StatsdConfig(Config):
     hostname_in_prefix = fields.Boolean(
         load_default=False, metadata={"description": "Whether names contain the node's."}
     )
-    consumer_identifier_default = fields.Choice(
-        "consumer_id",
-        "custom_id",
-        "username",
-        required=True,
-        load_default="custom_id",
-        metadata={"description": "What stands for the consumer where a metric does not say."},
+    consumer_identifier_default = consumer_identifier(
+        "What stands for the consumer where a metric does not say.", required=True, load_default="custom_id"
     )
-    service_identifier_default = fields.Choice(
-        "service_id",
-        "service_name",
-        "service_host",
-        "service_name_or_host",
-        required=True,
-        load_default="service_name_or_host",
-        metadata={"description": "What stands for the service where a metric does not say."},
+    service_identifier_default = _service(
+        "What stands for the service where a metric does not say.", required=True, load_default="service_name_or_host"
     )
-    workspace_identifier_default = fields.Choice(
-        "workspace_id",
-        "workspace_name",
-        required=True,
-        load_default="workspace_id",
-        metadata={"description": "What stands for the workspace where a metric does not say."},
+    workspace_identifier_default = _workspace(
+        "What stands for the workspace where a metric does not say.", required=True, load_default="workspace_id"
     )
-    retry_count = legacy_queue_fields()["retry_count"]
-    queue_size = legacy_queue_fields()["queue_size"]
-    flush_timeout = legacy_queue_fields()["flush_timeout"]
+    retry_count, queue_size, flush_timeout = legacy_queue_fields().values()
     tag_style = fields.Choice(
         "dogstatsd", "influxdb", "librato", "signalfx", metadata={"description": "How tags are written."}
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from kong_gevent.pdk import Config, Plugin, fields, queue_record
-from kong_gevent.plugins.announced.blocks import propagation_record
+from kong_gevent.plugins.announced.tracing import old_format, propagation_record, timeouts, trace_id_header
+
+FORMATS = ("b3", "b3-single", "w3c", "jaeger", "ot", "aws", "datadog", "gcp")
 
 
 class ZipkinConfig(Config):
@@ -26,44 +28,8 @@ class ZipkinConfig(Config):
         load_default=16,
         metadata={"description": "Length of new trace identifiers in bytes."},
     )
-    header_type = fields.Choice(
-        "preserve",
-        "ignore",
-        "b3",
-        "b3-single",
-        "w3c",
-        "jaeger",
-        "ot",
-        "aws",
-        "datadog",
-        "gcp",
-        required=True,
-        load_default="preserve",
-        deprecation={
-            "message": "header_type is deprecated: use propagation",
-            "removal_in_version": "4.0",
-            "old_default": "preserve",
-        },
-        metadata={"description": "Deprecated: use propagation."},
-    )
-    default_header_type = fields.Choice(
-        "b3",
-        "b3-single",
-        "w3c",
-        "jaeger",
-        "ot",
-        "aws",
-        "datadog",
-        "gcp",
-        required=True,
-        load_default="b3",
-        deprecation={
-            "message": "default_header_type is deprecated: use propagation",
-            "removal_in_version": "4.0",
-            "old_default": "b3",
-        },
-        metadata={"description": "Deprecated: use propagation."},
-    )
+    header_type = old_format("header_type", "preserve", "ignore", *FORMATS, default="preserve", required=True)
+    default_header_type = old_format("default_header_type", *FORMATS, default="b3", required=True)
     tags_header = fields.String(
         required=True, load_default="Zipkin-Tags", metadata={"description": "Header with which clients add tags."}
     )
@@ -101,12 +67,8 @@ class ZipkinConfig(Config):
         load_default="method",
         metadata={"description": "What spans are named after."},
     )
-    connect_timeout = fields.Timeout(load_default=2000, metadata={"description": "Milliseconds to connect."})
-    send_timeout = fields.Timeout(load_default=5000, metadata={"description": "Milliseconds between two writes."})
-    read_timeout = fields.Timeout(load_default=5000, metadata={"description": "Milliseconds between two reads."})
-    http_response_header_for_traceid = fields.String(
-        metadata={"description": "Header of answers with the trace's identifier."}
-    )
+    connect_timeout, send_timeout, read_timeout = timeouts(2000)
+    http_response_header_for_traceid = trace_id_header()
     phase_duration_flavor = fields.Choice(
         "annotations",
         "tags",

@@ -1,6 +1,7 @@
 """The published schema of every plugin, bundled or announced, against Kong 3.9's, kept as data."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from kong_gevent.db import build
 from kong_gevent.pdk import Plugin
 from kong_gevent.pdk.loader import load_announced, load_plugins
+from kong_gevent.pdk.testing import InMemoryGateway
 from kong_gevent.plugins import ANNOUNCED, BUNDLED
 from kong_gevent.schema.document import attributes_of, fields_of
 from kong_gevent.schema.fields import Record
@@ -186,6 +188,49 @@ def test_entities_of_plugins_are_kongs(name: str) -> None:
     assert entity.ttl == facts.get("ttl", False)
     assert entity.collection == facts.get("admin_api_name", name)
     assert entity.admin == facts.get("generate_admin_api", True)
+
+
+MINIMAL: dict[str, dict[str, Any]] = {
+    "acls": {"group": "g"},
+    "basicauth_credentials": {"username": "u", "password": "p"},
+    "hmacauth_credentials": {"username": "u"},
+    "jwt_secrets": {},
+    "keyauth_credentials": {},
+    "oauth2_credentials": {"name": "n"},
+    "oauth2_tokens": {"expires_in": 5},
+    "oauth2_authorization_codes": {},
+    "sessions": {},
+}
+"""The least that has to be given of an entity, but for what it belongs to."""
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[InMemoryGateway]:
+    made = InMemoryGateway()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("name", MINIMAL)
+def test_the_defaults_that_are_published_are_those_that_are_applied(name: str, store: InMemoryGateway) -> None:
+    fields = {field: shown for entry in ENTITIES[name]["fields"] for field, shown in entry.items()}
+    parents = {}
+    for field, shown in fields.items():
+        if shown["type"] == "foreign" and shown.get("required"):
+            kind = shown["reference"]
+            if kind == "consumers":
+                parents[field] = {"id": store.insert(kind, custom_id=name)["id"]}
+            else:
+                owner = store.insert("consumers", username=f"owner of {name}")
+                parents[field] = {"id": store.insert(kind, consumer={"id": owner["id"]}, **MINIMAL[kind])["id"]}
+    stored = store.insert(name, **MINIMAL[name], **parents)
+    for field, shown in fields.items():
+        if field in MINIMAL[name] or field in parents:
+            continue
+        if shown.get("auto"):
+            assert stored[field], f"{field} is made when it is not given"
+        else:
+            assert stored.get(field) == (None if shown.get("default") == [] else shown.get("default")), field
 
 
 def test_priorities_are_kongs() -> None:
