@@ -199,7 +199,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "oauth2_credentials": {"name": "n"},
     "oauth2_tokens": {"expires_in": 5},
     "oauth2_authorization_codes": {},
-    "sessions": {},
+    "sessions": {"session_id": "s"},
 }
 """The least that has to be given of an entity, but for what it belongs to."""
 
