@@ -52,9 +52,10 @@ class Streams:
     def _sweep(self) -> None:
         while True:
             gevent.sleep(SWEEP_SECONDS)
+            gevent.sleep(0)  # after a pause of this process, what came in time still waits in the kernel: it goes first
             now = monotonic()
             for stream in [stream for stream in self.open if stream.deadline < now or stream.write_deadline < now]:
-                stream.expire()
+                stream.expire(now)
 
 
 class Stream:
@@ -117,6 +118,11 @@ class Stream:
     def closed(self) -> bool:
         """Whether the socket has been closed."""
         return self._watcher is None
+
+    @property
+    def writing(self) -> bool:
+        """Whether a greenlet waits for the peer to take what it was sent."""
+        return self._writer is not None
 
     # --- waiting -------------------------------------------------------------------------------------------------
 
@@ -191,18 +197,30 @@ class Stream:
 
     def _wait_precisely(self, timeout: float) -> None:
         timer = self._loop.timer(timeout)
-        timer.start(self.expire)
+        timer.start(self._loop.run_callback, self._expire_now, update=True)  # in the next turn, as the sweeper does
         try:
             self._switch()
         finally:
             timer.stop()
             timer.close()
 
-    def expire(self) -> None:
-        """A deadline has passed: the owner of an idle stream or the waiting greenlets find a `DeadlineExceeded`."""
-        self.deadline = self.write_deadline = NEVER
+    def _expire_now(self) -> None:
+        self.expire(monotonic())
+
+    def expire(self, now: float) -> None:
+        """A deadline may have passed: the owner of an idle stream or waiting greenlets find a `DeadlineExceeded`.
+
+        The deadline of a wait that is over stays as it is and means nothing.
+        """
         idle = self.idle
-        if idle is None and self._reader is None and self._writer is None:
+        late = False
+        if self.deadline <= now:
+            self.deadline = NEVER
+            late = idle is not None or self._reader is not None
+        if self.write_deadline <= now:
+            self.write_deadline = NEVER
+            late = late or self._writer is not None
+        if not late:
             return
         self.fault = DeadlineExceeded("the peer did not do its part in time")
         if idle is not None:

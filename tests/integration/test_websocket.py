@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -153,17 +154,33 @@ def test_silence_ends_a_tunnel(gateway: Gateway, site: Any, timeout: int) -> Non
 
 def test_one_busy_direction_keeps_a_tunnel(gateway: Gateway, site: Any) -> None:
     """The client says nothing, the upstream talks on for longer than the limit: nobody is silent."""
+    limit, pause = 0.6, 0.1
+    longest: list[float] = []
 
     def serve(stream: Stream) -> None:
-        for number in range(10):
-            threading.Event().wait(0.15)
-            stream.sock.sendall(b"%d" % number)
+        pauses, last = [], monotonic()
+        for _ in range(30):
+            threading.Event().wait(pause)
+            stream.sock.sendall(b".")
+            pauses.append(monotonic() - last)
+            last += pauses[-1]
+        longest.append(max(pauses))
 
-    path, _ = site(script(SWITCHED, Take(serve)), service={"read_timeout": 600})
-    with gateway.client() as client:
-        client.send(head("GET", path, *UPGRADE))
-        assert client.answer().status == 101
-        assert b"".join(client.stream.take(10)) == b"0123456789"
+    path, _ = site(script(SWITCHED, Take(serve)), service={"read_timeout": int(limit * 1000)})
+
+    def undisturbed() -> bool:
+        """Whether all came; tried again when a loaded machine made the upstream itself pause for the limit."""
+        with gateway.client() as client:
+            client.send(head("GET", path, *UPGRADE))
+            assert client.answer().status == 101
+            received = b"".join(client.stream.rest())
+        wait_until(lambda: longest, 30)
+        if longest.pop() > limit / 2:
+            return False
+        assert received == b"." * 30
+        return True
+
+    assert any(undisturbed() for _ in range(10))
 
 
 def test_a_refused_upgrade_is_passed_on(gateway: Gateway, site: Any) -> None:
