@@ -55,13 +55,18 @@ def pairs(settings: Settings, role: str) -> list[tuple[str, str]]:
     return list(zip(given, settings.get(f"{name}_key") or [], strict=True))
 
 
+def listens_with_tls(settings: Settings, role: str) -> bool:
+    """Whether a role (both Admin APIs are one) has a TLS listener."""
+    listeners = getattr(settings, f"{role}_listeners")
+    if role == "admin":
+        listeners += settings.classic_admin_listeners
+    return any(listener.ssl for listener in listeners)
+
+
 def make_defaults(settings: Settings) -> None:
     """Make the pairs of roles that listen with TLS and have no certificate. Raises ConfigurationError."""
     for role in PREFIXES:
-        listeners = getattr(settings, f"{role}_listeners")
-        if role == "admin":
-            listeners += settings.classic_admin_listeners
-        if settings.get(PREFIXES[role] + "ssl_cert") or not any(listener.ssl for listener in listeners):
+        if settings.get(PREFIXES[role] + "ssl_cert") or not listens_with_tls(settings, role):
             continue
         for number, (certificate, key) in enumerate(default_pairs(settings.prefix, role)):
             if os.path.exists(certificate) and os.path.exists(key):

@@ -82,6 +82,11 @@ class DAO:
         row = self._strategy.read(self.entity.name, self._primary_key(pk))
         return self._show(row) if row else None
 
+    def select_bare(self, pk: str) -> Values | None:
+        """As `select`, without what belongs to other entities and is only shown with this one."""
+        row = self._strategy.read(self.entity.name, self._primary_key(pk))
+        return rows.show(self.entity, row) if row else None
+
     def select_by(self, field: str, value: Any) -> Values | None:
         """The entity with this unique value, or None. Raises `InvalidUnique` if the value breaks the field's rules."""
         row = self._find(field, value)
@@ -118,13 +123,13 @@ class DAO:
         following = paging.encode_offset([found[wanted - 1].id]) if len(found) > wanted else None
         return [self._show(row) for row in found[:wanted]], following
 
-    def each(self, size: int = 1000, parent: tuple[str, str] | None = None) -> Iterator[Values]:
-        """All entities in the order of the ids, read page by page."""
+    def each(self, size: int = 1000, parent: tuple[str, str] | None = None, *, bare: bool = False) -> Iterator[Values]:
+        """All entities in the order of the ids, read page by page; `bare`: as `select_bare` gives them."""
         after: str | None = None
         while True:
             found = self._page(after, size, None, "and", parent)
             for row in found:
-                yield self._show(row)
+                yield rows.show(self.entity, row) if bare else self._show(row)
             if len(found) < size:
                 return
             after = found[-1].id

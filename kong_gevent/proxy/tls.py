@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _socket
 import ssl
+from collections.abc import Callable
 from time import monotonic
 
 from kong_gevent.errors import DeadlineExceeded
@@ -16,6 +17,8 @@ from kong_gevent.proxy.stream import READ_SIZE, Stream, Streams
 
 MAX_WRITE = 262144
 """Bytes that are encrypted before the first of them are sent: the bound on the memory of one write."""
+MAX_BEGINNINGS = 3
+"""How often one handshake may begin anew."""
 _AHEAD = 16384
 
 
@@ -40,21 +43,31 @@ class TlsStream(Stream):
         server: bool = False,
     ) -> None:
         super().__init__(sock, streams)
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server, server_hostname=server_name)
         self._raw_recv = sock.recv
         self.recv = self._decrypt
         self._ahead = b""
         self._unsent = b""
         self._sending = self._silent = False
+        self._begin(context, server_name, server)
 
-    def handshake(self, timeout: float | None = None) -> None:
+    def _begin(self, context: ssl.SSLContext, server_name: str | None, server: bool) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server, server_hostname=server_name)
+
+    def handshake(
+        self,
+        timeout: float | None = None,
+        begin_anew: Callable[[ssl.SSLObject], ssl.SSLContext | None] | None = None,
+    ) -> None:
         """Agree on keys and check the peer's certificate, within `timeout` s in all (None: `read_timeout` a wait).
 
+        `begin_anew`: asked when a server's handshake fails; the context with which to read the same bytes once more.
         Raises `ssl.SSLError`, `DeadlineExceeded` and what reading and writing raise.
         """
         until = None if timeout is None else monotonic() + timeout
+        heard: list[bytes] = []
+        beginnings = 0
         while True:
             try:
                 self.tls.do_handshake()
@@ -64,10 +77,18 @@ class TlsStream(Stream):
                     self.read_timeout = until - monotonic()
                     if self.read_timeout <= 0:
                         raise DeadlineExceeded("the handshake took too long") from None
-                self._take(self._wait_for_bytes())
+                data = self._wait_for_bytes()
+                heard.append(data)
+                self._take(data)
             except ssl.SSLError:
-                self._flush()  # the alert that says why
-                raise
+                beginnings += 1
+                context = begin_anew(self.tls) if begin_anew is not None and beginnings <= MAX_BEGINNINGS else None
+                if context is None:
+                    self._flush()  # the alert that says why
+                    raise
+                self._begin(context, None, server=True)
+                for data in heard:
+                    self._take(data)
             else:
                 self._flush()
                 return

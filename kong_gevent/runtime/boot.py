@@ -17,12 +17,14 @@ from kong_gevent.pdk.endpoints import AdminCall
 from kong_gevent.pdk.loader import load_plugins
 from kong_gevent.runtime.caches import CAPACITY, LookupCache
 from kong_gevent.runtime.connection import Connection, Listener
+from kong_gevent.runtime.contexts import ListenerContexts
 from kong_gevent.runtime.gateway import Gateway
 from kong_gevent.runtime.kit import WorkerKit
 from kong_gevent.runtime.loading import load_and_follow
 from kong_gevent.runtime.metrics import WorkerMetrics
 from kong_gevent.runtime.node import Node, node_id
 from kong_gevent.runtime.probes import Prober
+from kong_gevent.runtime.secure import silence_server_names
 from kong_gevent.runtime.shared import PID, Lane, SharedState
 from kong_gevent.runtime.sharing import Sharing
 from kong_gevent.runtime.sync import Synchronizer
@@ -36,7 +38,7 @@ GC_THRESHOLDS = (20_000, 20, 50)
 """Rare full collections: requests leave no reference cycles behind."""
 
 
-def build_node(settings: Settings, shared: SharedState, lane: Lane) -> Node:
+def build_node(settings: Settings, shared: SharedState, lane: Lane, listeners: ListenerContexts | None = None) -> Node:
     """A node's parts for this process; nothing is read from the store yet. Raises `ConfigurationError`."""
     shared.lock.forked()
     shared.counts.forked()
@@ -61,7 +63,7 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane) -> Node:
     )
     kit = WorkerKit(identity, store, cache, shared.counters, WorkerMetrics(shared.metrics, lane.index), sharing)
     plugins: dict[str, Plugin] = {name: plugin(kit) for name, plugin in classes.items()}
-    gateway = Gateway(settings, plugins, shared.health)
+    gateway = Gateway(settings, plugins, shared.health, listeners)
     sync = Synchronizer(store, gateway.plan, cache, shared, settings.get("db_update_propagation", 0))
     sync.on_reached = shared.store_answers
     sync.listeners = kit.listeners
@@ -135,6 +137,12 @@ class ProxyRole:
         self._handle = node.gateway.pipeline.handle
         self._sync = node.sync
         self._generation = node.shared.generation_word
+        self._gateway.catch_up = self.catch_up
+
+    def catch_up(self) -> None:
+        """Have the node's latest configuration."""
+        if self._generation[0] != self._sync.generation:
+            self._sync.catch_up()
 
     def __call__(self, connection: Connection, head: Any, began: float) -> None:
         """Serve one request with the node's latest configuration."""
@@ -207,7 +215,8 @@ def boot_worker(worker: Any) -> Node:
     gc.set_threshold(*GC_THRESHOLDS)
     settings, shared, lane = master().settings, master().shared, worker.lane
     lane[PID] = worker.pid
-    node = build_node(settings, shared, lane)
+    silence_server_names()
+    node = build_node(settings, shared, lane, master().listener_contexts)
     set_up_logs(node)
     if node.is_first():
         for warning in settings.warnings:

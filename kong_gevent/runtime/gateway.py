@@ -17,12 +17,12 @@ from kong_gevent.pdk import Context, Plugin
 from kong_gevent.proxy.pool import Pool
 from kong_gevent.proxy.resolver import Resolver
 from kong_gevent.proxy.stream import Streams
+from kong_gevent.runtime.contexts import ListenerContexts, ServerCertificates
 from kong_gevent.runtime.forwarding import Forwarding
 from kong_gevent.runtime.health_table import HealthTable
 from kong_gevent.runtime.pipeline import Pipeline
 from kong_gevent.runtime.plan import Plan
 from kong_gevent.runtime.reasons import REASONS
-from kong_gevent.runtime.secure import ServerCertificates
 from kong_gevent.runtime.tls import Contexts
 from kong_gevent.vaults.secrets import Secrets
 
@@ -38,14 +38,20 @@ ID_BATCH = 256
 class Gateway:
     """Settings made ready for requests, the plan, the pools and readers; one per worker process."""
 
-    def __init__(self, settings: Settings, plugins: Mapping[str, Plugin], health: HealthTable | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        plugins: Mapping[str, Plugin],
+        health: HealthTable | None = None,
+        listeners: ListenerContexts | None = None,
+    ) -> None:
         self.settings = settings
         self.plugins = plugins
         self.streams = Streams()
         self.contexts = Contexts(settings)
-        self.certificates = ServerCertificates(settings)
         self.secrets = Secrets(variables())
         self.plan = Plan(plugins, self.contexts, self.secrets, health)
+        self.certificates = ServerCertificates(settings, self.plan.certificates, self.plan.server_names, listeners)
         self.resolver = Resolver(
             offload,
             hosts_file=settings.dns_hostsfile,
@@ -97,7 +103,8 @@ class Gateway:
         self.access_log: AccessLog | None = None
         self.draining = False
         self.tunnels = 0
-        self.stale: Callable[[], None] | None = None
+        self.catch_up: Callable[[], None] = lambda: None
+        """Takes over what has been written on this node so far; set by the role of the proxy."""
         self.pipeline = Pipeline(self)
         self._ids: list[bytes] = []
         self.handled = 0
@@ -107,6 +114,7 @@ class Gateway:
     def learn_vaults(self, vaults: Iterable[Mapping[str, Any]]) -> None:
         """Take over the vault entities; what is configured with secrets gets them anew when a vault has changed."""
         if self.secrets.learn({vault["prefix"]: vault for vault in vaults}):
+            self.plan.certificates.resolve_again()
             self.plan.table.configure_again()
 
     def _prepare_lines(self, enabled: frozenset[str]) -> None:

@@ -11,6 +11,7 @@ from kong_gevent import conf
 from kong_gevent.conf import Settings, certificates
 from kong_gevent.errors import ConfigurationError
 from kong_gevent.runtime import arbiter, first, listen
+from kong_gevent.runtime.contexts import ListenerContexts
 from kong_gevent.runtime.shared import Lane, SharedState
 
 HEARTBEAT_TIMEOUT = 60
@@ -25,6 +26,7 @@ class Master:
         self.shared = SharedState()
         self.kept: Lane = self.shared.take_lane()
         """Totals of workers that have ended."""
+        self.listener_contexts = ListenerContexts()
         self.bind: list[str] = _bind(settings)
         """What gunicorn takes as its addresses; it never changes, `listen.exchange` does the changing."""
 
@@ -86,6 +88,7 @@ def gunicorn_settings() -> dict[str, Any]:
         log = logging.getLogger("gunicorn.error")
         log.error("the declarative configuration cannot be loaded, the last good one stays in force")
     _Holder.master.settings = settings
+    _Holder.master.listener_contexts.update(settings)
     return _translate(settings, _Holder.master)
 
 

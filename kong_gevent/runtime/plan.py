@@ -17,6 +17,7 @@ from kong_gevent.proxy.pool import Origin, Pool
 from kong_gevent.proxy.resolver import Resolver, numeric_address
 from kong_gevent.router import Match, Router
 from kong_gevent.runtime.balancing import BalancedEndpoint, Balancer
+from kong_gevent.runtime.certificates import CertificateTable, ServerNames
 from kong_gevent.runtime.health_table import HealthTable
 from kong_gevent.runtime.phases import Chain, PluginTable
 from kong_gevent.vaults.secrets import Secrets
@@ -36,6 +37,20 @@ class TlsContexts(Protocol):
 
     def for_service(self, service: Entity) -> ssl.SSLContext | None:
         """The context for an `https` service, None for clear text."""
+        ...
+
+
+class Part(Protocol):
+    """What holds the entities of one kind. `entities`: by id, as they were given."""
+
+    entities: dict[str, Mapping[str, Any]]
+
+    def put(self, entity: Mapping[str, Any]) -> None:
+        """Add or replace an entity."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Forget an entity."""
         ...
 
 
@@ -172,7 +187,8 @@ class Plan:
     ) -> None:
         self._health = health
         self.router: Router = Router()
-        self.table = PluginTable(plugins, secrets or Secrets({}))
+        secrets = secrets or Secrets({})
+        self.table = PluginTable(plugins, secrets)
         self.services: dict[str, ServiceEntry] = {}
         self.routes: dict[str, RouteEntry] = {}
         self.balancers: dict[str, Balancer] = {}
@@ -181,33 +197,36 @@ class Plan:
         self._upstream_of: dict[str, str] = {}
         self._by_service: dict[str | None, set[str]] = {}
         self._contexts = contexts
+        self.certificates = CertificateTable(secrets)
+        self.server_names = ServerNames(self.certificates)
+        self._parts: dict[str, Part] = {
+            "certificates": self.certificates,
+            "snis": self.server_names,
+            "plugins": self.table,
+        }
 
     # --- loading and changing ------------------------------------------------------------------------------------
 
-    def load(
-        self,
-        upstreams: Iterable[Entity],
-        targets: Iterable[Entity],
-        services: Iterable[Entity],
-        routes: Iterable[Entity],
-        plugins: Iterable[Entity],
-    ) -> None:
-        """Fill an empty plan. It is empty again when an argument raises while it is read."""
+    def load(self, kinds: Mapping[str, Iterable[Entity]]) -> None:
+        """Fill an empty plan with the entities of each kind. It is empty again when one raises while it is read."""
         try:
-            for upstream in upstreams:
+            for kind in ("certificates", "snis"):
+                for entity in kinds[kind]:
+                    self._parts[kind].put(entity)
+            for upstream in kinds["upstreams"]:
                 self._apply_upstream(upstream["id"], upstream)
-            for target in targets:
+            for target in kinds["targets"]:
                 self._apply_target(target["id"], target)
-            for service in services:
+            for service in kinds["services"]:
                 self._put_service(service)
             entries = []
-            for route in routes:
+            for route in kinds["routes"]:
                 entry = self._make_route(route)
                 if entry is not None:
                     entries.append((route, entry.service.entity if entry.service else None, entry))
             for refused, error in self.router.load(entries):
                 log.error("route %s is not served: %s", refused["id"], error)
-            self.table.fill(plugins)
+            self.table.fill(kinds["plugins"])
         except BaseException:
             self._clear()
             raise
@@ -220,11 +239,12 @@ class Plan:
         self._upstreams.clear()
         self._upstream_of.clear()
         self._by_service.clear()
-        for key in list(self.table.entities):
-            self.table.remove(key)
+        for part in self._parts.values():
+            for key in list(part.entities):
+                part.remove(key)
 
     def entities(self) -> dict[str, dict[str, Mapping[str, Any]]]:
-        """What the plan was made from: kind → id → entity, in the order in which a plan takes them."""
+        """What the plan was made from: kind → id → entity."""
         return {
             "upstreams": {key: balancer.entity for key, balancer in self._upstreams.items()},
             "targets": {
@@ -232,13 +252,13 @@ class Plan:
             },
             "services": {key: entry.entity for key, entry in self.services.items()},
             "routes": {key: entry.entity for key, entry in self.routes.items()},
-            "plugins": dict(self.table.entities),
+            **{kind: dict(part.entities) for kind, part in self._parts.items()},
         }
 
     def held(self, kind: str, key: str) -> Mapping[str, Any] | None:
         """The entity that one part of the plan was made from."""
-        if kind == "plugins":
-            return self.table.entities.get(key)
+        if kind in self._parts:
+            return self._parts[kind].entities.get(key)
         if kind == "upstreams":
             return self._upstreams[key].entity if key in self._upstreams else None
         if kind == "targets":
@@ -254,12 +274,18 @@ class Plan:
 
     def apply(self, kind: str, key: str, entity: Entity | None) -> None:
         """Take over one changed entity (None: it is gone). Kinds that the plan does not hold are ignored."""
+        part = self._parts.get(kind)
+        if part is not None:
+            if entity is None:
+                part.remove(key)
+            else:
+                part.put(entity)
+            return
         handler: Callable[[str, Entity | None], None] | None = {
             "upstreams": self._apply_upstream,
             "targets": self._apply_target,
             "services": self._apply_service,
             "routes": self._apply_route,
-            "plugins": self._apply_plugin,
         }.get(kind)
         if handler is not None:
             handler(key, entity)
@@ -345,12 +371,6 @@ class Plan:
         except ValueError as error:
             log.error("route %s is not served: %s", key, error)
             self.router.remove(key)
-
-    def _apply_plugin(self, key: str, entity: Entity | None) -> None:
-        if entity is None:
-            self.table.remove(key)
-        else:
-            self.table.put(entity)
 
     # --- use -----------------------------------------------------------------------------------------------------
 

@@ -40,12 +40,16 @@ REPEAT_SECONDS = 30.0
 """How often, at most, a failure is logged that goes on but gives another reason."""
 MAX_LATER = 20_000
 """Events remembered for a second look; when there are more, everything is compared instead."""
-PLANNED = ("upstreams", "targets", "services", "routes", "plugins")
+PLANNED = ("certificates", "snis", "upstreams", "targets", "services", "routes", "plugins")
 """Kinds of entities that the plan holds; all others are looked up when needed."""
 VAULTS = "vaults"
-_GOING = ("routes", "services", "targets", "upstreams")
-_COMING = ("upstreams", "targets", "services", "plugins", "routes")
-"""In which order changes are applied. A route comes after its plugins and goes before them: never without."""
+_GOING = ("routes", "services", "targets", "upstreams", "snis")
+_COMING = ("certificates", "snis", "upstreams", "targets", "services", "plugins", "routes")
+_LAST = ("plugins", "certificates")
+"""In which order changes are applied: what goes, what comes, and what goes only when nothing can refer to it any more.
+
+A route comes after its plugins and goes before them: never without. The same holds for server names and certificates.
+"""
 
 Found = tuple[str, str, dict[str, Any] | None]
 """Kind, id and present state of an entity (None: it is gone)."""
@@ -112,14 +116,14 @@ class Synchronizer:
         if self.loaded or self._filling:
             return False
         self.generation = self._shared.generation
-        self._plan.load(*(entities.get(kind, []) for kind in PLANNED))
+        self._plan.load({kind: entities.get(kind, []) for kind in PLANNED})
         self.loaded = True
         return True
 
     def _load_all(self) -> None:
         cursor = self._store.last_event_id()
         self.learn_vaults()
-        pages = {kind: ReadAhead(self._store.dao(kind).each()) for kind in PLANNED}
+        pages = {kind: ReadAhead(self._store.dao(kind).each(bare=True)) for kind in PLANNED}
         try:
             # Also at a start: the other workers of this node may have begun before what is there now was written.
             self._announce(cursor)
@@ -127,7 +131,7 @@ class Synchronizer:
                 self._apply(self._differences(pages))
             else:
                 self._filling = True
-                self._plan.load(*(paced(pages[kind]) for kind in PLANNED))
+                self._plan.load({kind: paced(page) for kind, page in pages.items()})
                 self._changed()
         finally:
             self._filling = False
@@ -289,7 +293,7 @@ class Synchronizer:
         return list(Pool(READERS).map(self._select, keys))
 
     def _select(self, key: tuple[str, str]) -> Found:
-        return (*key, self._store.dao(key[0]).select(key[1]))
+        return (*key, self._store.dao(key[0]).select_bare(key[1]))
 
     def _apply(self, found: list[Found]) -> None:
         """Take over what differs from the plan; an entity that the plan cannot take is logged and left out."""
@@ -334,4 +338,5 @@ def _in_order(found: list[Found]) -> Iterator[Found]:
         yield from (change for change in found if change[0] == kind and change[2] is None)
     for kind in _COMING:
         yield from (change for change in found if change[0] == kind and change[2] is not None)
-    yield from (change for change in found if change[0] == "plugins" and change[2] is None)
+    for kind in _LAST:
+        yield from (change for change in found if change[0] == kind and change[2] is None)
