@@ -31,7 +31,7 @@ class WsgiNode:
         from kong_gevent.runtime.shared import SharedState
 
         self._settings = settings or conf.load()
-        shared = SharedState(counter_slots=1 << 12)
+        shared = SharedState(counter_slots=1 << 12, cache_bytes=self._settings.mem_cache_size)
         self.node = build_node(self._settings, shared, shared.take_lane())
         load_once(self.node)
         self._frequency = float(self._settings.db_update_frequency)

@@ -185,5 +185,11 @@ STORAGE = rows(
         "services",
         "Entities to look up before the first request, or `off`.",
     ),
-    ("mem_cache_size", "size", "128m", "Bound of the caches of look-ups, per worker."),
+    (
+        "mem_cache_size",
+        "size",
+        "128m",
+        "Bound of the caches of look-ups, per worker, and of the one for answers, per node (fixed at the start).",
+        {"maximum": 1 << 40},
+    ),
 )

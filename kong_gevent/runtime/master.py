@@ -23,7 +23,7 @@ class Master:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.shared = SharedState()
+        self.shared = SharedState(cache_bytes=settings.mem_cache_size)
         self.kept: Lane = self.shared.take_lane()
         """Totals of workers that have ended."""
         self.listener_contexts = ListenerContexts()

@@ -184,7 +184,7 @@ class Node:
 
     def shared_memory(self) -> Mapping[str, tuple[int, int]]:
         """Shared segments by name: capacity and use in bytes."""
-        return {"kong_gevent": self.shared.memory()}
+        return {"kong_gevent": self.shared.memory(), "kong_db_cache": self.shared.cache.usage()}
 
     def store_reachable(self) -> bool:
         """Whether the datastore answers now."""

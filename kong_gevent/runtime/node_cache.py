@@ -17,8 +17,11 @@ import gevent
 from kong_gevent.runtime.lock import SharedLock
 
 CAPACITY = 128 << 20
-"""Bytes of all entries of a node."""
-SLOTS = 1 << 16
+"""Bytes of all entries of a node; `mem_cache_size`."""
+LEAST = 1 << 20
+"""Fewer bytes would hold hardly any answer."""
+SLOT_BYTES = 2048
+"""There is a slot for each so many bytes of the capacity: the average size of entries that fill it."""
 PROBES = 8
 LARGEST = 16
 """An entry may take one part in so many of the capacity."""
@@ -36,7 +39,8 @@ KEPT_BYTES = 8 << 20
 class NodeCache:
     """See `kong_gevent.pdk.kit.NodeCache`. Keys and entries are octets."""
 
-    def __init__(self, capacity: int = CAPACITY, slots: int = SLOTS) -> None:
+    def __init__(self, capacity: int = CAPACITY, slots: int = 0) -> None:
+        slots = slots or 1 << (capacity // SLOT_BYTES - 1).bit_length()
         words = _FIRST + slots * _SLOT_WORDS + CLAIMS * 2
         self._map = mmap.mmap(-1, words * WORD + capacity)
         whole = memoryview(self._map)

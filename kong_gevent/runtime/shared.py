@@ -17,7 +17,7 @@ from kong_gevent.runtime.counts import CountTable
 from kong_gevent.runtime.health_table import HealthTable
 from kong_gevent.runtime.lock import SharedLock
 from kong_gevent.runtime.metrics import MetricMemory
-from kong_gevent.runtime.node_cache import NodeCache
+from kong_gevent.runtime.node_cache import CAPACITY, LEAST, NodeCache
 
 WORD = 8
 LANES = 128
@@ -198,7 +198,7 @@ class Lane:
 class SharedState:
     """One mapping for a node; made in the master before the first fork, or in a single process of its own."""
 
-    def __init__(self, counter_slots: int = COUNTER_SLOTS) -> None:
+    def __init__(self, counter_slots: int = COUNTER_SLOTS, cache_bytes: int = CAPACITY) -> None:
         size = (_FIRST_LANE + LANES * LANE_WORDS + counter_slots * _SLOT_WORDS) * WORD
         self._map = mmap.mmap(-1, size)
         self._words = memoryview(self._map).cast("q")
@@ -210,7 +210,7 @@ class SharedState:
         self.health = HealthTable()
         """The health of upstreams' peers."""
         self.metrics = MetricMemory(LANES)
-        self.cache = NodeCache()
+        self.cache = NodeCache(max(cache_bytes, LEAST))
         self.generation_word = self._words[_GENERATION : _GENERATION + 1]
         self.master_pid = os.getpid()
         self._bells: list[int] = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(LANES)]

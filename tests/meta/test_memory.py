@@ -30,6 +30,8 @@ def loaded() -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("library", ["cassandra", "cryptography", "psycopg", "redis", "requests", "rich"])
+@pytest.mark.parametrize(
+    "library", ["backports", "brotli", "cassandra", "cryptography", "psycopg", "redis", "requests", "rich"]
+)
 def test_it_is_loaded_when_it_is_needed(loaded: set[str], library: str) -> None:
     assert library not in loaded

@@ -350,6 +350,13 @@ def test_bad_settings_are_refused(plugin: Make, config: dict[str, Any], error: A
 
 
 class TestNodeCache:
+    @pytest.mark.parametrize("capacity", [1 << 20, 5_000_000, 128 << 20])
+    def test_there_are_slots_for_small_entries(self, capacity: int) -> None:
+        cache = NodeCache(capacity)
+        assert all(cache.put(b"%d" % number, b"x" * 1000, 100) for number in range(capacity // 4096))
+        kept = sum(cache.get(b"%d" % number) is not None for number in range(capacity // 4096))
+        assert kept > 0.98 * (capacity // 4096)
+
     def test_the_oldest_make_room(self) -> None:
         cache = NodeCache(16_000, 64)
         for number in range(100):
@@ -376,6 +383,20 @@ class TestNodeCache:
         cache.get(b"a")
         cache.clear()
         assert cache.get(b"a") is None
+
+
+def test_the_size_is_a_setting(make_gateway: Callable[..., Gateway], make_upstream: Callable[..., Upstream]) -> None:
+    body = b"x" * 40_000
+    upstream = make_upstream(plain(body, headers=[("Content-Type", "text/plain")]))
+    node = make_gateway(env={"mem_cache_size": "2m"})
+    node.route(upstream.url)
+    node.create("/plugins", name="proxy-cache", config={"strategy": "memory"})
+    for number in range(60):
+        assert node.get(f"/{number}").content == body
+    told = [node.get(f"/{number}").headers["X-Cache-Status"] for number in (59, 58, 0)]
+    assert told == ["Hit", "Hit", "Miss"]
+    shown = node.admin("GET", "/status").json()["memory"]["lua_shared_dicts"]["kong_db_cache"]
+    assert (shown["capacity"], shown["allocated_slabs"]) == ("2.00 MiB", "2.00 MiB")
 
 
 def test_workers_share_the_cache(make_gateway: Callable[..., Gateway], make_upstream: Callable[..., Upstream]) -> None:

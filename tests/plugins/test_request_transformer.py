@@ -6,7 +6,9 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import brotli
 import pytest
+from backports import zstd
 
 from kong_gevent.errors import SchemaViolation
 from kong_gevent.pdk.testing import InMemoryGateway, Received, respond
@@ -266,19 +268,47 @@ class TestOtherBodies:
         got = received(plugin, {"rename": {"body": ["f:g"]}}, method="POST", body=MULTIPART, headers=headers).body
         assert b'name="g"; filename="x.bin"' in got and b"\x00\xff" in got
 
-    @pytest.mark.parametrize(("name", "encode"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+    @pytest.mark.parametrize(
+        ("name", "encode"),
+        [
+            ("gzip", gzip.compress),
+            ("deflate", zlib.compress),
+            ("br", brotli.compress),
+            ("zstd", zstd.compress),
+            ("BR", brotli.compress),
+        ],
+    )
     def test_encoded_bodies_are_changed_and_go_out_decoded(self, plugin: Make, name: str, encode: Any) -> None:
         headers = {**JSON, "Content-Encoding": name}
         got = received(plugin, {"add": {"body": ["b:1"]}}, method="POST", body=encode(b'{"a":1}'), headers=headers)
         assert (got.json(), "Content-Encoding" in got.headers) == ({"a": 1, "b": "1"}, False)
 
     @pytest.mark.parametrize(
-        ("name", "body"), [("br", b"\x0b\x02"), ("gzip", b"no gzip"), ("gzip", gzip.compress(bytes(9 << 20)))]
+        ("name", "body"),
+        [
+            ("compress", b"\x0b\x02"),
+            ("gzip, br", b"\x0b\x02"),
+            ("br", b"\x0b\x02"),
+            ("zstd", b"no zstd"),
+            ("gzip", b"no gzip"),
+            ("gzip", gzip.compress(bytes(9 << 20))),
+            ("br", brotli.compress(bytes(9 << 20))),
+            ("zstd", zstd.compress(bytes(9 << 20))),
+        ],
+        ids=["unknown", "two", "cut br", "no zstd", "no gzip", "large gzip", "large br", "large zstd"],
     )
     def test_bodies_that_cannot_be_decoded_stay(self, plugin: Make, name: str, body: bytes) -> None:
         headers = {**JSON, "Content-Encoding": name}
         got = received(plugin, {"add": {"body": ["b:1"]}}, method="POST", body=body, headers=headers)
         assert (got.body, got.headers["Content-Encoding"]) == (body, name)
+
+    def test_json_in_another_charset_stays_unless_it_can_be_read(self, plugin: Make) -> None:
+        for body, changed in (
+            ('{"a":"é"}'.encode("latin-1"), None),
+            ('{"a":"é"}'.encode("utf-16"), {"a": "é", "b": "1"}),
+        ):
+            got = received(plugin, {"add": {"body": ["b:1"]}}, method="POST", body=body, headers=JSON)
+            assert (got.body == body) if changed is None else (got.json() == changed)
 
     def test_chunked_bodies(self, plugin: Make) -> None:
         got = received(plugin, {"add": {"body": ["b:1"]}}, method="POST", body="{}", chunked=True, headers=JSON)

@@ -6,7 +6,9 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import brotli
 import pytest
+from backports import zstd
 
 from kong_gevent.errors import SchemaViolation
 from kong_gevent.pdk.testing import InMemoryGateway, Run, respond
@@ -140,6 +142,9 @@ class TestEncodings:
             ("gzip", gzip.compress),
             ("x-gzip", gzip.compress),
             ("deflate", zlib.compress),
+            ("br", brotli.compress),
+            ("zstd", zstd.compress),
+            ("zstd", lambda data: zstd.compress(data[:4]) + zstd.compress(data[4:])),
             ("deflate", lambda data: zlib.compress(data)[2:-4]),
             ("gzip", lambda data: gzip.compress(data[:4]) + gzip.compress(data[4:])),
         ],
@@ -159,8 +164,9 @@ class TestEncodings:
     @pytest.mark.parametrize(
         ("sent", "asked"),
         [
-            ("gzip, br;q=0.9, zstd", "gzip"),
-            ("br", "identity"),
+            ("gzip, br;q=0.9, compress", "gzip, br;q=0.9"),
+            ("zstd", "zstd"),
+            ("compress", "identity"),
             ("gzip;q=0.5, deflate", "gzip;q=0.5, deflate"),
             (None, None),
         ],
@@ -175,18 +181,40 @@ class TestEncodings:
         assert made.get("/", headers={"Accept-Encoding": "br"}).upstream.headers["Accept-Encoding"] == "br"
 
     def test_another_one_stays(self, plugin: Make) -> None:
-        run = answered(plugin, {"remove": {"json": ["secret"]}}, "\x0b", **{"Content-Encoding": "br"})
-        assert (run.response.body, run.response.headers["Content-Encoding"]) == (b"\x0b", "br")
+        run = answered(plugin, {"remove": {"json": ["secret"]}}, "\x0b", **{"Content-Encoding": "compress"})
+        assert (run.response.body, run.response.headers["Content-Encoding"]) == (b"\x0b", "compress")
 
-    @pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b'{"secret":1}', mtime=0)[:-6]], ids=["other", "cut"])
-    def test_a_broken_one_is_cut(self, plugin: Make, body: bytes) -> None:
+    @pytest.mark.parametrize(
+        ("name", "body"),
+        [
+            ("gzip", b"no gzip"),
+            ("gzip", gzip.compress(b'{"secret":1}', mtime=0)[:-6]),
+            ("br", b"no br"),
+            ("br", brotli.compress(b'{"secret":1}')[:-3]),
+            ("zstd", b"no zstd"),
+            ("zstd", zstd.compress(b'{"secret":1}')[:-3]),
+        ],
+        ids=["no gzip", "cut gzip", "no br", "cut br", "no zstd", "cut zstd"],
+    )
+    def test_a_broken_one_is_cut(self, plugin: Make, name: str, body: bytes) -> None:
         made = plugin("response-transformer", remove={"json": ["secret"]})
         head = (
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n"
         )
-        made.upstream.respond = lambda _: head % len(body) + body
+        made.upstream.respond = lambda _: head % (name.encode(), len(body)) + body
         with pytest.raises(AssertionError, match="not complete"):
             made.get()
+
+    def test_a_large_one_is_decoded_too(self, plugin: Make) -> None:
+        value = "".join(f"{number:x} " for number in range(100_000))
+        body = brotli.compress(json.dumps({"secret": 1, "kept": value}).encode(), quality=1)
+        assert len(body) > 1 << 17
+        made = plugin("response-transformer", remove={"json": ["secret"]})
+        head = (
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: br\r\nContent-Length: %d\r\n\r\n"
+        )
+        made.upstream.respond = lambda _: head % len(body) + body
+        assert made.get().response.json() == {"kept": value}
 
     def test_one_that_is_too_large_is_cut(self, plugin: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(response_transformer, "MAX_BODY", 20)
