@@ -39,7 +39,7 @@ class LogFile:
             self.close()
         if self._file is None:
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        view = memoryview(b"\n".join(lines) + b"\n")
+        view = memoryview(b"\n".join([*lines, b""]))
         while view:
             view = view[os.write(self._file, view) :]
 

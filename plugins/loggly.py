@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import orjson
-
 from kong_gevent.pdk import Conf, Config, Context, custom_fields, fields
 from kong_gevent.pdk.datagrams import Datagrams
 from kong_gevent.pdk.logging import LogPlugin, Severities, severity_fields
@@ -57,10 +55,9 @@ class Loggly(LogPlugin):
         """Queue the record unless it is of no interest."""
         severity = conf.severities.of(ctx.status)
         if severity is not None:
-            conf.custom.apply(ctx, self.kit.log)
             now = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()).encode()
             head = b"<%d>1 %b%b" % (USER_FACILITY | severity, now, conf.middle)
-            conf.queue_now.put(head + orjson.dumps(ctx.record()))
+            conf.queue_now.put(head + self.entry(ctx, conf))
 
     def send(self, conf: Conf, records: list[Any]) -> None:
         """Send a batch, one datagram each."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-import orjson
-
 from kong_gevent.pdk import Conf, Config, Context, Kit, custom_fields, fields
 from kong_gevent.pdk.logging import LogPlugin, Severities, severity_fields
 
@@ -66,9 +64,8 @@ class Syslog(LogPlugin):
         """Queue the record unless it is of no interest."""
         severity = conf.severities.of(ctx.status)
         if severity is not None:
-            conf.custom.apply(ctx, self.kit.log)
             head = f"<{conf.base | severity}>{IDENT}[{self.kit.worker_pid}]: ".encode()
-            conf.queue_now.put(head + orjson.dumps(ctx.record()))
+            conf.queue_now.put(head + self.entry(ctx, conf))
 
     def send(self, conf: Conf, records: list[Any]) -> None:
         """Send a batch, one datagram each; once more over a new socket, since the daemon may have been restarted."""

@@ -66,6 +66,7 @@ class AnswerFields:
         "close",
         "content_length",
         "date",
+        "described",
         "own",
         "ready",
         "forward",
@@ -89,6 +90,7 @@ class AnswerFields:
         self.given_type: bytes | None = None
         self.untouched_by: AbstractSet[str] | None = None
         self.cut: tuple[AbstractSet[str], bytes] | None = None
+        self.described: bytes | None = None  # its JSON in log records (see `pdk.record`), once it was asked for
         self.upgrade = b""
         self.trailer = b""
         self._index: FieldIndex | None = None

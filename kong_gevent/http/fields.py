@@ -279,6 +279,8 @@ class RequestFields:
     forwarding: dict[bytes, bytes] = {}
     untouched_by: AbstractSet[str] | None = None
     cut: tuple[AbstractSet[str], bytes] | None = None
+    described: bytes = b""
+    """Its JSON in log records (see `pdk.record`), once it was asked for."""
     _lowered: FieldIndex | None = None
 
     def __init__(self, section: bytes) -> None:

@@ -326,9 +326,11 @@ class Context:
 
     def record(self) -> dict[str, Any]:
         """The log record of this request: what logging plugins send (use in `log`)."""
-        from kong_gevent.pdk.record import serialize
+        return self.gateway.recorder.record(self)  # type: ignore[no-any-return]
 
-        return serialize(self)
+    def record_json(self) -> bytes:
+        """The log record as JSON, which costs far less than to make it of `record`."""
+        return self.gateway.recorder.text(self)  # type: ignore[no-any-return]
 
 
 def _grpc(edits: FieldEdits, status: int, body: Any, data: bytes) -> bytes:

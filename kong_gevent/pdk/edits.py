@@ -211,13 +211,18 @@ class FieldEdits:
             return found
         return [] if key in self._touched else None
 
-    def merge_into(self, found: dict[str, list[str]]) -> None:
-        """Make these edits to a mapping of normalised names to values."""
+    def merge_into(self, found: dict[str, str | list[str]]) -> None:
+        """Make these edits to a mapping of normalised names to values, or to lists of values of repeated fields."""
         for name in self._touched:
             found.pop(name, None)
-        for line in self.added().split(b"\r\n")[:-1]:
-            name, _, value = line.decode("latin-1").partition(": ")
-            found.setdefault(normalised_name(name), []).append(value)
+        for line in self.added().decode("latin-1").split("\r\n")[:-1]:
+            name, _, value = line.partition(": ")
+            name = normalised_name(name)
+            earlier = found.get(name)
+            if earlier is None:
+                found[name] = value
+            else:
+                found[name] = [*earlier, value] if isinstance(earlier, list) else [earlier, value]
 
     def added(self) -> bytes:
         """All new lines, each with its line end."""

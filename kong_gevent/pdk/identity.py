@@ -26,7 +26,7 @@ class Identity:
     `identifier` is what `X-Credential-Identifier` says; fields without a value are removed from the request.
     """
 
-    __slots__ = ("consumer", "consumer_id", "credential", "fields", "lines")
+    __slots__ = ("consumer", "consumer_id", "credential", "described", "fields", "lines")
 
     def __init__(
         self, consumer: Mapping[str, Any] | None, credential: Mapping[str, Any] | None, identifier: str | None = None
@@ -45,3 +45,4 @@ class Identity:
         fields = [(name, HeaderTemplate.constant(value)) for name, value in zip(NAMES, values, strict=True) if value]
         self.fields = HeaderTemplate(fields, cleared=NAMES)
         self.lines = self.fields.pattern % ()
+        self.described = b""  # its JSON in log records (see `pdk.record`), once it was asked for

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
 from kong_gevent.pdk.context import Context
 from kong_gevent.pdk.custom_fields import CustomFields
 from kong_gevent.pdk.kit import Queue
@@ -32,7 +30,7 @@ class LogPlugin(Plugin):
 
     def configure(self, conf: Conf) -> None:
         """Parse the custom fields and make the queue; a subclass that overrides this calls it last."""
-        conf.custom = CustomFields(conf.custom_fields_by_lua)
+        conf.custom = CustomFields(conf.custom_fields_by_lua) if conf.custom_fields_by_lua else None
         conf.queue_now = self.queue_of(conf)
 
     def queue_of(self, conf: Conf) -> Queue:
@@ -59,8 +57,9 @@ class LogPlugin(Plugin):
 
     def entry(self, ctx: Context, conf: Conf) -> Any:
         """What is put into the queue for a request: its record as JSON."""
-        conf.custom.apply(ctx, self.kit.log)
-        return orjson.dumps(ctx.record())
+        if conf.custom is not None:
+            conf.custom.apply(ctx, self.kit.log)
+        return ctx.record_json()
 
 
 def severity_fields(required: bool) -> dict[str, fields.Choice]:

@@ -243,11 +243,10 @@ class ResponseView(View):
     def headers(self) -> dict[str, str | list[str]]:
         """Lower-case names → value, or list of values when repeated, of the upstream's answer with all edits."""
         answer, edits = self._ctx.answer, self._ctx.down
-        if edits is None:
-            return {} if answer is None else answer.index.texts()
-        found = {} if answer is None else {name: list(values) for name, values in answer.index.items()}
-        edits.merge_into(found)
-        return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+        found = {} if answer is None else answer.index.texts()
+        if edits is not None:
+            edits.merge_into(found)
+        return found
 
     def set_header(self, name: str, value: str | int | Sequence[str]) -> None:
         """Set a field; the upstream's value goes."""

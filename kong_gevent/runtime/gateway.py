@@ -14,6 +14,7 @@ from kong_gevent.http.answers import AnswerFields, AnswerStyle
 from kong_gevent.http.heads import AnswerReader, RequestReader
 from kong_gevent.offload import offload
 from kong_gevent.pdk import Context, Plugin
+from kong_gevent.pdk.record import Recorder
 from kong_gevent.proxy.pool import Pool
 from kong_gevent.proxy.resolver import Resolver
 from kong_gevent.proxy.stream import Streams
@@ -101,6 +102,7 @@ class Gateway:
         self.sends_id_upstream = "x-kong-request-id" in settings.enabled_headers_upstream
         self._prepare_lines(enabled)
         self.access_log: AccessLog | None = None
+        self.recorder = Recorder()
         self.draining = False
         self.tunnels = 0
         self.catch_up: Callable[[], None] = lambda: None

@@ -147,6 +147,7 @@ class RouteEntry:
     __slots__ = (
         "chain",
         "chain_version",
+        "described",
         "entity",
         "grpc",
         "https_only",
@@ -173,6 +174,7 @@ class RouteEntry:
         self.response_buffering: bool = entity["response_buffering"]
         self.chain: Chain | None = None
         self.chain_version = -1
+        self.described = b""  # its JSON in log records (see `pdk.record`), once it was asked for
 
 
 class Plan:

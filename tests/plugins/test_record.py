@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 
-from kong_gevent.pdk.record import put
+from kong_gevent.pdk import Conf, Config, Context, Kit, Plugin
+from kong_gevent.pdk.record import ADMITTED, put
 from kong_gevent.pdk.testing import InMemoryGateway, respond
 
 Make = Callable[..., InMemoryGateway]
@@ -97,3 +99,113 @@ def test_fields_are_set_and_removed(name: str, value: Any, expected: dict[str, A
 def test_a_name_cannot_lead_through_what_is_no_object() -> None:
     with pytest.raises(ValueError, match="leads through a"):
         put({"a": 1}, "a.b", 2)
+
+
+class Note(Plugin):
+    """Adds fields to the record, changes the answer's fields, and keeps the record in both its forms."""
+
+    name = "note"
+    config = Config
+
+    def __init__(self, kit: Kit) -> None:
+        super().__init__(kit)
+        self.notes: dict[str, Any] = {}
+        self.headers: dict[str, str] = {}
+        self.kept: list[tuple[dict[str, Any], dict[str, Any]]] = []
+
+    def header_filter(self, ctx: Context, conf: Conf) -> None:
+        """Change the answer."""
+        for name, value in self.headers.items():
+            ctx.response.add_header(name, value)
+
+    def log(self, ctx: Context, conf: Conf) -> None:
+        """Keep the record."""
+        ctx.log.update(self.notes)
+        self.kept.append((ctx.record(), orjson.loads(ctx.record_json())))
+
+
+def note(made: InMemoryGateway) -> Note:
+    found = made.plugins["note"]
+    assert isinstance(found, Note)
+    return found
+
+
+def noted(made: InMemoryGateway) -> dict[str, Any]:
+    """The last record, which is the same in both forms but for the time that has passed between them."""
+    record, read = note(made).kept[-1]
+    for one in (record, read):
+        del one["started_at"], one["tries"], one["latencies"]
+    assert record == read
+    return read
+
+
+@pytest.mark.parametrize(
+    ("notes", "expected"),
+    [
+        ({"a": {"b": [1]}, "c": '\u00e9"'}, {"a": {"b": [1]}, "c": '\u00e9"'}),
+        ({"source": "me"}, {"source": "me"}),
+        ({"a.b": 1, "a.c": 2}, {"a": {"b": 1, "c": 2}}),
+    ],
+)
+def test_the_json_has_the_fields_that_plugins_add(
+    plugin: Make, notes: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    made = plugin(Note)
+    note(made).notes = notes
+    made.get()
+    record = noted(made)
+    assert {name: record[name] for name in expected} == expected
+    assert record["request"]["method"] == "GET"
+
+
+def test_the_json_lacks_the_fields_that_plugins_remove(plugin: Make) -> None:
+    made = plugin(Note)
+    note(made).notes = {"request.headers": None, "service": None}
+    made.get(headers={"X-A": "1"})
+    record = noted(made)
+    assert "service" not in record
+    assert "headers" not in record["request"]
+
+
+def test_the_json_tells_the_fields_of_the_answer_as_they_went_out(plugin: Make) -> None:
+    made = plugin(Note)
+    note(made).headers = {"X-Up": "2", "X-New": "3"}
+    made.upstream.respond = respond(200, b"", {"X-Up": "1", "Date": "Fri, 27 Nov 2026 05:00:00 GMT", "Via": "1.1 up"})
+    made.get()
+    headers = noted(made)["response"]["headers"]
+    assert headers["x-up"] == ["1", "2"]
+    assert headers["x-new"] == "3"
+    assert headers["via"] == "1.1 up, 1.1 kong/3.9.1"
+    assert {"x-kong-proxy-latency", "x-kong-upstream-latency", "x-kong-request-id", "date"} <= set(headers)
+
+
+def test_what_is_kept_of_a_request_is_told_of_the_same_request_only(plugin: Make) -> None:
+    made = plugin(Note)
+    made.upstream.respond = respond(200, b"", {"Date": "Fri, 27 Nov 2026 05:00:00 GMT"})
+    asked = [("GET", "/a?x=%22", {"X-A": "1"}), ("PUT", "/a?x=%22", {"X-A": "1"}), ("GET", '/b"\\', {"X-A": '\xe9"'})]
+    for _ in range(3 * ADMITTED):
+        for method, path, headers in asked:
+            made.request(method, path, headers=headers)
+            request = noted(made)["request"]
+            assert (request["method"], request["uri"], request["headers"]["x-a"]) == (method, path, headers["X-A"])
+            assert request["url"] == f"http://gateway.test:8000{path}"
+
+
+def test_changed_entities_are_told_as_they_are_now(plugin: Make) -> None:
+    made = plugin("key-auth").use("file-log", path="/dev/null")
+    ada = made.consumer("ada", "k1")
+    assert made.get(headers={"apikey": "k1"}).log["consumer"]["username"] == "ada"
+    made.update("consumers", ada["id"], username="eve")
+    made.update("services", made.service["id"], name="other")
+    made.update("routes", made.route["id"], name="way")
+    record = made.get(headers={"apikey": "k1"}).log
+    told = [record[name].get("name") or record[name].get("username") for name in ("consumer", "service", "route")]
+    assert told == ["eve", "other", "way"]
+
+
+def test_a_request_line_that_is_refused_has_a_record(plugin: Make) -> None:
+    made = plugin(Note)
+    run = made.request("TRACE", "/a")
+    assert run.status == 405
+    request = noted(made)["request"]
+    assert (request["method"], request["uri"], request["url"]) == ("TRACE", "/a", "http://:8000/a")
