@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from flask import Blueprint, Response
@@ -62,4 +62,8 @@ def _response(reply: Any) -> Response:
         return answer(body, reply.status)
     if isinstance(body, (str, bytes)):
         return Response(body, reply.status, content_type=reply.content_type)
-    return Response(b"".join(piece.encode() for piece in body), reply.status, content_type=reply.content_type)
+    return Response(_octets(body), reply.status, content_type=reply.content_type)
+
+
+def _octets(pieces: Iterable[str | bytes]) -> Iterator[bytes]:
+    return (piece if isinstance(piece, bytes) else piece.encode() for piece in pieces)

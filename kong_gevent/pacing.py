@@ -11,12 +11,18 @@ SLICE = 0.004
 
 
 class Pacer:
-    """Call it between two small pieces of work. Its argument, a number of things that were done, may be anything."""
+    """Call it between two small pieces of work. Its argument, a number of things that were done, may be anything.
 
-    def __init__(self) -> None:
-        self._until = monotonic() + SLICE
+    `seconds` of work are followed by a `rest`. Without one, the hub looks for what has come over the network only every
+    5 ms or so, whatever the slice: it first goes on with all that is ready to run.
+    """
+
+    def __init__(self, seconds: float = SLICE, rest: float = 0) -> None:
+        self._slice = seconds
+        self._rest = rest
+        self._until = monotonic() + seconds
 
     def __call__(self, count: int = 1) -> None:
         if monotonic() > self._until:
-            gevent.sleep(0)
-            self._until = monotonic() + SLICE
+            gevent.sleep(self._rest)
+            self._until = monotonic() + self._slice

@@ -13,6 +13,7 @@ UPSTREAM_BOUNDS = (25, 50, 80, 100, 250, 400, 700, 1000, 2000, 5000, 10000, 3000
 MAX_KNOWN = 20_000
 """Combinations of route, status and consumer whose cells a worker keeps at hand."""
 SUBSYSTEM = "http"
+HEALTH_STATES = ("healthchecks_off", "healthy", "unhealthy", "dns_error")
 CONNECTION_STATES = ("accepted", "active", "handled", "reading", "waiting", "writing")
 
 
@@ -82,13 +83,20 @@ class Prometheus(Plugin):
             UPSTREAM_BOUNDS,
             *place,
         )
+        self._configured: set[Conf] = set()
         self._declare_gauges()
+        self._declare_health()
 
     def configure(self, conf: Conf) -> None:
-        """Nothing to do for a configuration that counts nothing."""
+        """Nothing to do per request for a configuration that counts nothing."""
+        self._configured.add(conf)
         conf.cells = {}
         if not (conf.status_code_metrics or conf.latency_metrics or conf.bandwidth_metrics):
             conf.unused_phases = ("log",)
+
+    def retire(self, conf: Conf) -> None:
+        """Forget that there was this configuration."""
+        self._configured.discard(conf)
 
     def log(self, ctx: Context, conf: Conf) -> None:
         """Count a request that matched a route."""
@@ -142,8 +150,8 @@ class Prometheus(Plugin):
         return [Endpoint("/metrics", {"GET": self.show}, ("admin", "status"))]
 
     def show(self, call: AdminCall) -> AdminReply:
-        """Everything in the text format."""
-        return AdminReply(self.kit.metrics.exposition())
+        """Everything in the text format; only what tells of the node when the plugin is switched on nowhere."""
+        return AdminReply(self.kit.metrics.exposition(counted=bool(self._configured)))
 
     def _declare_gauges(self) -> None:
         gauge = self.kit.metrics.gauge
@@ -187,6 +195,20 @@ class Prometheus(Plugin):
         )
         self._declare_memory(node)
         self.kit.metrics.count_errors("kong_nginx_metric_errors_total", "Metrics that there was no room for")
+
+    def _declare_health(self) -> None:
+        def health() -> Iterable[tuple[Sequence[str], float]]:
+            if any(conf.upstream_health_metrics for conf in self._configured):
+                for upstream, target, address, found in self.kit.node.target_health():
+                    for state in HEALTH_STATES:
+                        yield (upstream, target, address, state, SUBSYSTEM), int(state == found.lower())
+
+        self.kit.metrics.gauge(
+            "kong_upstream_target_health",
+            "Health of targets of upstreams: 1 for the state that they are in, else 0",
+            ("upstream", "target", "address", "state", "subsystem"),
+            health,
+        )
 
     def _declare_memory(self, node: str) -> None:
         gauge = self.kit.metrics.gauge

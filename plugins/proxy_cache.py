@@ -338,8 +338,9 @@ class ProxyCache(Plugin):
             headers[name] = (
                 value if earlier is None else [*(earlier if isinstance(earlier, list) else [earlier]), value]
             )
-        shown = {**entry.facts, "headers": headers, "body": entry.body.decode("utf-8", "replace")}
-        return AdminReply({**shown, "body_len": len(entry.body), "req_body": ""})
+        shown: dict[str, Any] = {**entry.facts, "headers": headers, "body": entry.body.decode("utf-8", "replace")}
+        shown |= {"body_len": len(entry.body), "req_body": ""}
+        return AdminReply(shown)
 
     def _remove(self, call: AdminCall, key: str, plugin: str | None = None) -> AdminReply:
         if self._knows(plugin) and self.kit.node_cache.delete(PREFIX + key.encode()):

@@ -25,9 +25,10 @@ from harness.nginx import find_nginx
 from harness.process import BenchError, Children, allow_open_files
 from harness.ratios import Row, measure
 from harness.report import build, write
+from harness.scrape import SCRAPES
 from harness.stores import STORE_FIGURES
 
-FIGURES = {**ADDED, **NODE_FIGURES, **STORE_FIGURES}
+FIGURES = {**ADDED, **NODE_FIGURES, **SCRAPES, **STORE_FIGURES}
 EPILOG = """\
 examples:
   bench/run                                   everything, about an hour on a quiet machine

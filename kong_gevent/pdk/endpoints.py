@@ -21,12 +21,13 @@ class AdminCall:
 
 @dataclass(frozen=True, slots=True)
 class AdminReply:
-    """The answer: a mapping or list becomes JSON; text, octets or pieces of text go out as `content_type`; None: empty.
+    """The answer: a mapping or list becomes JSON; text, octets or pieces of them go out as `content_type`; None: empty.
 
+    Pieces are sent while they are made, so the status has been told when making one fails: the answer is cut then.
     Without a body the status is 204 unless it says otherwise.
     """
 
-    body: Mapping[str, Any] | list[Any] | str | bytes | Iterable[str] | None = None
+    body: Mapping[str, Any] | list[Any] | str | bytes | Iterable[str | bytes] | None = None
     status: int = 200
     content_type: str = "text/plain; charset=UTF-8"
 

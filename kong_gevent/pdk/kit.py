@@ -243,8 +243,11 @@ class Metrics(Protocol):
         """Count series for which there was no room, under this name."""
         ...
 
-    def exposition(self) -> Iterator[str]:
-        """All of it in Prometheus' text format, in pieces."""
+    def exposition(self, counted: bool = True) -> Iterator[bytes]:
+        """All of it in Prometheus' text format, in pieces; requests are served between them.
+
+        `counted`: with what was counted, and not only with gauges and the number of errors.
+        """
         ...
 
 
@@ -269,6 +272,14 @@ class NodeView(Protocol):
 
     def store_reachable(self) -> bool:
         """Whether the datastore answers."""
+        ...
+
+    def target_health(self) -> Iterable[tuple[str, str, str, str]]:
+        """Every address of targets of upstreams: names of upstream and target (`host:port`), the address, its health.
+
+        Health is `HEALTHY`, `UNHEALTHY` or `HEALTHCHECKS_OFF`; a target whose name leads nowhere has the address `""`
+        and the health `DNS_ERROR`.
+        """
         ...
 
 

@@ -121,7 +121,10 @@ class _Parts:
 
 
 class _NodeFacts:
-    """A node of which there is nothing to tell."""
+    """A node of which there is nothing to tell but the health of its upstreams' targets."""
+
+    def __init__(self, states: Callable[[], Iterator[tuple[str, str, str, str]]]) -> None:
+        self.target_health = states
 
     def statistics(self) -> Mapping[str, int]:
         """Nothing was counted."""
@@ -162,6 +165,7 @@ class InMemoryGateway:
         from kong_gevent.runtime.connection import Listener
         from kong_gevent.runtime.counts import CountTable
         from kong_gevent.runtime.gateway import Gateway
+        from kong_gevent.runtime.health import Health
         from kong_gevent.runtime.kit import WorkerKit
         from kong_gevent.runtime.metrics import MetricMemory, WorkerMetrics
         from kong_gevent.runtime.node_cache import NodeCache
@@ -181,7 +185,6 @@ class InMemoryGateway:
         self._metrics = MetricMemory(1, 1 << 20)
         metrics = WorkerMetrics(self._metrics, 0)
         self.kit = WorkerKit("00000000-0000-4000-8000-000000000000", self.store, cache, self.counters, metrics, sharing)
-        self.kit.node = _NodeFacts()
         self.kit.node_cache = NodeCache(1 << 20, 1 << 10)
         self.plugins: dict[str, Plugin] = {name: kind(self.kit) for name, kind in known.items()}
         for instance in self.plugins.values():
@@ -195,6 +198,7 @@ class InMemoryGateway:
         parts: Any = _Parts(self.gateway)
         self.sync = parts.sync = Synchronizer(self.store, self.gateway.plan, cache, parts)
         self.sync.listeners = self.kit.listeners
+        self.kit.node = _NodeFacts(Health(inside, self.sync, self.store, lambda: True).states)
         self.sync.load()
         self.kit.publish = self.sync.poll
         self._listener = Listener(self.gateway, "proxy", "127.0.0.1", 8000, ProxyRole(parts))

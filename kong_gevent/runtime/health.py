@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -64,6 +64,21 @@ class Health:
             balancer.checks is not None,
             details,
         )
+
+    def states(self) -> Iterator[tuple[str, str, str, str]]:
+        """See `kong_gevent.pdk.kit.NodeView.target_health`."""
+        for balancer in list(self._gateway.plan.balancers.values()):
+            known = self.of(balancer.entity["id"])
+            for key, told in known.targets.items() if known is not None else ():
+                target = balancer.targets.get(key)
+                if target is None:
+                    continue  # it was deleted while a name was looked up
+                addresses = told["data"]["addresses"]
+                if not addresses:
+                    yield balancer.name, target["target"], "", told["health"]
+                for address in addresses:
+                    ip = f"[{address['ip']}]" if ":" in address["ip"] else address["ip"]
+                    yield balancer.name, target["target"], f"{ip}:{address['port']}", address["health"]
 
     # --- set by hand -------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,10 @@
 """Numbers that a node's workers count together and anybody may read: exact over workers, and over their deaths.
 
 Strategy: memory that is made before the workers are forked, one lane per worker, written by that worker alone, so
-counting takes no lock. A lane is a list of entries that only grows: a name with its labels, then its 64-bit numbers. A
-worker that takes the lane of one that has ended goes on with its entries. Who reads adds up all lanes.
+counting takes no lock. A lane is a list of entries that only grows: a series, then its 64-bit numbers. A worker that
+takes the lane of one that has ended goes on with its entries. Who reads adds up all lanes.
+
+A series is kept as the text that readers get, so that reading copies rather than formats, and keeps nothing.
 """
 
 from __future__ import annotations
@@ -11,20 +13,27 @@ import mmap
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
-import gevent
-import orjson
-
+from kong_gevent.pacing import Pacer
 from kong_gevent.pdk.kit import Cell, Observer
 
 LANE_BYTES = 64 << 20
 """Room of a worker; only what is used of it takes memory. An entry: name, labels, and 8 octets for each number."""
 WORD = 8
 _USED, _FIRST = 0, 1
-PAUSE_AFTER = 250
-"""Entries that are read or written out before other greenlets get a turn."""
-Series = tuple[str, ...]
-"""A metric's name and the values of its labels."""
+SLICE = 0.0003
+"""Seconds for which reading goes on before other greenlets get a turn: requests are not to notice it."""
+REST = 0.0001
+"""Seconds of each such turn at least; the hub's clock makes them about a millisecond."""
+STRIDE = 32
+"""Entries between two looks at the clock."""
+PIECE = 1 << 14
+"""Bytes of a piece of the text."""
+Series = bytes
+"""A metric's name, a zero, and its labels as they are shown: `a="x",b="y"`."""
+Totals = dict[bytes, dict[bytes, list[int]]]
+"""Name → labels → numbers."""
 
 
 class Full(Exception):
@@ -57,16 +66,17 @@ class MetricMemory:
         ]
 
 
-def _entries(words: memoryview, start: int) -> Iterator[tuple[Series, int, int]]:
-    """Entries from a word on: series, its first number's place, how many numbers there are."""
-    at = start or _FIRST
-    while at < _FIRST + words[_USED]:
+def _entries(words: memoryview) -> Iterator[tuple[Series, int, int]]:
+    """The entries of a lane: series, its first number's place, how many numbers there are."""
+    octets = words.cast("B")
+    at, end = _FIRST, _FIRST + words[_USED]
+    while at < end:
         head = words[at]
         size, count = head >> 32, head & 0xFFFFFFFF
-        name_words = -(-size // WORD)
-        name = words[at + 1 : at + 1 + name_words].tobytes()[:size]
-        at += 1 + name_words
-        yield tuple(orjson.loads(name)), at, count
+        at += 1
+        series = bytes(octets[at * WORD : at * WORD + size])
+        at += -(-size // WORD)
+        yield series, at, count
         at += count
 
 
@@ -75,7 +85,7 @@ class MetricLane:
 
     def __init__(self, words: memoryview) -> None:
         self.words = words
-        self._places = {series: at for series, at, _ in _entries(words, 0)}
+        self._places = {series: at for series, at, _ in _entries(words)}
 
     def place(self, series: Series, count: int) -> int:
         """Where the series' `count` numbers are; they are zero when it is new. Raises `Full`."""
@@ -86,14 +96,13 @@ class MetricLane:
 
     def _append(self, series: Series, count: int) -> int:
         words = self.words
-        name = orjson.dumps(series)
-        name_words = -(-len(name) // WORD)
+        name_words = -(-len(series) // WORD)
         start = _FIRST + words[_USED]
         at = start + 1 + name_words
         if at + count > len(words):
             raise Full
-        words[start] = len(name) << 32 | count
-        words[start + 1 : at] = memoryview(name.ljust(name_words * WORD, b"\0")).cast("q")
+        words[start] = len(series) << 32 | count
+        words[start + 1 : at] = memoryview(series.ljust(name_words * WORD, b"\0")).cast("q")
         words[_USED] += 1 + name_words + count  # last, so that readers only ever see whole entries
         return at
 
@@ -136,25 +145,30 @@ class _Family:
     def __init__(
         self, name: str, text: str, kind: str, labels: tuple[str, ...], bounds: tuple[float, ...] = ()
     ) -> None:
-        self.name = name
-        self.head = f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
+        self.name = name.encode()
+        self.head = f"# HELP {name} {text}\n# TYPE {name} {kind}\n".encode()
         self.labels = labels
-        self.bounds = bounds
-
-    def write(self, series: Series, numbers: Sequence[int]) -> str:
-        """The lines of one series."""
-        labels = labels_text(self.labels, series[1:])
-        if not self.bounds:
-            return f"{self.name}{{{labels}}} {numbers[0]}\n" if labels else f"{self.name} {numbers[0]}\n"
         comma = "," if labels else ""
+        self.limits = [f'{comma}le="{bound}"}} '.encode() for bound in (*map(_number, bounds), "+Inf")]
+        self.is_histogram = bool(bounds)
+
+    def series(self, values: Sequence[str]) -> Series:
+        """The series with these values of the labels."""
+        return b"%b\0%b" % (self.name, labels_text(self.labels, values).encode())
+
+    def write(self, labels: bytes, numbers: Sequence[float]) -> bytes:
+        """The lines of one series."""
+        braces = b"{%b}" % labels if labels else b""
+        if not self.is_histogram:
+            return b"%b%b %b\n" % (self.name, braces, _number(numbers[0]).encode())
         lines = []
         total = 0
-        for bound, number in zip((*map(_number, self.bounds), "+Inf"), numbers, strict=False):
-            total += number
-            lines.append(f'{self.name}_bucket{{{labels}{comma}le="{bound}"}} {total}\n')
-        braces = f"{{{labels}}}" if labels else ""
-        lines.append(f"{self.name}_count{braces} {total}\n{self.name}_sum{braces} {_number(numbers[-1] / 1000)}\n")
-        return "".join(lines)
+        for limit, number in zip(self.limits, numbers, strict=False):
+            total += int(number)
+            lines.append(b"%b_bucket{%b%b%d\n" % (self.name, labels, limit, total))
+        whole = _number(numbers[-1] / 1000).encode()
+        lines.append(b"%b_count%b %d\n%b_sum%b %b\n" % (self.name, braces, total, self.name, braces, whole))
+        return b"".join(lines)
 
 
 def labels_text(names: Sequence[str], values: Sequence[str]) -> str:
@@ -176,21 +190,26 @@ class WorkerMetrics:
     def __init__(self, memory: MetricMemory, lane: int) -> None:
         self._memory = memory
         self._lane = MetricLane(memory.words(lane))
-        self._families: dict[str, _Family] = {}
+        self._families: list[_Family] = []
         self._gauges: list[tuple[_Family, Callable[[], Iterable[tuple[Sequence[str], float]]]]] = []
-        self._read: dict[int, tuple[memoryview, int, list[tuple[Series, int, int]]]] = {}
         self._spare = memoryview(bytearray(4096)).cast("q")
         self._errors: Cell | None = None
+        self._always: list[_Family] = []
 
     def counter(self, name: str, text: str, *labels: str) -> Callable[..., Cell]:
         """See `Metrics.counter`."""
-        self._families[name] = _Family(name, text, "counter", labels)
-        return lambda *values: _Cell(*self._place((name, *values), 1))
+        family = self._family(name, text, "counter", labels)
+        return lambda *values: _Cell(*self._place(family.series(values), 1))
 
     def histogram(self, name: str, text: str, bounds: Sequence[float], *labels: str) -> Callable[..., Observer]:
         """See `Metrics.histogram`."""
-        self._families[name] = _Family(name, text, "histogram", labels, tuple(bounds))
-        return lambda *values: _Observer(*self._place((name, *values), len(bounds) + 2), bounds)
+        family = self._family(name, text, "histogram", labels, tuple(bounds))
+        return lambda *values: _Observer(*self._place(family.series(values), len(bounds) + 2), bounds)
+
+    def _family(self, name: str, *facts: Any) -> _Family:
+        family = _Family(name, *facts)
+        self._families = [*(other for other in self._families if other.name != family.name), family]
+        return family
 
     def gauge(
         self, name: str, text: str, labels: Sequence[str], collect: Callable[[], Iterable[tuple[Sequence[str], float]]]
@@ -201,6 +220,7 @@ class WorkerMetrics:
     def count_errors(self, name: str, text: str) -> None:
         """See `Metrics.count_errors`."""
         self._errors = self.counter(name, text)()
+        self._always = self._families[-1:]
 
     def _place(self, series: Series, count: int) -> tuple[memoryview, int]:
         try:
@@ -210,49 +230,51 @@ class WorkerMetrics:
                 self._errors.add()
             return self._spare, 0  # counted nowhere, which the number of errors tells
 
-    def exposition(self) -> Iterator[str]:
+    def exposition(self, counted: bool = True) -> Iterator[bytes]:
         """See `Metrics.exposition`."""
+        piece, size = [], 0
+        for line in self._lines(counted):
+            piece.append(line)
+            size += len(line)
+            if size >= PIECE:
+                yield b"".join(piece)
+                piece, size = [], 0
+        yield b"".join(piece)
+
+    def _lines(self, counted: bool) -> Iterator[bytes]:
+        """The text, some lines at a time. Others get their turn meanwhile."""
+        pace = Pacer(SLICE, REST)
         for family, collect in self._gauges:
-            yield family.head
-            for values, value in collect():
-                labels = labels_text(family.labels, values)
-                yield f"{family.name}{{{labels}}} {_number(value)}\n" if labels else f"{family.name} {_number(value)}\n"
-        totals = self._totals()
-        for family in self._families.values():
-            found = totals.get(family.name)
-            if not found:
+            for number, (values, value) in enumerate(collect()):
+                if not number:
+                    yield family.head
+                yield family.write(labels_text(family.labels, values).encode(), (value,))
+                if not number % STRIDE:
+                    pace()
+        totals = self._totals(pace)
+        for family in self._families if counted else self._always:
+            found = totals.pop(family.name, None)
+            if found is None:
                 continue
             yield family.head
-            for number, (series, numbers) in enumerate(found.items(), 1):
-                yield family.write(series, numbers)
-                if not number % PAUSE_AFTER:
-                    gevent.sleep(0)
+            for number, (labels, numbers) in enumerate(found.items()):
+                yield family.write(labels, numbers)
+                if family.is_histogram or not number % STRIDE:
+                    pace()
 
-    def _totals(self) -> dict[str, dict[Series, list[int]]]:
-        """The numbers of all lanes added up, by metric and series."""
-        totals: dict[str, dict[Series, list[int]]] = {}
-        done = 0
+    def _totals(self, pace: Pacer) -> Totals:
+        """The numbers of all lanes added up."""
+        totals: Totals = {}
         for lane in self._memory.in_use():
-            words, known = self._entries_of(lane)
-            for series, at, count in known:
+            words = self._memory.words(lane)
+            for place, (series, at, count) in enumerate(_entries(words)):
+                name, _, labels = series.partition(b"\0")
+                found = totals.setdefault(name, {})
                 numbers = words[at : at + count].tolist()
-                found = totals.setdefault(series[0], {})
-                earlier = found.get(series)
-                found[series] = (
-                    numbers if earlier is None else [one + other for one, other in zip(earlier, numbers, strict=False)]
-                )
-                done += 1
-                if not done % PAUSE_AFTER:
-                    gevent.sleep(0)
+                earlier = found.get(labels)
+                if earlier is not None:
+                    numbers = [one + other for one, other in zip(earlier, numbers, strict=False)]
+                found[labels] = numbers
+                if not place % STRIDE:
+                    pace()
         return totals
-
-    def _entries_of(self, lane: int) -> tuple[memoryview, list[tuple[Series, int, int]]]:
-        """A lane and its entries; those that were there last time are not read again."""
-        words, end, known = self._read.get(lane) or (self._memory.words(lane), 0, [])
-        for series, at, count in _entries(words, end):
-            known.append((series, at, count))
-            end = at + count
-            if not len(known) % PAUSE_AFTER:
-                gevent.sleep(0)
-        self._read[lane] = (words, end, known)
-        return words, known

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -185,6 +185,10 @@ class Node:
     def shared_memory(self) -> Mapping[str, tuple[int, int]]:
         """Shared segments by name: capacity and use in bytes."""
         return {"kong_gevent": self.shared.memory(), "kong_db_cache": self.shared.cache.usage()}
+
+    def target_health(self) -> Iterable[tuple[str, str, str, str]]:
+        """See `kong_gevent.pdk.kit.NodeView.target_health`."""
+        return self.health.states()
 
     def store_reachable(self) -> bool:
         """Whether the datastore answers now."""

@@ -6,6 +6,7 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Iterable
+from itertools import chain
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,12 @@ class WsgiRole:
         except (ConnectionClosed, DeadlineExceeded, OSError):
             ctx.status = ctx.status or 499
             raise
+        except Exception:
+            log.exception("%s: making the answer failed", ctx.target.decode("latin-1"))
+            if connection.started:
+                connection.abort()  # whoever reads it must not take it for a whole one
+            else:
+                self._plain_error(ctx, connection, 500, problem.MESSAGES[500])
         finally:
             if self._access_log is not None:
                 self._access_log.write(ctx)
@@ -137,25 +144,24 @@ class WsgiRole:
             answer[:] = [status, headers]
             return parts.append
 
-        parts: list[bytes] = []
+        parts: list[bytes] = []  # what the application writes itself, which Flask's never do
         environ = environ_of(connection, head)
         environ["kong.request_id"] = ctx.id
         result = self._application(environ, start_response)
         try:
-            parts.extend(result)
+            self._answer(ctx, connection, answer, chain(parts, result))
         finally:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
-        self._answer(ctx, connection, answer[0], answer[1], b"".join(parts))
 
-    def _answer(
-        self, ctx: Context, connection: Connection, status: str, headers: list[tuple[str, str]], body: bytes
-    ) -> None:
+    def _answer(self, ctx: Context, connection: Connection, answer: list[Any], pieces: Iterable[bytes]) -> None:
+        """Send an answer: as a whole when its length is told, else piece by piece as they are made."""
+        status, headers = answer
         code, _, reason = status.partition(" ")
         ctx.status = int(code)
         names = {name.lower() for name, _ in headers}
-        length = len(body)
+        length: int | None = None
         lines = []
         for name, value in headers:
             lower = name.lower()
@@ -165,7 +171,11 @@ class WsgiRole:
                 lines.append(b"%b: %b\r\n" % (name.encode("latin-1"), value.encode("latin-1")))
         if "date" not in names:
             lines.append(self._gateway.date_line())
+        rest = iter(pieces)
+        body = next(rest, b"") if length is None else b"".join(rest)
         connection.start(ctx, ctx.status, reason.encode("latin-1"), b"".join(lines), length, body)
+        for piece in rest:
+            connection.write(piece)
         connection.finish()
 
     def _plain_error(self, ctx: Context, connection: Connection, status: int, message: str) -> None:

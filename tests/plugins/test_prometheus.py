@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from kong_gevent.errors import SchemaViolation
-from kong_gevent.pdk.testing import InMemoryGateway
+from kong_gevent.pdk.testing import InMemoryGateway, respond
 from tests.gateway import Gateway
 from tests.upstream import Upstream
 from tests.wire import wait_until
@@ -106,6 +106,72 @@ def test_only_the_node_is_shown_when_the_plugin_is_off(plugin: Make) -> None:
     assert not {name for name in names if name.startswith(("kong_http", "kong_bandwidth", "kong_request_latency"))}
 
 
+def test_what_was_counted_is_shown_while_the_plugin_is_configured(plugin: Make) -> None:
+    made = plugin("prometheus", **ALL)
+    made.get()
+    (entity,) = made.store.dao("plugins").each()
+    made.update("plugins", entity["id"], enabled=False)
+    made.get()
+    assert not [line for line in metrics(made) if line.startswith(("kong_http", "kong_request_latency"))]
+    assert "kong_nginx_metric_errors_total 0" in metrics(made)
+    made.update("plugins", entity["id"], enabled=True)
+    assert [line[-2:] for line in metrics(made) if line.startswith("kong_http_requests_total{")] == [" 1"]
+
+
+SWITCHES = {
+    "status_code_metrics": {"kong_http_requests_total"},
+    "latency_metrics": {"kong_kong_latency_ms", "kong_upstream_latency_ms", "kong_request_latency_ms"},
+    "bandwidth_metrics": {"kong_bandwidth_bytes"},
+    "upstream_health_metrics": {"kong_upstream_target_health"},
+    "ai_metrics": set(),
+    "per_consumer": set(),
+}
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_each_switch_brings_its_own_metrics(plugin: Make, switch: str) -> None:
+    made = plugin("prometheus", **{switch: True})
+    upstream = made.insert("upstreams", name="u")
+    made.insert("targets", upstream={"id": upstream["id"]}, target="127.0.0.1:80")
+    made.get()
+    shown = {line.split()[2] for line in metrics(made) if line.startswith("# TYPE")}
+    switched = set().union(*SWITCHES.values())
+    assert shown & switched == SWITCHES[switch]
+
+
+def health_of(lines: list[str]) -> dict[tuple[str, str, str], list[str]]:
+    """The states that are 1, by upstream, target and address; each has all four states."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    states: dict[tuple[str, str, str], int] = {}
+    for line in lines:
+        match = re.fullmatch(
+            r'kong_upstream_target_health\{upstream="(.*)",target="(.*)",address="(.*)",'
+            r'state="(.*)",subsystem="http"\} ([01])',
+            line,
+        )
+        if match:
+            place = (match[1], match[2], match[3])
+            states[place] = states.get(place, 0) + 1
+            if match[5] == "1":
+                found.setdefault(place, []).append(match[4])
+    assert set(states.values()) <= {4}
+    return found
+
+
+def test_the_health_of_targets(plugin: Make) -> None:
+    made = plugin("prometheus", upstream_health_metrics=True)
+    checks = {"passive": {"unhealthy": {"http_failures": 1}}, "active": {}}
+    for name, rules in (("checked", checks), ("plain", {})):
+        upstream = made.insert("upstreams", name=name, healthchecks=rules)
+        made.insert("targets", upstream={"id": upstream["id"]}, target="127.0.0.1:80")
+    made.update("services", made.service["id"], host="checked")
+    checked, plain = ("checked", "127.0.0.1:80", "127.0.0.1:80"), ("plain", "127.0.0.1:80", "127.0.0.1:80")
+    assert health_of(metrics(made)) == {checked: ["healthy"], plain: ["healthchecks_off"]}
+    made.upstream.respond = respond(500, "")
+    made.get()
+    assert health_of(metrics(made, "status")) == {checked: ["unhealthy"], plain: ["healthchecks_off"]}
+
+
 def test_both_listeners_show_them_and_take_nothing_but_get(plugin: Make) -> None:
     made = plugin("prometheus", **ALL)
     made.get()
@@ -122,6 +188,22 @@ def test_bad_settings_are_refused(plugin: Make, field: str) -> None:
 
 
 class TestNode:
+    def test_the_health_of_targets_is_the_same_in_all_workers(self, make_gateway: Callable[..., Gateway]) -> None:
+        gateway = make_gateway(workers=3)
+        upstream = gateway.create("/upstreams", name="u", healthchecks={"passive": {"unhealthy": {"http_failures": 1}}})
+        for target in ("127.0.0.1:8001", "no-such-name.invalid:81", "[::1]:82"):
+            gateway.create("/upstreams/u/targets", target=target)
+        gateway.create("/plugins", name="prometheus", config={"upstream_health_metrics": True})
+        gateway.admin("PUT", f"/upstreams/{upstream['id']}/targets/127.0.0.1:8001/unhealthy")
+        expected = {
+            ("u", "127.0.0.1:8001", "127.0.0.1:8001"): ["unhealthy"],
+            ("u", "no-such-name.invalid:81", ""): ["dns_error"],
+            ("u", "[0000:0000:0000:0000:0000:0000:0000:0001]:82", "[::1]:82"): ["healthy"],
+        }
+        for _ in range(12):
+            shown = requests.get(f"{gateway.status_url}/metrics", timeout=30, headers={"Connection": "close"})
+            assert health_of(shown.text.splitlines()) == expected
+
     def requests_of(self, gateway: Gateway) -> dict[str, int]:
         found: dict[str, int] = {}
         for line in requests.get(f"{gateway.status_url}/metrics", timeout=10).text.splitlines():

@@ -11,7 +11,7 @@ def memory() -> MetricMemory:
 
 
 def text(metrics: WorkerMetrics) -> list[str]:
-    return "".join(metrics.exposition()).splitlines()
+    return b"".join(metrics.exposition()).decode().splitlines()
 
 
 def test_numbers_of_all_lanes_are_added_up(memory: MetricMemory) -> None:
