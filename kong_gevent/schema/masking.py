@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kong_gevent.schema import kinds
-from kong_gevent.schema.record import Record
+from kong_gevent.schema.record import Deprecated, Record, Shorthand
 from kong_gevent.vaults.reference import is_reference
 
 MASK = "******"
@@ -21,8 +21,18 @@ def masked(schema: Record, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     variant = schema.variant(values)
     chosen = variant if isinstance(variant, Record) else schema
-    fields = {**{name: short.field for name, short in chosen.shorthand_fields.items()}, **chosen.shape}
+    fields = {**{name: _meant(chosen, short) for name, short in chosen.shorthand_fields.items()}, **chosen.shape}
     return {name: _masked(name, fields.get(name), value) for name, value in values.items()}
+
+
+def _meant(schema: Record, shorthand: Shorthand) -> kinds.Field:
+    """The field that an old name stands for, since that is the one which is marked."""
+    field: kinds.Field | None = None
+    if isinstance(shorthand, Deprecated):
+        for name in shorthand.path.split("."):
+            field = schema.shape.get(name)
+            schema = field.schema if isinstance(field, kinds.Record) else schema
+    return field or shorthand.field
 
 
 def _is_secret(name: str, field: kinds.Field) -> bool:

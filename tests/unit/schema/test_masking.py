@@ -23,7 +23,7 @@ class Sample(Record):
     list = fields.Array(fields.String(encrypted=True))
     redis = fields.Record(Inner)
     rows = fields.Array(fields.Record(Inner))
-    shorthand_fields = {"redis_password": fields.Deprecated(fields.String(referenceable=True), "redis.password")}
+    shorthand_fields = {"redis_password": fields.Deprecated(fields.String(), "redis.password")}
 
 
 def test_secrets_at_all_depths() -> None:
