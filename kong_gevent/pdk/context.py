@@ -51,7 +51,7 @@ class Context:
 
     # Defaults live on the class: a request only stores what differs, which makes contexts cheap to create. Instances
     # share their table of names as long as one stores no more than 30 of them, so what can be derived is a property.
-    host: Any = None
+    host: tuple[str, int | None, bytes] = ("", None, b"")  # name in lower case, port if given, name as sent
     path: str = ""
     plain_target: bool = False
     raw_path: bytes = b""

@@ -13,6 +13,13 @@ from kong_gevent.pdk.testing import InMemoryGateway, respond
 Make = Callable[..., InMemoryGateway]
 
 
+@pytest.mark.parametrize("line", ["TRACE / HTTP/1.1", "GET /%zz HTTP/1.1", "GET / HTTP/9.9"])
+def test_a_request_that_is_refused(plugin: Make, line: str) -> None:
+    run = plugin().send(f"{line}\r\nHost: gateway.test\r\n\r\n".encode())
+    assert run.log["response"]["status"] == run.status >= 400
+    assert run.log["source"] == "kong"
+
+
 def test_a_proxied_request(plugin: Make) -> None:
     made = plugin()
     made.update("services", made.service["id"], path="/base")
