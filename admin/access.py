@@ -14,6 +14,7 @@ from kong_gevent.db.tokens import KIND
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _VALIDATE = "/validate"
+EXPLAIN = "/debug/explain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ def _by_connection(environ: dict[str, Any]) -> Who:
 
 
 def _only_asks(path: str) -> bool:
-    """Whether a POST changes nothing: it asks whether something would be accepted."""
-    return path.startswith("/schemas/") and path.endswith(_VALIDATE)
+    """Whether a POST changes nothing: it asks whether something would be accepted, or what would happen."""
+    return path == EXPLAIN or (path.startswith("/schemas/") and path.endswith(_VALIDATE))
 
 
 def _unauthorized() -> Response:

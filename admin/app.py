@@ -20,6 +20,7 @@ from kong_gevent.admin import (
     classic,
     config,
     debug,
+    explain,
     forms,
     generate,
     info,
@@ -222,6 +223,7 @@ def create_app(node: NodeFacade, extra: Iterable[Blueprint] = ()) -> AdminApp:
     app.register_blueprint(status.blueprint(node))
     app.register_blueprint(schemas.blueprint(node))
     app.register_blueprint(debug.blueprint(node))
+    app.register_blueprint(explain.blueprint(node))
     app.register_blueprint(unavailable.blueprint(node))
     app.register_blueprint(tags.blueprint(node))
     app.register_blueprint(config.blueprint(node))

@@ -13,6 +13,7 @@ from kong_gevent import KONG_VERSION
 from kong_gevent.balancer.health import UpstreamHealth
 from kong_gevent.conf.settings import Settings
 from kong_gevent.db import Store, dryrun
+from kong_gevent.http.imagined import ImaginedRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,15 @@ class NodeFacade(Protocol):
     def cache_delete(self, key: str | None) -> None:
         """Drop one key, or all with `None`, in every worker."""
 
+    def explain(
+        self, request: ImaginedRequest, consumer: dict[str, Any] | None, credential: dict[str, Any] | None, near: int
+    ) -> dict[str, Any] | None:
+        """What would become of a request; None when this node serves none.
+
+        `consumer`, `credential` (with the entity's name as `kind`): who is assumed to ask; `near`: how many routes that
+        do not win are told.
+        """
+
 
 SERVER_COUNTERS = (
     "connections_active",
@@ -146,6 +156,7 @@ class LocalNode:
         self.health: dict[str, UpstreamHealth] = {}
         self.health_calls: list[tuple[str, str, str | None, bool]] = []
         self.health_refusal: str | None = None
+        self.explainer: Any = None
 
     def set_log_level(self, level: str, timeout: float) -> None:
         """Remember the level."""
@@ -210,6 +221,12 @@ class LocalNode:
             self.cache.clear()
         else:
             self.cache.pop(key, None)
+
+    def explain(
+        self, request: ImaginedRequest, consumer: dict[str, Any] | None, credential: dict[str, Any] | None, near: int
+    ) -> dict[str, Any] | None:
+        """Ask the explainer of a test's data plane, if there is one."""
+        return self.explainer.explain(request, consumer, credential, near) if self.explainer is not None else None
 
 
 def resident_memory(pid: int | None = None) -> int:

@@ -9,6 +9,8 @@ from flask import Blueprint, Response
 from werkzeug.routing import Rule
 
 from kong_gevent import KONG_VERSION
+from kong_gevent.admin.access import EXPLAIN
+from kong_gevent.admin.explain import QUESTION
 from kong_gevent.admin.node import NodeFacade
 from kong_gevent.admin.render import answer
 from kong_gevent.admin.routing import add_path
@@ -32,6 +34,8 @@ _ERRORS = {
     "NotImplemented": "This node does not have it.",
     "Unavailable": "The datastore cannot be used now, or the node is not ready.",
 }
+_ASKED: Mapping[str, Record] = {EXPLAIN: QUESTION}
+"""Paths that are asked something: by query arguments, or by a body with the same fields."""
 _STATUSES = {
     "400": "BadRequest", "401": "Unauthorized", "403": "Forbidden", "404": "NotFound", "405": "NotAllowed",
     "409": "Conflict", "413": "TooLarge", "415": "Unsupported", "429": "TooMany", "501": "NotImplemented",
@@ -67,7 +71,8 @@ def _typed(field: kinds.Field) -> Json:
     if isinstance(field, kinds.Record):
         return record_schema(field.schema)
     if isinstance(field, kinds.Array):
-        return {"type": "array", "items": field_schema(field.elements)}
+        kind: Any = ["array", "object"] if field.takes_objects else "array"
+        return {"type": kind, "items": field_schema(field.elements)}
     if isinstance(field, kinds.Map):
         return {"type": "object", "additionalProperties": field_schema(field.values)}
     if isinstance(field, kinds.Foreign):
@@ -166,8 +171,11 @@ class Description:
         }
         if listing:
             made["parameters"] = _LIST
+        asked = _ASKED.get(rule.rule)
+        if asked is not None and method == "GET":
+            made["parameters"] = _arguments(asked)
         if method in ("POST", "PUT", "PATCH"):
-            made["requestBody"] = {"content": _body(entity, method)}
+            made["requestBody"] = {"content": _body(entity, method) if asked is None else _forms_of(asked)}
         return made
 
     def _responses(self, method: str, entity: Entity | None, many: bool) -> Json:
@@ -196,6 +204,18 @@ def _body(entity: Entity | None, method: str) -> Json:
     schema: Json = {"type": "object"} if name is None else {"$ref": f"#/components/schemas/{name}"}
     # Texts of forms get their types here, so a schema of JSON types would be wrong about them.
     return {kind: {"schema": schema if kind == _FORMS[0] else {"type": "object"}} for kind in _FORMS}
+
+
+def _arguments(asked: Record) -> list[Json]:
+    """The fields of a record as query arguments."""
+    return [
+        {"name": name, "in": "query", "schema": field_schema(field), "required": field.required}
+        for name, field in asked.shape.items()
+    ]
+
+
+def _forms_of(asked: Record) -> Json:
+    return {kind: {"schema": record_schema(asked) if kind == _FORMS[0] else {"type": "object"}} for kind in _FORMS}
 
 
 def _list_of(item: Json) -> Json:

@@ -24,6 +24,7 @@ COMMANDS = {
     "prepare": "Make and check the prefix without starting.",
     "migrations": "Create, upgrade or reset the datastore.",
     "config": "Move a whole configuration into or out of the datastore.",
+    "explain": "Say what would become of a request.",
     "admin-token": "Create, list or revoke tokens of the Admin API.",
     "plugin": "Begin a plugin of your own.",
     "dev": "Run servers for development.",

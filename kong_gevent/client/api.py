@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -118,6 +118,18 @@ class Client:
         query = {"check_hash": check_hash or None, "flatten_errors": flatten_errors or None}
         status, entities = self._transport.send("POST", "/config", body, query)
         return None if status == 304 else entities
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def explain(self, method: str, url: str, headers: Sequence[str] = (), **asked: Any) -> dict[str, Any]:
+        """`POST /debug/explain`: what would become of a request, without sending it.
+
+        `headers`: `Name: value` each; further keywords: `client_ip`, `sni`, `consumer`, `credential`, `near`.
+        """
+        given = {name: value for name, value in asked.items() if value is not None}
+        body = {"method": method, "url": url, "headers": list(headers), **given}
+        found: dict[str, Any] = self.request("POST", "/debug/explain", body)
+        return found
 
     # --- tags --------------------------------------------------------------------------------------------------------
 

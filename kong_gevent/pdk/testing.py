@@ -198,7 +198,8 @@ class InMemoryGateway:
         parts: Any = _Parts(self.gateway)
         self.sync = parts.sync = Synchronizer(self.store, self.gateway.plan, cache, parts)
         self.sync.listeners = self.kit.listeners
-        self.kit.node = _NodeFacts(Health(inside, self.sync, self.store, lambda: True).states)
+        self._health = Health(inside, self.sync, self.store, lambda: True)
+        self.kit.node = _NodeFacts(self._health.states)
         self.sync.load()
         self.kit.publish = self.sync.poll
         self._listener = Listener(self.gateway, "proxy", "127.0.0.1", 8000, ProxyRole(parts))
@@ -259,10 +260,12 @@ class InMemoryGateway:
         """Call the Admin API (or the status listener), plugins' endpoints included; options of Flask's test client."""
         from kong_gevent.admin import LocalNode, PluginInfo, contributed, create_app, create_status_app
         from kong_gevent.pdk.endpoints import AdminCall
+        from kong_gevent.runtime.explain import Explainer
 
         plugins = self.plugins.items()
         facts = {name: PluginInfo(plugin.version, plugin.priority, type(plugin)) for name, plugin in plugins}
         node = LocalNode(self.settings, self.store, facts, self.kit.node_id)
+        node.explainer = Explainer(self.gateway, self._health.of)
         endpoints = [endpoint for plugin in self.plugins.values() for endpoint in plugin.endpoints()]
         extra = [contributed.blueprint(endpoints, listener, AdminCall)]
         application = create_app(node, extra) if listener == "admin" else create_status_app(node, extra)

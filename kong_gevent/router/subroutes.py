@@ -6,7 +6,7 @@ and what a match returns, so that matching a prefix path allocates nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
 
@@ -144,12 +144,35 @@ class Conditions:
                 return False
         return not tls or self.snis is None or self.snis.holds(sni)
 
+    def attributes(
+        self, method: bytes, port: int, headers: HeaderLookup, sni: str | None, tls: bool
+    ) -> Iterator[tuple[str, bool]]:
+        """Each attribute that is asked for and whether it is fulfilled; `hold` is true when all are."""
+        if self.port is not None:
+            yield "hosts", self.port == port
+        if self.methods is not None:
+            yield "methods", method in self.methods
+        if self.headers:
+            yield "headers", all(condition.holds(headers(condition.name)) for condition in self.headers)
+        if self.snis is not None:
+            yield "snis", not tls or self.snis.holds(sni)
+
 
 class HostPattern(NamedTuple):
     """A host of a route: `kind` is `exact`, `end` (`*.x`, name `.x`) or `beginning` (`x.*`, name `x.`)."""
 
     kind: str
     name: str
+
+    def meets(self, host: str | None) -> bool:
+        """Whether a host name (lower case, without port) fulfils it: what the router finds by looking it up."""
+        if self.kind == "any":
+            return True
+        if not host:
+            return False
+        if self.kind == "exact":
+            return host == self.name
+        return host.endswith(self.name) if self.kind == "end" else host.startswith(self.name)
 
 
 ANY_HOST = HostPattern("any", "")
@@ -197,6 +220,25 @@ def priority(route: Mapping[str, Any], length: int, regex: bool) -> int:
         wanted = route.get("regex_priority") or 0
         return value | 1 << REGEX_SHIFT | min(max(wanted, 0), MAX_REGEX_PRIORITY) << REGEX_PRIORITY_SHIFT
     return value | min(length, MAX_LENGTH)
+
+
+RULES = ("attributes", "plain_hosts", "headers", "regex_path", "regex_priority", "path_length", "id", "position")
+"""What decides between two matches, in this order: the parts of the priority, then the rest of the key."""
+
+
+def parts_of(key: Key) -> dict[str, int | str]:
+    """A key by `RULES`; of each the greater value wins."""
+    value, route_id, position = key
+    return {
+        "attributes": value >> KIND_SHIFT,
+        "plain_hosts": value >> PLAIN_HOST_SHIFT & 1,
+        "headers": value >> HEADER_SHIFT & MAX_HEADERS,
+        "regex_path": value >> REGEX_SHIFT & 1,
+        "regex_priority": value >> REGEX_PRIORITY_SHIFT & MAX_REGEX_PRIORITY,
+        "path_length": value & MAX_LENGTH,
+        "id": route_id,
+        "position": position,
+    }
 
 
 def split_paths(paths: Iterable[str]) -> dict[int, list[str]]:

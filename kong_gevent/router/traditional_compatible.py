@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from kong_gevent.router.index import PrefixIndex
@@ -169,6 +170,10 @@ class Router:
 
     def __contains__(self, route_id: str) -> bool:
         return route_id in self._routes
+
+    def placements(self) -> Iterator[Placement]:
+        """Every entry with the host pattern that it stands at, as they are now."""
+        return chain.from_iterable(list(self._routes.values()))
 
     # --- changing ------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from kong_gevent.balancer.health import UpstreamHealth
 from kong_gevent.db import dryrun
 from kong_gevent.observe.errorlog import LEVELS, level_name
 from kong_gevent.runtime.entities import found as found_row
+from kong_gevent.runtime.explain import Explainer
 from kong_gevent.runtime.health import Health
 from kong_gevent.runtime.keeper import Keeper
 from kong_gevent.runtime.reasons import NOTHING_YET
@@ -35,6 +36,7 @@ from kong_gevent.runtime.shared import (
 )
 
 if TYPE_CHECKING:
+    from kong_gevent.http.imagined import ImaginedRequest
     from kong_gevent.pdk.plugin import Plugin
     from kong_gevent.runtime.caches import LookupCache
     from kong_gevent.runtime.gateway import Gateway
@@ -100,6 +102,7 @@ class Node:
         self._level_timer: Any = None
         sync.listeners[LOG_LEVEL] = self._hear_log_level
         self.health = Health(gateway, sync, store, self.is_first)
+        self.explainer = Explainer(gateway, self.health.of)
 
     # --- for the Admin API -------------------------------------------------------------------------------------------
 
@@ -251,6 +254,13 @@ class Node:
         """Forget one key, or all, in every worker."""
         self.shared.forget_caches()
         self.cache.clear()
+
+    def explain(
+        self, request: ImaginedRequest, consumer: dict[str, Any] | None, credential: dict[str, Any] | None, near: int
+    ) -> dict[str, Any]:
+        """What would become of a request by the latest configuration; see `runtime.explain`."""
+        self.sync.catch_up()
+        return self.explainer.explain(request, consumer, credential, near)
 
     def upstream_health(self, upstream: Mapping[str, Any]) -> UpstreamHealth | None:
         """What this node knows of an upstream's targets; None when the upstream is not there yet."""

@@ -8,7 +8,7 @@ others are decided when the chain is compiled.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from kong_gevent.pdk import Conf, Context, Plugin
@@ -72,12 +72,15 @@ class Step:
         self.lazy = any(scope[2] is not None for scope in scoped)
         self.fixed = self._resolve(None)
 
-    def _resolve(self, consumer: str | None) -> Configured | None:
+    def applicable(self, consumer: str | None) -> Iterator[Configured]:
+        """The configurations that apply for a consumer's id (None: nobody is known), the one that runs first."""
         for scope in scopes_in_order(self.route, self.service, consumer):
             found = self._scoped.get(scope)
             if found is not None:
-                return found
-        return None
+                yield found
+
+    def _resolve(self, consumer: str | None) -> Configured | None:
+        return next(self.applicable(consumer), None)
 
     def choose(self, consumer: Mapping[str, Any] | None) -> Configured | None:
         """The configuration for this consumer, if any applies."""
@@ -219,6 +222,10 @@ class PluginTable:
             self._referring.discard(entity["id"])
             return entity
         return {**entity, "config": config}
+
+    def configured(self, key: str) -> Configured | None:
+        """The prepared form of a configuration by its id; None for one that has no effect."""
+        return self._by_id.get(key)
 
     def configure_again(self) -> None:
         """Vaults have changed: prepare all configurations with references once more."""

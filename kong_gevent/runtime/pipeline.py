@@ -87,26 +87,21 @@ class Pipeline:
     def _until_answer(self, ctx: Context) -> tuple[Exit | None, Phases]:
         """Rewrite, route and access; the early answer if there is one, and the phases that follow."""
         plan = self.gateway.plan
-        self._read_target(ctx)
+        self.read_target(ctx)
         if self.gateway.body_limit and ctx.exchange.length:
-            self._limit_body(ctx, self.gateway.body_limit)
+            self.limit_body(ctx, self.gateway.body_limit)
         for function, conf in plan.table.rewrite:
             answer = function(ctx, conf)
             if answer is not None:
                 return answer, plan.global_chain.phases_without_access()
-        host, port, _ = ctx.host
-        connection = ctx.connection
-        match = plan.router.match(
-            ctx.method, ctx.path, host, port or connection.port, ctx.fields.get, connection.server_name, connection.tls
-        )
+        match = plan.router.match(*self.asked(ctx))
         if match is None:
-            answer = ctx.error(404, "no Route matched with those values")
-            return answer, plan.global_chain.phases_without_access()
+            return self.no_route(ctx), plan.global_chain.phases_without_access()
         ctx.match = match
         route = ctx.route = match.payload
         chain = route.chain if route.chain_version == plan.table.version else plan.chain_of(route)
         if route.https_only or route.grpc:
-            answer = self._check_protocol(ctx, route)
+            answer = self.check_protocol(ctx, route)
             if answer is not None:
                 return answer, chain.phases_without_access()
         result: Any = None
@@ -125,11 +120,31 @@ class Pipeline:
         if isinstance(result, Exception):
             result = self._failure(ctx, result)
         if result is None and route.service is None:
-            result = ctx.error(503, "no Service found with those values")
+            result = self.no_service(ctx)
         return result, phases
 
     @staticmethod
-    def _limit_body(ctx: Context, limit: int) -> None:
+    def asked(ctx: Context) -> tuple[bytes, str, str | None, int, Any, str | None, bool]:
+        """What the router goes by, as `Router.match` takes it; the port is that of the Host, else the listener's."""
+        host, port, _ = ctx.host
+        connection = ctx.connection
+        return (
+            ctx.method, ctx.path, host, port or connection.port, ctx.fields.get, connection.server_name, connection.tls,
+        )  # fmt: skip
+
+    @staticmethod
+    def no_route(ctx: Context) -> Exit:
+        """The answer when no route matches."""
+        return ctx.error(404, "no Route matched with those values")
+
+    @staticmethod
+    def no_service(ctx: Context) -> Exit:
+        """The answer when the route has no service, and no plugin has answered."""
+        return ctx.error(503, "no Service found with those values")
+
+    @staticmethod
+    def limit_body(ctx: Context, limit: int) -> None:
+        """Refuse a body of more than `limit` bytes: now if its length is told, else once so many have come."""
         if ctx.exchange.length > limit:
             raise HttpError(413, problem.MESSAGES[413], "the body is larger than nginx_http_client_max_body_size")
         ctx.exchange.limit_body(limit, 413, problem.MESSAGES[413])
@@ -148,7 +163,7 @@ class Pipeline:
 
     # --- target and protocol ---------------------------------------------------------------------------------------
 
-    def _read_target(self, ctx: Context) -> None:
+    def read_target(self, ctx: Context) -> None:
         """Host, path and query of the request (RFC 9112, section 3.2). Raises `ProtocolError`."""
         target = ctx.target
         if ctx.method in _REFUSED_METHODS:
@@ -201,7 +216,7 @@ class Pipeline:
         hosts[host] = parsed
         return parsed
 
-    def _check_protocol(self, ctx: Context, route: Any) -> Exit | None:
+    def check_protocol(self, ctx: Context, route: Any) -> Exit | None:
         """Redirects and refusals by the route's protocols (Kong 3.9)."""
         if route.https_only and not route.grpc and self.gateway.forwarding.scheme(ctx) != "https":
             if route.redirect_status == 426:

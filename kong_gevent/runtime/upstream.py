@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kong_gevent.errors import AnswerError, ConnectionClosed, DeadlineExceeded, HttpError
 from kong_gevent.http import problem
 from kong_gevent.http.heads import AnswerHead
-from kong_gevent.pdk import Context
+from kong_gevent.pdk import Context, Exit
 from kong_gevent.proxy.pool import Lease, Try
 from kong_gevent.proxy.resolver import NameNotResolved
 from kong_gevent.runtime.answers import AnswerNow, ClientFault
@@ -72,6 +72,16 @@ def call_upstream(pipeline: Pipeline, ctx: Context, phases: Phases) -> None:
             finish(call, ctx)
 
 
+def no_peer(ctx: Context) -> Exit:
+    """The answer when an upstream has nobody who could take the request."""
+    return ctx.error(503, NO_PEER)
+
+
+def unresolved(ctx: Context, error: NameNotResolved) -> Exit:
+    """The answer when a host name leads nowhere."""
+    return ctx.error(503, "name resolution failed") if error.missing else ctx.error(500)
+
+
 def _watch_failure(call: Call, error: UpstreamFailed) -> None:
     """Tell the peer's health checks of a failed try."""
     if call.peer is not None and call.peer.watch is not None and not error.stale:
@@ -129,10 +139,10 @@ def _attempt(
             origin = endpoint.origin_for(gateway, ctx, call, turn)
     except NoPeers as error:
         log.error("request %s: upstream %s: %s", ctx.id, endpoint.host, error)
-        raise AnswerNow(ctx.error(503, NO_PEER)) from None
+        raise AnswerNow(no_peer(ctx)) from None
     except NameNotResolved as error:
         log.warning("request %s: %s", ctx.id, error)
-        raise AnswerNow(ctx.error(503, "name resolution failed") if error.missing else ctx.error(500)) from None
+        raise AnswerNow(unresolved(ctx, error)) from None
     ctx.proxied_at = monotonic()
     lease = upload = None
     try:

@@ -258,6 +258,8 @@ class Array(Field):
 
     type_name = "array"
     type_error = "expected an array"
+    takes_objects: ClassVar[bool] = False
+    """Whether a type turns objects into lists; only for descriptions of what is accepted."""
 
     def __init__(self, elements: Field, **options: Any) -> None:
         self.elements = elements.copy_with(required=True) if not elements.wanted else elements

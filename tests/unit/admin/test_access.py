@@ -84,6 +84,11 @@ def test_read_only_tokens(api, locked):
     token = api.make("/admin-tokens", name="look", read_only=True)["token"]
     assert with_token(locked, token)[0] == 200
     assert with_token(locked, token, "POST", "/schemas/services/validate", body={"host": "h"})[0] == 200
+    question = {"url": "http://a/"}
+    told = {"message": "This node does not serve requests"}
+    assert with_token(locked, token, "POST", "/debug/explain", body=question) == (501, told)
+    assert with_token(locked, token, "GET", "/debug/explain?url=http://a/") == (501, told)
+    assert with_token(locked, None, "POST", "/debug/explain", body=question)[0] == 401
     for method, path in (("POST", "/services"), ("PUT", "/services/a"), ("PATCH", "/services/a"), ("DELETE", "/cache"),
                          ("POST", "/admin-tokens"), ("PUT", "/debug/node/log-level/debug")):  # fmt: skip
         assert with_token(locked, token, method, path) == (403, {"message": "This token may only read"})

@@ -68,3 +68,12 @@ def test_answers_and_security(document):
     assert {"201", "400", "401", "403", "409", "413", "415", "503"} <= set(created)
     assert "200" not in created
     assert {"bearer": []} in document["security"]
+
+
+def test_questions_are_described_by_their_fields(document):
+    path = document["paths"]["/debug/explain"]
+    assert [parameter["name"] for parameter in path["get"]["parameters"]][:3] == ["method", "url", "headers"]
+    assert [parameter["name"] for parameter in path["get"]["parameters"] if parameter["required"]] == ["url"]
+    body = path["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["required"] == ["url"]
+    assert body["properties"]["headers"]["type"] == ["array", "object"]
