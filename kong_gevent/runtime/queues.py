@@ -12,6 +12,8 @@ import gevent
 from gevent.event import Event
 
 log = logging.getLogger("kong_gevent.queues")
+MOST_DOUBLINGS = 40
+"""Times that a wait is doubled: more than there can be between the shortest and the longest, and no float overflows."""
 SLICE = 0.05
 """A batch is sent when less than this many seconds of its coalescing delay are left."""
 CROWDED = 0.8
@@ -202,5 +204,5 @@ class BatchQueue:
                     len(batch),
                 )
                 return
-            gevent.sleep(min(self._last_retry, self._first_retry * 2**attempt))
+            gevent.sleep(min(self._last_retry, self._first_retry * 2 ** min(attempt, MOST_DOUBLINGS)))
             attempt += 1

@@ -47,6 +47,11 @@ def told(run: Run) -> dict[str, str]:
 
 
 class TestWindows:
+    def test_the_last_day_of_a_long_month_is_beyond_the_nominal_length(self) -> None:
+        last = int(datetime(2026, 1, 31, 6, tzinfo=UTC).timestamp())
+        window = current_windows(last)["month"]
+        assert (window.reset, window.end - last) == (1, 18 * 3600)
+
     @pytest.mark.parametrize(
         ("period", "start", "reset"),
         [

@@ -3,7 +3,9 @@
 from typing import Any
 
 import gevent
+import pytest
 
+from kong_gevent.runtime import queues
 from kong_gevent.runtime.queues import BatchQueue
 
 
@@ -40,6 +42,26 @@ def test_a_failed_batch_is_sent_again() -> None:
     queue.flush()
     assert sink.batches == [["a", "b"]]
     assert queue.dropped == 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "waits"),
+    [
+        ({}, [0.01 * 2**number for number in range(13)] + [60] * 1200),
+        ({"initial_retry_delay": 0.5, "max_retry_delay": 3}, [0.5, 1, 2, 3, 3] + [3] * 1200),
+    ],
+)
+def test_waits_are_doubled_up_to_the_longest(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, float], waits: list[float]
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(queues.gevent, "sleep", slept.append)
+    sink = Sink(failures=len(waits))
+    queue = BatchQueue("q", sink, max_coalescing_delay=0, max_retry_time=10**9, **parameters)
+    queue.put("a")
+    queue.flush()
+    assert sink.batches == [["a"]]
+    assert slept == pytest.approx(waits)
 
 
 def test_a_batch_is_given_up_when_its_time_is_over() -> None:
