@@ -12,6 +12,7 @@ from kong_gevent.pdk.entry_rules import EntryRules, Value
 from kong_gevent.pdk.expressions import ExpressionError
 from kong_gevent.pdk.header_rules import HeaderRules
 from kong_gevent.pdk.multipart import MultipartForm, boundary_of
+from kong_gevent.pdk.outcomes import Outcomes
 from kong_gevent.pdk.pairs import (
     WITH_COLON,
     dots_in_keys,
@@ -28,6 +29,8 @@ from kong_gevent.pdk.templates import Template, names_for
 MAX_BODY = 8 << 20
 """Bytes of a body that is changed; a larger one is refused (413)."""
 BODILESS_METHODS = frozenset(("GET", "HEAD", "TRACE"))
+KEPT_QUERY = 512
+"""Length of the longest query whose change is kept."""
 ALL_ARGUMENTS = 100_000
 """More than a request line can hold."""
 Validator = Callable[[str], str | None]
@@ -113,6 +116,7 @@ class RequestTransformer(Plugin):
         )
         conf.body = _entries(conf, "body", nested=conf.dots_in_keys is False)
         conf.query = _entries(conf, "querystring")
+        conf.changed_queries = Outcomes()
         conf.path = Template(conf.replace.uri) if conf.replace.uri else None
         conf.only_headers = not (conf.path or conf.http_method or conf.body or conf.query)
         conf.dynamic = any("$(" in str(section) for section in (conf.replace, conf.add, conf.append))
@@ -141,9 +145,7 @@ class RequestTransformer(Plugin):
         if conf.body:
             _change_body(ctx, conf.body, names)
         if conf.query:
-            arguments = _arguments(ctx)
-            conf.query.apply_to_arguments(arguments, names)
-            ctx.upstream.set_query(arguments)
+            _change_query(ctx, conf, names)
 
 
 def _entries(conf: Conf, part: str, nested: bool = False) -> EntryRules:
@@ -162,6 +164,20 @@ def _entries(conf: Conf, part: str, nested: bool = False) -> EntryRules:
 
 def _arguments(ctx: Context) -> dict[str, Any]:
     return parse_query(ctx.upstream.raw_query, ALL_ARGUMENTS)
+
+
+def _change_query(ctx: Context, conf: Conf, names: Mapping[str, Any]) -> None:
+    """Change the query; what constant rules make of one is kept."""
+    upstream = ctx.upstream
+    query = upstream.raw_query
+    changed = conf.changed_queries.get(query)
+    if changed is None:
+        arguments = parse_query(query, ALL_ARGUMENTS)
+        conf.query.apply_to_arguments(arguments, names)
+        changed = encode_query(arguments)
+        if not conf.dynamic and len(query) <= KEPT_QUERY:
+            conf.changed_queries.keep(query, changed)
+    upstream.set_raw_query(changed)
 
 
 def _change_method(ctx: Context, method: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 from kong_gevent.errors import AnswerError
 from kong_gevent.http.fields import (
@@ -73,6 +74,7 @@ class AnswerFields:
         "given_type",
         "keep_alive",
         "lines",
+        "ruled",
         "server",
         "trailer",
         "upgrade",
@@ -90,6 +92,7 @@ class AnswerFields:
         self.given_type: bytes | None = None
         self.untouched_by: AbstractSet[str] | None = None
         self.cut: tuple[AbstractSet[str], bytes] | None = None
+        self.ruled: tuple[Any, Any, Any] | None = None
         self.described: bytes | None = None  # its JSON in log records (see `pdk.record`), once it was asked for
         self.upgrade = b""
         self.trailer = b""

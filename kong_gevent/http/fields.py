@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 from kong_gevent.errors import ProtocolError
 
@@ -279,6 +280,7 @@ class RequestFields:
     forwarding: dict[bytes, bytes] = {}
     untouched_by: AbstractSet[str] | None = None
     cut: tuple[AbstractSet[str], bytes] | None = None
+    ruled: tuple[Any, Any, Any] | None = None
     described: bytes = b""
     """Its JSON in log records (see `pdk.record`), once it was asked for."""
     _lowered: FieldIndex | None = None

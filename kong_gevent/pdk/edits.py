@@ -102,6 +102,8 @@ class Section(Protocol):
     """Names that were found to be missing from it, so that the same edits need not look again."""
     cut: tuple[AbstractSet[str], bytes] | None
     """Names that were taken out of it and the lines that were left, so that the same edits need not do it again."""
+    ruled: tuple[Any, Any, Any] | None
+    """Rules (see `header_rules`) that were applied to it, and the edit that they came to."""
 
     @property
     def lines(self) -> list[tuple[bytes, bytes]]: ...

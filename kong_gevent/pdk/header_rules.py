@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kong_gevent.http.fields import normalised_name
-from kong_gevent.pdk.edits import FieldEdits, HeaderTemplate
+from kong_gevent.pdk.edits import FieldEdits, HeaderTemplate, Section
 from kong_gevent.pdk.identity import IDENTITY_NAMES
 from kong_gevent.pdk.templates import Template
 
@@ -72,30 +72,48 @@ class HeaderRules:
         self.names = tuple(dict.fromkeys(normalised_name(name) for name in used))
         self._name_set = frozenset(self.names)
         self._identity = not self._name_set.isdisjoint(IDENTITY_NAMES)
+        self._computes = any(
+            value.constant is None for pairs in (self._replace, self._add, self._append) for _, value in pairs
+        )
         self._plans: dict[tuple[int, ...], tuple[HeaderTemplate, list[Getter]]] = {}
 
     def apply_upstream(self, ctx: Context, names: Mapping[str, Any]) -> None:
         """Change what the upstream gets; raises `ExpressionError`."""
         if self.names:
-            untouched = self._untouched(ctx.up) and (ctx.identity is None or not self._identity)
-            template, values = self._changes(ctx.fields.index if untouched else None, ctx.upstream, names)
-            ctx.set_upstream(template, values)
+            fields = ctx.fields if self._untouched(ctx.up) and (ctx.identity is None or not self._identity) else None
+            known = None if fields is None else fields.ruled
+            if known is None or known[0] is not self:
+                known = self._change(fields, ctx.upstream, names)
+            ctx.set_upstream(known[1], known[2])
 
     def apply_response(self, ctx: Context, names: Mapping[str, Any]) -> None:
         """Change what the client gets; raises `ExpressionError`."""
         if self.names:
-            untouched = ctx.answer is not None and self._untouched(ctx.down)
-            index = ctx.answer.index if untouched and ctx.answer is not None else None
-            template, values = self._changes(index, ctx.response, names)
-            ctx.set_response(template, values)
+            fields = ctx.answer if self._untouched(ctx.down) else None
+            known = None if fields is None else fields.ruled
+            if known is None or known[0] is not self:
+                known = self._change(fields, ctx.response, names)
+            ctx.set_response(known[1], known[2])
 
     def _untouched(self, edits: FieldEdits | None) -> bool:
         return edits is None or edits.apart_from(self._name_set)
 
-    def _changes(
+    def _change(
+        self, section: Section | None, view: UpstreamView | ResponseView, names: Mapping[str, Any]
+    ) -> tuple[Any, HeaderTemplate, tuple[bytes, ...]]:
+        """These rules, and the edit that they come to for a section, or for a view when its fields were changed.
+
+        Where no text is to be computed, a section that comes again gets the same edit; so it is kept there.
+        """
+        index = section.index if section is not None else None
+        known = (self, *self._worked_out(index, view, names))
+        if section is not None and not self._computes:
+            section.ruled = known
+        return known
+
+    def _worked_out(
         self, index: Any, view: UpstreamView | ResponseView, names: Mapping[str, Any]
     ) -> tuple[HeaderTemplate, tuple[bytes, ...]]:
-        """The edit for a section, given by its index while nobody has changed these fields, else by its view."""
         if index is not None:
             found = [_get(index, name) for name in self.names]
             counts = tuple([0 if v is None else len(v) if v.__class__ is list else 1 for v in found])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from kong_gevent.pdk.outcomes import Outcomes
 from kong_gevent.pdk.queries import parse_query
 
 if TYPE_CHECKING:
@@ -26,10 +27,6 @@ WORKSPACE_NAME = "default"
 WORKSPACE_ID = "0f3f7a6c-6e0d-5b7e-9f59-6d1d5c1c9d0e"
 """There is one workspace; Kong gives it a random id, ours is the same everywhere."""
 _SECRET_FIELDS = ("authorization", "proxy-authorization")
-MAX_ASKED = 1024
-"""Requests whose part of the record a worker keeps."""
-ADMITTED = 8
-"""One in so many parts that are not kept already is: those that come often are soon among them."""
 _RECORD = (
     b'{"request":{"id":"%b","size":%d,%b},"upstream_uri":%b,"upstream_status":"%b",'
     b'"response":{"status":%d,"size":%d,"headers":%b},'
@@ -66,8 +63,7 @@ class Recorder:
     """Makes the records of a worker's requests: names, units (ms, bytes) and absences as in Kong 3.9."""
 
     def __init__(self) -> None:
-        self._asked: dict[Any, bytes] = {}
-        self._unknown = 0
+        self._asked = Outcomes()
 
     def record(self, ctx: Context) -> dict[str, Any]:
         """The record as an object of the caller's own. Use it in the `log` phase."""
@@ -129,11 +125,7 @@ class Recorder:
             _json(ctx.method),
             fields.described or _describe_fields(fields),
         )
-        self._unknown += 1
-        if not self._unknown % ADMITTED:
-            if len(self._asked) >= MAX_ASKED:
-                self._asked.clear()
-            self._asked[key] = text
+        self._asked.keep(key, text)
         return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from string import ascii_letters, digits
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_plus
 
@@ -15,6 +16,11 @@ from kong_gevent.pdk.views import NORMAL_NAMES, View
 
 if TYPE_CHECKING:
     from kong_gevent.pdk.context import Override
+
+
+_QUERY_SAFE = "%/:@!$&'()*+,;=-._~?[]"
+_QUERY_BYTES = f"{ascii_letters}{digits}{_QUERY_SAFE}".encode()
+"""What may stand in a query as it is."""
 
 
 class UpstreamView(View):
@@ -85,7 +91,10 @@ class UpstreamView(View):
 
     def set_raw_query(self, query: str) -> None:
         """Set the query string; empty removes it."""
-        self._override().query = quote(query, safe="%/:@!$&'()*+,;=-._~?[]").encode("latin-1")
+        data = query.encode("utf-8", "surrogateescape")
+        if data.translate(None, _QUERY_BYTES):
+            data = quote(query, safe=_QUERY_SAFE).encode("latin-1")
+        self._override().query = data
 
     def clear_query_arg(self, name: str) -> None:
         """Remove every argument of this name; the others stay as the client wrote them."""

@@ -7,7 +7,8 @@ import orjson
 import pytest
 
 from kong_gevent.pdk import Conf, Config, Context, Kit, Plugin
-from kong_gevent.pdk.record import ADMITTED, put
+from kong_gevent.pdk.outcomes import ADMITTED
+from kong_gevent.pdk.record import put
 from kong_gevent.pdk.testing import InMemoryGateway, respond
 
 Make = Callable[..., InMemoryGateway]

@@ -11,6 +11,7 @@ import pytest
 from backports import zstd
 
 from kong_gevent.errors import SchemaViolation
+from kong_gevent.pdk.outcomes import ADMITTED
 from kong_gevent.pdk.testing import InMemoryGateway, Received, respond
 from tests.gateway import Gateway
 from tests.upstream import Upstream
@@ -479,3 +480,24 @@ def test_through_a_gateway(gateway: Gateway, upstream: Upstream) -> None:
     told = gateway.request("POST", "/old?q=5", json={"b": 2}).json()
     assert told["target"] == "/new?q=5" and json.loads(told["body"]) == {"a": "1", "b": 2}
     assert {name.lower(): value for name, value in dict(told["headers"]).items()}["x-q"] == "5"
+
+
+def test_what_is_kept_of_one_request_changes_no_other(plugin: Make) -> None:
+    rules = {"remove": {"headers": ["x-a"]}, "rename": {"headers": ["x-b:x-d"]}, "add": {"querystring": ["page:1"]}}
+    made = plugin("request-transformer", **rules)
+    asked = [("/?n=1", "page=1", "v1"), ("/?n=2&page=7", "page=7", "v2"), ("/?n=1", "page=1", "v3")]
+    for _ in range(2 * ADMITTED):
+        for path, page, value in asked:
+            upstream = made.get(path, headers={"X-A": "1", "X-B": value}).upstream
+            assert upstream.target == f"/?{path[2:5]}&{page}"
+            assert (upstream.headers.get("X-A"), upstream.headers["X-D"]) == (None, value)
+
+
+def test_computed_values_are_those_of_each_request(plugin: Make) -> None:
+    made = plugin(
+        "request-transformer",
+        add={"headers": ["x-n:$(query_params.n)"], "querystring": ["m:$(query_params.n)"]},
+    )
+    for number in [str(number) for number in range(2 * ADMITTED)]:
+        upstream = made.get(f"/?n={number}").upstream
+        assert (upstream.headers["X-N"], upstream.target) == (number, f"/?n={number}&m={number}")
