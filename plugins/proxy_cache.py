@@ -215,7 +215,8 @@ class ProxyCache(Plugin):
             elif is_fresh(conf, asked, age, entry.facts["ttl"]):
                 shown = conf.shown if ctx.field("kong-debug") is None else (True, True, True)
                 template = entry.fields(key, shown)
-                return ctx.serve(entry.facts["status"], entry.body, template, (max(age, 0),) if shown[0] else ())
+                values = (max(age, 0),) if shown[0] else ()
+                return ctx.serve(entry.facts["status"], entry.body, template, values, entry.facts.get("length"))
             else:
                 status = "Refresh"
         own = ctx.own(self)
@@ -281,7 +282,11 @@ class ProxyCache(Plugin):
                 return None
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.lines]
         kept = [(name, value) for name, value in headers if _is_kept(name.lower())]
-        return {"version": VERSION, "status": ctx.status, "headers": kept, "timestamp": now, "ttl": ttl}
+        facts = {"version": VERSION, "status": ctx.status, "headers": kept, "timestamp": now, "ttl": ttl}
+        if ctx.method == b"HEAD":
+            told = answer.index.get("content-length")
+            facts["length"] = int(told[0]) if told else -1
+        return facts
 
     def body_filter(self, ctx: Context, conf: Conf, chunk: bytes, last: bool) -> None:
         """Collect the body as the upstream sent it; on a hit the other plugins change it as they do now."""

@@ -33,13 +33,15 @@ JSON_TYPE = b"Content-Type: application/json; charset=utf-8\r\n"
 class Exit:
     """An answer made by the gateway: status, body (bytes) and fields; `source` is "exit" or "error"."""
 
-    __slots__ = ("body", "headers", "source", "status")
+    __slots__ = ("body", "headers", "length", "source", "status")
 
-    def __init__(self, status: int, body: bytes, headers: FieldEdits, source: str) -> None:
+    def __init__(self, status: int, body: bytes, headers: FieldEdits, source: str, length: int | None = None) -> None:
         self.status = status
         self.body = body
         self.headers = headers
         self.source = source
+        self.length = length
+        """What an answer to HEAD tells as its length; negative: none is told; None: the length of `body`."""
 
 
 class Context:
@@ -298,12 +300,22 @@ class Context:
             data = _grpc(edits, status, body, data)
         return Exit(status, data, edits, "exit")
 
-    def serve(self, status: int, body: bytes, fields: HeaderTemplate, values: tuple[Any, ...] = ()) -> Exit:
-        """End the request with a stored answer of an upstream; it counts as proxied. Use as `return ctx.serve(…)`."""
+    def serve(
+        self,
+        status: int,
+        body: bytes,
+        fields: HeaderTemplate,
+        values: tuple[Any, ...] = (),
+        length: int | None = None,
+    ) -> Exit:
+        """End the request with a stored answer of an upstream; it counts as proxied. Use as `return ctx.serve(…)`.
+
+        `length`: what the upstream told in an answer to HEAD (RFC 9110, section 8.6); negative when it told none.
+        """
         self.proxied_at = self.first_byte_at = monotonic()
         edits = FieldEdits()
         edits.set_all(fields, values)
-        return Exit(status, body, edits, "exit")
+        return Exit(status, body, edits, "exit", length if self.method == b"HEAD" else None)
 
     def error(self, status: int, message: str | None = None, headers: Mapping[str, Any] | None = None) -> Exit:
         """End the request with an error answer in the format that the client accepts; with the request id in it."""

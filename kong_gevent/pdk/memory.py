@@ -14,6 +14,7 @@ from kong_gevent.http.chunked import ChunkedDecoder
 
 Fields = list[tuple[str, str]]
 END = b"\r\n\r\n"
+ADDRESSES = [(socket.AF_INET, "127.0.0.1")]
 
 
 class Headers:
@@ -230,8 +231,8 @@ class MemoryUpstream:
         return self.respond(request)
 
     def resolve(self, _host: str) -> list[tuple[int, str]]:
-        """Every name is this upstream."""
-        return [(socket.AF_INET, "127.0.0.1")]
+        """Every name is this upstream; always the same list, since another one would be news."""
+        return ADDRESSES
 
     def origin(self, *_place: Any) -> MemoryUpstream:
         """Every address is this upstream."""

@@ -277,7 +277,10 @@ class Pipeline:
         else:
             latency = b""
         lines = b"%b%b%b%b" % (ctx.down.added(), gateway.date_line(), latency, gateway.own_lines(ctx))
-        ctx.exchange.start(ctx, ctx.status, REASONS.get(ctx.status, b"Unknown"), lines, len(body), body)
+        length: int | None = len(body)
+        if answer.length is not None:
+            length = None if answer.length < 0 or ctx.down.touches("content-length") else answer.length
+        ctx.exchange.start(ctx, ctx.status, REASONS.get(ctx.status, b"Unknown"), lines, length, body)
 
     # --- the end ---------------------------------------------------------------------------------------------------
 

@@ -84,6 +84,28 @@ def test_methods(cache: Make, method: str, got: str) -> None:
     assert twice(cache(), {"method": method}, {"method": method})[1] == got
 
 
+def test_a_hit_of_head_tells_the_length_that_the_upstream_told(cache: Make) -> None:
+    made = cache()
+    runs = [made.request(method, "/a") for method in ("HEAD", "HEAD", "GET", "GET", "HEAD")]
+    assert [told(run) for run in runs] == ["Miss", "Hit", "Miss", "Hit", "Hit"]
+    assert [run.response.headers.all("Content-Length") for run in runs] == [["2"]] * 5
+    assert [run.response.body for run in runs] == [b"", b"", b"{}", b"{}", b""]
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_hit_of_head_tells_no_length_that_may_be_wrong(cache: Make, changed: bool) -> None:
+    made = cache()
+    if changed:
+        made.use("response-transformer", add={"json": ["a:1"]})
+    else:
+        made.upstream.respond = lambda _: (
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+    runs = [made.request("HEAD", "/a") for _ in range(2)]
+    assert [told(run) for run in runs] == ["Miss", "Hit"]
+    assert runs[1].response.headers.all("Content-Length") == []
+
+
 def test_methods_are_told_apart_and_can_be_chosen(cache: Make) -> None:
     made = cache(request_method=["GET", "POST"])
     assert twice(made, {}, {"method": "POST"}, {"method": "POST"}, {}, {"method": "HEAD"}) == [
