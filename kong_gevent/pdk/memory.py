@@ -14,7 +14,7 @@ from kong_gevent.http.chunked import ChunkedDecoder
 
 Fields = list[tuple[str, str]]
 END = b"\r\n\r\n"
-ADDRESSES = [(socket.AF_INET, "127.0.0.1")]
+ADDRESSES: list[tuple[int, str]] = [(socket.AF_INET, "127.0.0.1")]
 
 
 class Headers:
