@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from typing import Any
 
@@ -14,7 +15,7 @@ from kong_gevent.plugins import proxy_cache
 from kong_gevent.plugins.proxy_cache import media_type, query_text
 from kong_gevent.runtime.node_cache import NodeCache
 from tests.gateway import Gateway
-from tests.upstream import Upstream, plain
+from tests.upstream import Pause, Upstream, answer, plain, script
 
 Make = Callable[..., InMemoryGateway]
 
@@ -419,6 +420,21 @@ def test_the_size_is_a_setting(make_gateway: Callable[..., Gateway], make_upstre
     assert told == ["Hit", "Hit", "Miss"]
     shown = node.admin("GET", "/status").json()["memory"]["lua_shared_dicts"]["kong_db_cache"]
     assert (shown["capacity"], shown["allocated_slabs"]) == ("2.00 MiB", "2.00 MiB")
+
+
+def test_of_equal_requests_in_all_workers_one_asks_the_upstream(
+    make_gateway: Callable[..., Gateway], make_upstream: Callable[..., Upstream]
+) -> None:
+    reply = answer(200, b"{}", [("Content-Type", "application/json")])
+    upstream = make_upstream(script(Pause(0.5), reply))
+    node = make_gateway(workers=2)
+    node.route(upstream.url)
+    node.create("/plugins", name="proxy-cache", config={"strategy": "memory", "collapse_misses": True})
+    with ThreadPoolExecutor(30) as pool:
+        answers = list(pool.map(lambda _: node.get("/a", headers={"Connection": "close"}), range(30)))
+    assert {found.status_code for found in answers} == {200}
+    assert sorted(found.headers["X-Cache-Status"] for found in answers) == ["Hit"] * 29 + ["Miss"]
+    assert len(upstream.requests) == 1
 
 
 def test_workers_share_the_cache(make_gateway: Callable[..., Gateway], make_upstream: Callable[..., Upstream]) -> None:
