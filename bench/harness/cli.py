@@ -24,11 +24,12 @@ from harness.load import find_wrk
 from harness.nginx import find_nginx
 from harness.process import BenchError, Children, allow_open_files
 from harness.ratios import Row, measure
+from harness.recovery import RECOVERY_FIGURES
 from harness.report import build, write
 from harness.scrape import SCRAPES
 from harness.stores import STORE_FIGURES
 
-FIGURES = {**ADDED, **NODE_FIGURES, **SCRAPES, **STORE_FIGURES}
+FIGURES = {**ADDED, **NODE_FIGURES, **SCRAPES, **STORE_FIGURES, **RECOVERY_FIGURES}
 EPILOG = """\
 examples:
   bench/run                                   everything, about an hour on a quiet machine
@@ -49,9 +50,11 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def default_python() -> str:
-    """The virtual environment that bin/kong-gevent makes when it is there, else the interpreter that runs this."""
-    own = Path(os.environ.get("KONG_GEVENT_VENV", ROOT / ".venv"), "bin", "python")
-    return str(own) if own.is_file() else sys.executable
+    """The virtual environment of bin/kong-gevent or else of bin/test, where there is one, or what runs this."""
+    for folder in (os.environ.get("KONG_GEVENT_VENV"), ROOT / ".venv", ROOT / ".venv-test"):
+        if folder is not None and (python := Path(folder, "bin", "python")).is_file():
+            return str(python)
+    return sys.executable
 
 
 def parser() -> argparse.ArgumentParser:

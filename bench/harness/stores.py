@@ -41,6 +41,7 @@ class Servers:
 
     def __init__(self, bench: Bench, stack: ExitStack) -> None:
         self._bench, self._stack = bench, stack
+        self._latest: tuple[subprocess.Popen[bytes], Path] | None = None  # process and folder
 
     def start(self, kind: str) -> dict[str, str]:
         """Start one and return what it tells: settings of a gateway, or its address."""
@@ -50,6 +51,7 @@ class Servers:
         with _environment(PYTHONPATH=str(ROOT)):
             process = self._bench.children.start(command, self._bench.options.load_core, log)
         self._stack.callback(self._end, process)
+        self._latest = process, folder
         end = time.monotonic() + SERVER_SECONDS
         while not (folder / "ready.json").is_file():
             if process.poll() is not None or time.monotonic() > end:
@@ -64,6 +66,27 @@ class Servers:
             folder = self._stack.enter_context(_folder(self._bench.folder, store))
             return {"database": store, "sqlite_path": str(Path(folder) / "kong.sqlite3")}
         return {name.removeprefix("KONG_").lower(): value for name, value in self.start(store).items()}
+
+    def kill(self) -> None:
+        """Kill the one that was started last; `revive` brings it back."""
+        self._send(signal.SIGUSR1)
+
+    def revive(self) -> None:
+        """Start anew what was killed, without waiting for it."""
+        self._send(signal.SIGUSR2)
+
+    def back_at(self) -> float | None:
+        """When the one that was revived served again, in seconds of the monotonic clock; None until it does."""
+        assert self._latest is not None, "nothing was started"
+        process, folder = self._latest
+        if process.poll() is not None:
+            raise BenchError(f"the store did not come back: {(folder / 'output.log').read_text()[-2000:]}")
+        told = folder / "back"
+        return float(told.read_text()) if told.is_file() else None
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self._latest is not None, "nothing was started"
+        self._latest[0].send_signal(number)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         process.send_signal(signal.SIGTERM)

@@ -38,7 +38,7 @@ LEVELS = ("read", "near", "write", "serial", "lwt", "ddl")
 them, conditional writes, changes of the schema."""
 DDL_TIMEOUT = 60.0
 """Seconds for one change of the schema; agreement on it takes up to `schema_timeout` more."""
-RECONNECT_EVERY = 1.0
+RECONNECT_EVERY = 0.5
 """Seconds between attempts to reach a node that is down, for ever."""
 HEARTBEAT_EVERY = 5.0
 HEARTBEAT_TIMEOUT = 3.0

@@ -30,7 +30,7 @@ from kong_gevent.errors import StoreUnavailable
 T = TypeVar("T")
 PAUSE = 0.25
 """Seconds after a failed connection in which others fail at once, with the same reason."""
-PROBE_INTERVAL = 1.0
+PROBE_INTERVAL = 0.5
 """Seconds after which another caller tries to connect although one still waits for an answer."""
 CONFLICTS = 6
 """How often a transaction that others were in the way of is tried again."""
@@ -173,7 +173,7 @@ class PostgresPool:
 
     def _open(self, state: _State) -> ConnectionPool[GatewayConnection]:
         if state.fault is not None:
-            # One caller a second finds out whether it is back; the others need not wait for that.
+            # Now and then one caller finds out whether it is back; the others need not wait for that.
             if monotonic() < state.probe_at:
                 raise _again(state.fault)
             state.probe_at = monotonic() + PROBE_INTERVAL
