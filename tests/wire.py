@@ -281,7 +281,7 @@ class Client:
         self.sock.close()
 
 
-def wait_until(condition: Callable[[], Found], timeout: float = 10, pause: float = 0.01) -> Found:
+def wait_until(condition: Callable[[], Found], timeout: float = 60, pause: float = 0.01) -> Found:
     """Poll ``condition`` until it is true and return its value; AssertionError after ``timeout`` seconds."""
     end = monotonic() + timeout
     while not (value := condition()):

@@ -6,7 +6,7 @@ from time import sleep
 from tests.gateway import Gateway
 from tests.wire import wait_until
 
-SOON = 15
+SOON = 60
 PAUSE = 0.05
 
 

@@ -15,7 +15,7 @@ from tests.servers.cassandra import Cassandra
 from tests.upstream import Upstream, plain
 from tests.wire import wait_until
 
-SOON = 20
+SOON = 60
 LATER = 90
 """Seconds for Cassandra to find its lost node and to give it what it has missed."""
 

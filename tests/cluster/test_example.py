@@ -107,7 +107,7 @@ def cluster(
         made.run("up", "3")
         made.create(1, "/services", name="origin", url=origin.url)
         made.create(1, "/services/origin/routes", paths=["/"])
-        wait_until(lambda: all(_served(made, node) for node in (1, 2, 3)), 20)
+        wait_until(lambda: all(_served(made, node) for node in (1, 2, 3)))
         yield made
     finally:
         made.run("down")
@@ -151,7 +151,7 @@ class InFlight:
         self._threads = [threading.Thread(target=self._post) for _ in range(IN_FLIGHT)]
         for thread in self._threads:
             thread.start()
-        wait_until(lambda: self.received() == IN_FLIGHT, 20)
+        wait_until(lambda: self.received() == IN_FLIGHT)
 
     def _post(self) -> None:
         self.statuses.append(requests.post(self._url, data=b"change", timeout=SECONDS).status_code)
@@ -175,7 +175,7 @@ def test_requests_in_flight_end_well_when_their_node_leaves(
     leaver = threading.Thread(target=cluster.run, args=("quit", str(leaving)))
     leaver.start()
     try:
-        wait_until(lambda: leaving not in cluster.up(), 20)
+        wait_until(lambda: leaving not in cluster.up())
         load.more(100)
     finally:
         in_flight.finish()
@@ -194,7 +194,7 @@ def test_a_node_that_dies_loses_what_it_was_serving_and_nothing_else(
     in_flight = InFlight(cluster, origin, slow)
     try:
         cluster.run("kill", str(serving[0]))
-        wait_until(lambda: cluster.up() == serving[1:], 20)
+        wait_until(lambda: cluster.up() == serving[1:])
         load.more(100)
     finally:
         in_flight.finish()
@@ -212,7 +212,7 @@ def test_requests_are_served_while_the_datastore_is_lost(cluster: Cluster, load:
     serving = cluster.up()
     (node,) = datastore.nodes
     node.kill()
-    wait_until(lambda: cluster.up() == [], 30)
+    wait_until(lambda: cluster.up() == [])
     load.more(200)
     datastore.up()
     wait_until(lambda: cluster.up() == serving, 60)

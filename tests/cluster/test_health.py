@@ -7,7 +7,7 @@ from tests.gateway import Gateway
 from tests.upstream import Upstream
 from tests.wire import wait_until
 
-SOON = 15
+SOON = 60
 
 
 def health(node: Gateway) -> Any:

@@ -16,7 +16,7 @@ from tests.servers.postgres import Postgres
 from tests.upstream import Upstream
 from tests.wire import wait_until
 
-SOON = 15
+SOON = 60
 
 
 @pytest.fixture

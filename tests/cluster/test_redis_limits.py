@@ -14,7 +14,7 @@ from tests.servers.redis import Redis
 from tests.upstream import Upstream
 from tests.wire import wait_until
 
-SOON = 15
+SOON = 60
 TIMEOUT = 200
 """Milliseconds for which a request waits for Redis."""
 BATCHED = 0.1

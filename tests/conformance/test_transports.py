@@ -305,7 +305,7 @@ def _until_routed(lab: Lab, transport: str, path: str) -> None:
             except Ended:
                 return True
 
-    wait_until(routed, 20)
+    wait_until(routed)
 
 
 @pytest.mark.parametrize("transport", SERVERS)
@@ -321,7 +321,7 @@ def test_changes_arrive(lab: Lab, transport: str) -> None:
             client.send(head("GET", path))
             return client.answer().status == 404
 
-    wait_until(gone, 20)
+    wait_until(gone)
 
 
 @pytest.mark.parametrize("transport", ("gateway", *SERVERS))

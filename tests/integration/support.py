@@ -84,7 +84,7 @@ def client_of(gateway: Gateway, pid: int) -> Client:
         for worker in others:
             os.kill(worker, signal.SIGSTOP)
         client = gateway.client(timeout=30)
-        wait_until(lambda: serving_pid(gateway, client) == pid, 30)
+        wait_until(lambda: serving_pid(gateway, client) == pid)
         return client
     finally:
         for worker in others:

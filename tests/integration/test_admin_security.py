@@ -36,11 +36,11 @@ def test_from_the_command_line_to_revocation(locked):
     assert made.returncode == 0, made
     token = made.stdout.strip()
     with client(locked, token) as api:
-        wait_until(lambda: accepted(api), 10)
+        wait_until(lambda: accepted(api))
         for _ in range(20):  # both workers
             api.collection("services").list()
         api.collection("services").create({"name": "s", "host": "h"})
-        wait_until(lambda: len(api.request("GET", "/audit/requests")["data"]) == 1, 10)
+        wait_until(lambda: len(api.request("GET", "/audit/requests")["data"]) == 1)
         [record] = api.request("GET", "/audit/requests")["data"]
         assert (record["who"], record["who_kind"], record["path"]) == ("ops", "token", "/services")
         assert len(record["request_id"]) == 32
@@ -50,7 +50,7 @@ def test_from_the_command_line_to_revocation(locked):
     assert admin_token(locked, "list").stdout.startswith("ops  all rights  made ")
     assert admin_token(locked, "revoke", "ops").stdout == "token 'ops' revoked\n"
     with client(locked, token) as api:
-        wait_until(lambda: not accepted(api) and not accepted(api), 10)
+        wait_until(lambda: not accepted(api) and not accepted(api))
     assert admin_token(locked, "revoke", "ops").returncode == 1
 
 
@@ -66,7 +66,7 @@ def test_revoked_over_the_api_counts_at_once_in_all_workers(locked):
     boss = admin_token(locked, "create", "boss", "--json")
     token = json.loads(boss.stdout)["token"]
     with client(locked, token) as api:
-        wait_until(lambda: accepted(api), 10)
+        wait_until(lambda: accepted(api))
         guest = api.collection("admin-tokens").create({"name": "guest", "read_only": True})["token"]
         with client(locked, guest) as other:
             for _ in range(20):
@@ -91,4 +91,4 @@ def test_exposure_is_said_at_the_start_and_in_the_log(make_gateway):
     node = make_gateway(env={"admin_listen": "127.0.0.1:1"}, start=False)
     node.settings["KONG_ADMIN_LISTEN"] = f"0.0.0.0:{node.admin_port}"
     node.start()
-    wait_until(lambda: "SECURITY: the Admin API listens on the public address" in node.log(), 10)
+    wait_until(lambda: "SECURITY: the Admin API listens on the public address" in node.log())

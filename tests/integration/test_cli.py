@@ -232,9 +232,9 @@ def test_a_binary_upgrade_is_one_gateway_for_the_commands(node: Node) -> None:
     old = node.pid
     os.kill(old, signal.SIGUSR2)
     second = node.prefix / "pids" / "kong.pid.2"
-    wait_until(second.exists, 30)
+    wait_until(second.exists)
     new = int(second.read_text())
-    wait_until(lambda: Path(f"/proc/{new}/task/{new}/children").read_text() != "", 30)
+    wait_until(lambda: Path(f"/proc/{new}/task/{new}/children").read_text() != "")
     os.kill(old, signal.SIGTERM)
     wait_until(lambda: not second.exists() and node.pid == new, 60)
     assert node.answers()
@@ -254,7 +254,7 @@ def test_start_after_a_crash(node: Node) -> None:
 def test_in_the_foreground_the_command_is_the_gateway(node: Node) -> None:
     process = node.spawn("start", "--foreground")
     try:
-        wait_until(node.answers, 30)
+        wait_until(node.answers)
         assert node.pid == process.pid
         assert node.run("start").code == 1
         assert node.run("reload").code == 0
@@ -277,7 +277,7 @@ def test_gunicorn_by_itself_from_a_checkout(node: Node) -> None:
         text=True,
     )
     try:
-        wait_until(node.answers, 30)
+        wait_until(node.answers)
         assert node.pid == process.pid
         assert node.run("health").code == 0
         assert node.run("quit").code == 0

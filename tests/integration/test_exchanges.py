@@ -172,8 +172,8 @@ def test_client_leaves_during_the_download(gateway: Gateway, site: Any) -> None:
     with gateway.client() as client:
         client.send(head("GET", path + "?leaves-download"))
         client.stream.fill()
-    wait_until(lambda: upstream.open == 0, 20)
-    wait_until(lambda: _logged(gateway, "leaves-download").endswith(" 499"), 20)
+    wait_until(lambda: upstream.open == 0)
+    wait_until(lambda: _logged(gateway, "leaves-download").endswith(" 499"))
 
 
 def test_client_leaves_during_the_upload(gateway: Gateway, site: Any) -> None:
@@ -181,8 +181,8 @@ def test_client_leaves_during_the_upload(gateway: Gateway, site: Any) -> None:
     with gateway.client() as client:
         client.send(head("POST", path + "?leaves-upload", "Content-Length: 100000") + b"x" * 1000)
         wait_until(lambda: upstream.accepted == 1)
-    wait_until(lambda: upstream.aborted, 20)
-    wait_until(lambda: _logged(gateway, "leaves-upload").endswith(" 499"), 20)
+    wait_until(lambda: upstream.aborted)
+    wait_until(lambda: _logged(gateway, "leaves-upload").endswith(" 499"))
     assert upstream.requests == []
 
 

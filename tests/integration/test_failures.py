@@ -295,7 +295,7 @@ def test_names_change_their_addresses(names: Path, make_gateway: Any) -> None:
         gateway.route(f"http://moving.test:{old.port}")
         assert gateway.get("/").content == b"old"
         hosts.write_text("127.0.0.3 moving.test\n")
-        wait_until(lambda: gateway.get("/").content == b"new", 20)
+        wait_until(lambda: gateway.get("/").content == b"new")
         assert new.requests
 
 

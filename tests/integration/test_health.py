@@ -21,7 +21,7 @@ from tests.wire import wait_until
 SERVER = "import sys, time; from tests.upstream import Upstream; u = Upstream(port=int(sys.argv[1])); time.sleep(900)"
 OFTEN = 0.1
 POOL = "/upstreams/pool.test"
-SOON = 30
+SOON = 60
 
 
 class Target:

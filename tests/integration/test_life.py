@@ -110,7 +110,7 @@ def test_reload_brings_new_settings_and_keeps_counters() -> None:
         assert refused.returncode == 1
         assert "log_level" in refused.stderr + refused.stdout
         assert ask_once(gateway, "GET", "/").get("server") == "kong/3.9.1"
-        wait_until(lambda: total_requests(gateway) >= 3, 20)
+        wait_until(lambda: total_requests(gateway) >= 3)
 
 
 def test_binary_upgrade_under_load() -> None:
@@ -186,7 +186,7 @@ def test_drain(way: str) -> None:
             assert ask(client, "GET", "/").status == 200
         for client in busy:
             client.send(head("GET", "/slow"))
-        wait_until(lambda: len(upstream.requests) == 8, 30)
+        wait_until(lambda: len(upstream.requests) == 8)
         process = gateway.process
         assert process is not None
         if way == "quit":
@@ -253,7 +253,7 @@ def test_a_killed_worker_loses_only_what_it_served() -> None:
         assert lost.closed()
         assert ask(kept, "GET", "/").body == b"fast"
         assert saved.answer().body == b"slow"
-        wait_until(lambda: len(set(gateway.worker_pids()) - {victim, other}) == 1, 30)
+        wait_until(lambda: len(set(gateway.worker_pids()) - {victim, other}) == 1)
         (born,) = set(gateway.worker_pids()) - {victim, other}
         gateway.create("/routes", paths=["/new"])
         with client_of(gateway, born) as client:
@@ -273,12 +273,12 @@ def test_counters_outlive_a_killed_worker() -> None:
         victim = gateway.worker_pids()[0]
         with client_of(gateway, victim) as client:
             assert [ask(client, "GET", "/").status for _ in range(6)] == [200] * 6
-        wait_until(lambda: total_requests(gateway) == 6, 20)
+        wait_until(lambda: total_requests(gateway) == 6)
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: len(gateway.worker_pids()) == 2 and victim not in gateway.worker_pids(), 30)
-        wait_until(gateway.is_ready, 30)
+        wait_until(lambda: len(gateway.worker_pids()) == 2 and victim not in gateway.worker_pids())
+        wait_until(gateway.is_ready)
         assert [ask_once(gateway, "GET", "/").status for _ in range(6)] == [200] * 4 + [429] * 2
-        wait_until(lambda: total_requests(gateway) == 12, 20)
+        wait_until(lambda: total_requests(gateway) == 12)
 
 
 def total_requests(gateway: Gateway) -> int:
@@ -301,7 +301,7 @@ def test_the_master_works_on_while_old_workers_finish() -> None:
         wait_until(lambda: len(set(gateway.worker_pids()) - first) == 2 and len(gateway.worker_pids()) == 3, 60)
         victim = min(set(gateway.worker_pids()) - first)
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: len(set(gateway.worker_pids()) - first - {victim}) == 2, 30)
+        wait_until(lambda: len(set(gateway.worker_pids()) - first - {victim}) == 2)
         second = set(gateway.worker_pids())
         gateway.send_signal(signal.SIGHUP)
         wait_until(lambda: len(set(gateway.worker_pids()) - second) == 2 and len(gateway.worker_pids()) == 3, 60)
@@ -325,7 +325,7 @@ def test_a_killed_master_takes_its_workers_along() -> None:
         assert process is not None
         process.kill()
         process.wait()
-        wait_until(lambda: not any(alive(pid) for pid in workers), 30)
+        wait_until(lambda: not any(alive(pid) for pid in workers))
         gateway.process = None
         gateway.start()
         assert ask_once(gateway, "GET", "/kept").status == 503
@@ -361,7 +361,7 @@ def test_connections_that_leave_without_a_word(gateway: Gateway) -> None:
     for client in clients:
         client.close()
     (pid,) = gateway.worker_pids()
-    wait_until(lambda: len(list(Path(f"/proc/{pid}/fd").iterdir())) < 200, 30)
+    wait_until(lambda: len(list(Path(f"/proc/{pid}/fd").iterdir())) < 200)
 
 
 def test_all_workers_share_the_load() -> None:

@@ -21,7 +21,7 @@ COMBINED = re.compile(
 
 def line_of(gateway: Gateway, mark: str, name: str = "access.log") -> str:
     """Wait for the line with this mark."""
-    return wait_until(lambda: next((line for line in gateway.log(name).splitlines() if mark in line), ""), 20)
+    return wait_until(lambda: next((line for line in gateway.log(name).splitlines() if mark in line), ""))
 
 
 def test_combined_access_log(gateway: Gateway, site: Any) -> None:
@@ -74,12 +74,12 @@ def test_logs_are_reopened(make_gateway: Any, upstream: Upstream) -> None:
     clients = [client_of(gateway, pid) for pid in gateway.worker_pids()]
     for client in clients:
         ask(client, "GET", "/?before")
-    wait_until(lambda: gateway.log("access.log").count("?before") == 2, 20)
+    wait_until(lambda: gateway.log("access.log").count("?before") == 2)
     for name in ("access.log", "error.log"):
         (logs / name).rename(logs / f"{name}.1")
     gateway.send_signal(signal.SIGUSR1)
-    wait_until(lambda: (logs / "access.log").exists() and (logs / "error.log").exists(), 20)
-    wait_until(lambda: _both_log(gateway, clients), 20)
+    wait_until(lambda: (logs / "access.log").exists() and (logs / "error.log").exists())
+    wait_until(lambda: _both_log(gateway, clients))
     assert gateway.log("access.log.1").count("?before") == 2
     gateway.stop()
     assert "leaves" in gateway.log("error.log") or "Shutting down" in gateway.log("error.log")
@@ -102,16 +102,16 @@ def test_a_log_that_cannot_be_written_stops_nothing(make_gateway: Any, upstream:
     gateway.route(upstream.url)
     log = gateway.prefix / "logs" / "access.log"
     ask_once(gateway, "GET", "/")
-    wait_until(log.exists, 20)
+    wait_until(log.exists)
     log.unlink()
     log.mkdir()
     gateway.send_signal(signal.SIGUSR1)
     for _ in range(10):
         assert ask_once(gateway, "GET", "/").status == 200
-    wait_until(lambda: "access.log" in gateway.log("error.log"), 20)
+    wait_until(lambda: "access.log" in gateway.log("error.log"))
     log.rmdir()
     assert ask_once(gateway, "GET", "/?back").status == 200
-    wait_until(lambda: log.is_file() and "?back" in log.read_text(), 20)
+    wait_until(lambda: log.is_file() and "?back" in log.read_text())
 
 
 SECRET = "very-secret-value"

@@ -128,17 +128,17 @@ def test_unreadable_store(upstream: Upstream) -> None:
         store = Path(gateway.settings.get("KONG_SQLITE_PATH", str(gateway.prefix / "kong.sqlite3")))
         _hide(store)
         try:
-            wait_until(lambda: gateway.admin("POST", "/services", {"url": upstream.url}).status_code == 503, 20)
+            wait_until(lambda: gateway.admin("POST", "/services", {"url": upstream.url}).status_code == 503)
             refused = gateway.admin("POST", "/services", {"url": upstream.url})
             assert refused.status_code == 503
             assert refused.json()["message"]
             assert gateway.admin("GET", "/services").status_code == 503
             for _ in range(20):
                 assert gateway.get("/elsewhere").status_code == 404
-            wait_until(lambda: not gateway.is_ready(), 20)
+            wait_until(lambda: not gateway.is_ready())
         finally:
             _show(store)
-        wait_until(gateway.is_ready, 20)
+        wait_until(gateway.is_ready)
         wait_until(
             lambda: gateway.admin("POST", "/services", {"url": upstream.url, "name": "new"}).status_code == 201, 20
         )
@@ -187,9 +187,9 @@ def test_a_look_up_that_misses_fails_closed_while_the_store_is_away() -> None:
         store = Path(gateway.settings.get("KONG_SQLITE_PATH", str(gateway.prefix / "kong.sqlite3")))
         _hide(store)
         try:
-            wait_until(lambda: not gateway.is_ready(), 20)
+            wait_until(lambda: not gateway.is_ready())
             assert gateway.get("/kept", headers={"apikey": "known"}).status_code == 200
             assert gateway.get("/kept", headers={"apikey": "never-seen"}).status_code == 503
         finally:
             _show(store)
-        wait_until(lambda: gateway.get("/kept", headers={"apikey": "never-seen"}).status_code == 200, 20)
+        wait_until(lambda: gateway.get("/kept", headers={"apikey": "never-seen"}).status_code == 200)

@@ -163,7 +163,7 @@ def test_upstream_connections_that_are_not_used_again(gateway: Gateway, site: An
     for _ in range(3):
         assert ask_once(gateway, "GET", path).complete
     assert upstream.accepted == 3
-    wait_until(lambda: upstream.open == 0, 20)
+    wait_until(lambda: upstream.open == 0)
 
 
 def test_answers_of_services_on_one_address_do_not_mix(gateway: Gateway, site: Any) -> None:
@@ -206,7 +206,7 @@ def test_pool_settings(make_gateway: Any, make_upstream: Any, env: dict[str, str
         assert connections == [1, 1, 2, 2]
     else:
         assert connections == [1, 1, 1, 1]
-    wait_until(lambda: upstream.open == 0, 20)
+    wait_until(lambda: upstream.open == 0)
     assert gateway.get("/").status_code == 200
 
 

@@ -106,7 +106,7 @@ def package_index(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     ]
     with (tmp_path / "pypi.log").open("wb") as log, subprocess.Popen(words, stdout=log, stderr=log) as process:
         try:
-            wait_until(lambda: process.poll() is not None or _answers(port), 30)
+            wait_until(lambda: process.poll() is not None or _answers(port))
             assert process.poll() is None, (tmp_path / "pypi.log").read_text()
             yield port, packages
         finally:
@@ -271,7 +271,7 @@ def test_a_reader_of_events_that_leaves(gateway: Gateway, site: Any) -> None:
         client.send(head("GET", path))
         client.stream.until(b"data: x")
     assert gone.wait(20)
-    wait_until(lambda: upstream.open == 0, 20)
+    wait_until(lambda: upstream.open == 0)
 
 
 def test_upload_and_download_of_one_client_at_a_time(gateway: Gateway, site: Any) -> None:

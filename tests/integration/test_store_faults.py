@@ -72,7 +72,7 @@ def test_a_managed_cluster_works(tenant: Commands, tmp_path: Path) -> None:
     file.write_text("_format_version: '3.0'\nroutes: [{name: r, paths: [/], plugins: [{name: request-termination}]}]")
     tenant.done("config", "db_import", str(file))
     with Gateway(prefix=tenant.prefix, env=dict(tenant.settings)) as gateway:
-        wait_until(lambda: gateway.get("/").status_code == 503, 20)
+        wait_until(lambda: gateway.get("/").status_code == 503)
         assert gateway.get("/").json() == {"message": "Service unavailable"}
 
 
@@ -246,7 +246,7 @@ def test_a_last_good_configuration_is_enough_to_start(make_postgres: Callable[..
     proxy = f"http://{node.settings['KONG_PROXY_LISTEN']}"
     try:
         node.done("start")
-        wait_until((node.prefix / "last-good-configuration").exists, 30)
+        wait_until((node.prefix / "last-good-configuration").exists)
         node.done("stop")
         server.stop()
         outcome = node.run("start")
@@ -259,7 +259,7 @@ def test_a_last_good_configuration_is_enough_to_start(make_postgres: Callable[..
         server.start()
         file.write_text(file.read_text().replace("/kept", "/new"))
         node.done("config", "db_import", str(file))
-        wait_until(lambda: requests.get(f"{proxy}/new", timeout=10).status_code == 503, 20)
+        wait_until(lambda: requests.get(f"{proxy}/new", timeout=10).status_code == 503)
     finally:
         node.run("stop")
 

@@ -188,7 +188,7 @@ def test_the_end_is_announced(echo, ports):
 
 
 def errors_of(node, text):
-    wait_until(lambda: text in node.log(), 10)
+    wait_until(lambda: text in node.log())
     return [line for line in node.log().splitlines() if text in line]
 
 
@@ -211,7 +211,7 @@ def test_broken_handshakes_cost_one_line_each(node, ports):
                 pass
     with socket.create_connection((LOOPBACK, ports[0]), 10):
         pass
-    wait_until(lambda: node.log().count("TLS handshake failed") >= before + 3, 10)
+    wait_until(lambda: node.log().count("TLS handshake failed") >= before + 3)
     assert "Traceback" not in node.log()
 
 
@@ -237,7 +237,7 @@ def test_a_client_that_leaves_frees_the_upstream(node, ports, make_upstream):
     with connect(ports[0]) as peer:
         peer.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         server.wait_for(1)
-    wait_until(lambda: " 499 " in node.log("access.log"), 10)
+    wait_until(lambda: " 499 " in node.log("access.log"))
 
 
 def test_the_admin_api_with_its_generated_certificate(node, files, ports):

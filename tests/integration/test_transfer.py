@@ -329,10 +329,10 @@ routes:
         assert gateway.get("/imported").status_code == 404
         file.write_text(text)
         node.done("config", "db_import", str(file))
-        wait_until(lambda: gateway.get("/imported").status_code == 418, 20)
+        wait_until(lambda: gateway.get("/imported").status_code == 418)
         file.write_text(text.replace("418", "451"))
         node.done("config", "db_import", str(file))
-        wait_until(lambda: gateway.get("/imported").status_code == 451, 20)
+        wait_until(lambda: gateway.get("/imported").status_code == 451)
         assert requests.get(f"{gateway.admin_url}/routes/r", timeout=10).json()["paths"] == ["/imported"]
 
 

@@ -139,7 +139,7 @@ def test_the_upstream_ends_first(gateway: Gateway, site: Any) -> None:
         assert b"".join(client.stream.rest()) == b"bye"
         client.send(b"last words")
         client.end()
-        wait_until(lambda: taken == [b"last words"], 20)
+        wait_until(lambda: taken == [b"last words"])
 
 
 @pytest.mark.parametrize("timeout", [300, 1200])
@@ -149,7 +149,7 @@ def test_silence_ends_a_tunnel(gateway: Gateway, site: Any, timeout: int) -> Non
         client.send(head("GET", path, *UPGRADE))
         assert client.answer().status == 101
         assert b"".join(client.stream.rest()) in (b"welcome", b"welcome<end>")
-    wait_until(lambda: upstream.open == 0, 20)
+    wait_until(lambda: upstream.open == 0)
 
 
 def test_one_busy_direction_keeps_a_tunnel(gateway: Gateway, site: Any) -> None:
@@ -214,7 +214,7 @@ def test_tunnels_are_logged(gateway: Gateway, site: Any) -> None:
         assert client.answer().status == 101
         client.end()
         b"".join(client.stream.rest())
-    wait_until(lambda: '?tunnelled HTTP/1.1" 101 ' in gateway.log("access.log"), 20)
+    wait_until(lambda: '?tunnelled HTTP/1.1" 101 ' in gateway.log("access.log"))
 
 
 # life

@@ -41,7 +41,7 @@ class EchoServer:
         self.url = f"http://127.0.0.1:{self.port}"
         environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
         self.process = subprocess.Popen([sys.executable, "-c", SERVER, str(self.port)], env=environment)
-        wait_until(self._answers, 30)
+        wait_until(self._answers)
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, "the echo server did not start"

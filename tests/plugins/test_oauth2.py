@@ -648,7 +648,7 @@ def test_of_fifty_who_show_the_same_code_one_gets_a_token(two_nodes: list[Gatewa
     asked = {"grant_type": "authorization_code", "code": code, "client_id": "id", "client_secret": "secret"}
     # The other node serves what was configured on the first one as soon as its workers have heard of it.
     for _ in range(10):
-        wait_until(lambda: requests.get(f"{second.proxy_url}/", timeout=10).status_code == 401, 30)
+        wait_until(lambda: requests.get(f"{second.proxy_url}/", timeout=10).status_code == 401)
 
     def exchange(number: int) -> requests.Response:
         node = two_nodes[number % 2]

@@ -232,7 +232,7 @@ class TestNode:
         before = workers()
         for pid in before:
             os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: len(workers()) == 3 and not workers() & before, 30)
+        wait_until(lambda: len(workers()) == 3 and not workers() & before)
         assert self.requests_of(gateway) == {"200": 60}
         send(40)
         assert self.requests_of(gateway) == {"200": 100}

@@ -19,7 +19,7 @@ LIMIT = 100
 @pytest.fixture(scope="module")
 def node() -> Iterator[Gateway]:
     with Gateway(workers=WORKERS) as gateway:
-        wait_until(lambda: len(gateway.admin("GET", "/status").json()["memory"]["workers_lua_vms"]) == WORKERS, 30)
+        wait_until(lambda: len(gateway.admin("GET", "/status").json()["memory"]["workers_lua_vms"]) == WORKERS)
         yield gateway
 
 

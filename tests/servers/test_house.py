@@ -75,8 +75,8 @@ def test_a_session_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
     assert Path(f"/proc/{record.name}").exists()
     os.kill(process.pid, SIGKILL)
     process.communicate()
-    wait_until(lambda: not Path(f"/proc/{record.name}").exists(), 30)
-    wait_until(lambda: not Path(folder).parent.exists(), 30)
+    wait_until(lambda: not Path(f"/proc/{record.name}").exists())
+    wait_until(lambda: not Path(folder).parent.exists())
 
 
 def test_a_server_that_cannot_be_had_fails_its_tests_with_the_reason(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_postgres_replica_follows_and_refuses_writes(make_postgres: Callable[.
     with primary.connect() as connection:
         connection.execute("CREATE TABLE t (k int)")
     with replica.connect() as reader:
-        wait_until(lambda: reader.execute("SELECT to_regclass('t')").fetchone() != (None,), 20)
+        wait_until(lambda: reader.execute("SELECT to_regclass('t')").fetchone() != (None,))
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             reader.execute("INSERT INTO t VALUES (1)")
     assert replica.settings("d", "KONG_PG_RO")["KONG_PG_RO_PORT"] == str(replica.port)
