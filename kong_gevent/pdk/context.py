@@ -271,14 +271,18 @@ class Context:
 
     def set_upstream(self, template: HeaderTemplate, values: tuple[Any, ...] = ()) -> None:
         """Set the upstream's fields of a prepared template at once; as `ctx.upstream.set_all`."""
-        self.edit_upstream(template.names).set_all(template, values)
+        if self.up is None and (self.identity_edited or template.names.isdisjoint(IDENTITY_NAMES)):
+            self.up = FieldEdits(template, values)
+        else:
+            self.edit_upstream(template.names).set_all(template, values)
 
     def set_response(self, template: HeaderTemplate, values: tuple[Any, ...] = ()) -> None:
         """Set the answer's fields of a prepared template at once; as `ctx.response.set_all`."""
         edits = self.down
         if edits is None:
-            edits = self.down = FieldEdits()
-        edits.set_all(template, values)
+            self.down = FieldEdits(template, values)
+        else:
+            edits.set_all(template, values)
 
     def exit(self, status: int, body: Any = None, headers: Mapping[str, Any] | None = None) -> Exit:
         """End the request with this answer; use as `return ctx.exit(…)`.
@@ -313,9 +317,8 @@ class Context:
         `length`: what the upstream told in an answer to HEAD (RFC 9110, section 8.6); negative when it told none.
         """
         self.proxied_at = self.first_byte_at = monotonic()
-        edits = FieldEdits()
-        edits.set_all(fields, values)
-        return Exit(status, body, edits, "exit", length if self.method == b"HEAD" else None)
+        length = length if self.method == b"HEAD" else None
+        return Exit(status, body, FieldEdits(fields, values), "exit", length)
 
     def error(self, status: int, message: str | None = None, headers: Mapping[str, Any] | None = None) -> Exit:
         """End the request with an error answer in the format that the client accepts; with the request id in it."""

@@ -122,8 +122,16 @@ class FieldEdits:
     _added: AbstractSet[str] = _NOTHING
     _serial: int = 0
 
-    def __init__(self) -> None:
-        self._lines: dict[Any, bytes] = {}  # by name, (name, serial number) of an added line, or template
+    def __init__(self, template: HeaderTemplate | None = None, values: tuple[Any, ...] = ()) -> None:
+        """With a template: as if it had been given to `set_all`, which is how most edits begin."""
+        self._lines: dict[Any, bytes]  # by name, (name, serial number) of an added line, or template
+        if template is None:
+            self._lines = {}
+        else:
+            self._lines = {template: template.pattern % values}
+            self._touched = template.names
+            if template.added:
+                self._added = template.added
 
     def set(self, name: str, value: str | int | float | bytes | Sequence[str]) -> None:
         """Set the field to one value, or to several lines when a list is given; earlier values go."""
