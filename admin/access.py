@@ -15,6 +15,10 @@ from kong_gevent.db.tokens import KIND
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _VALIDATE = "/validate"
 EXPLAIN = "/debug/explain"
+TRACE = "/debug/trace"
+PROTOCOL = "kong.trace"
+"""WebSocket subprotocol of traces; beside it a browser, which can set no header, sends `bearer.TOKEN`."""
+_BEARER = "bearer."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,19 @@ class Access:
 
 
 def token_of(environ: dict[str, Any]) -> str | None:
-    """The token of a request: `Authorization: Bearer …`, or `Kong-Admin-Token: …` as clients of Kong send it."""
+    """The token of a request: `Authorization: Bearer …`, `Kong-Admin-Token: …` as clients of Kong send it, or
+    `Sec-WebSocket-Protocol: bearer.…`."""
     scheme, _, value = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() == "bearer" and value.strip():
         return str(value.strip())
-    return environ.get("HTTP_KONG_ADMIN_TOKEN") or None
+    return environ.get("HTTP_KONG_ADMIN_TOKEN") or next(
+        (name.removeprefix(_BEARER) for name in protocols(environ) if name.startswith(_BEARER)), None
+    )
+
+
+def protocols(environ: dict[str, Any]) -> list[str]:
+    """The WebSocket subprotocols that a client offers."""
+    return [name.strip() for name in environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL", "").split(",")]
 
 
 def _by_connection(environ: dict[str, Any]) -> Who:

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Request, Response, request
 from flask.sessions import NullSession, SessionInterface
@@ -30,11 +29,13 @@ from kong_gevent.admin import (
     status,
     tags,
     tokens,
+    trace,
     unavailable,
 )
 from kong_gevent.admin.access import Access
 from kong_gevent.admin.audit import Recorder
 from kong_gevent.admin.node import NodeFacade
+from kong_gevent.admin.origins import origins
 from kong_gevent.admin.render import answer, empty, message
 from kong_gevent.admin.request import AdminRequest, flag
 from kong_gevent.db.dryrun import trying
@@ -161,15 +162,6 @@ class AdminApp(Flask):
         return origin if origin in self.gui_origins else self.gui_origins[0]
 
 
-def origins(urls: str | Iterable[str]) -> list[str]:
-    """Origins (`scheme://host[:port]`) of the web manager's addresses."""
-    found = []
-    for url in [urls] if isinstance(urls, str) else urls:
-        parts = urlsplit(url.strip())
-        found.append(f"{parts.scheme}://{parts.netloc}")
-    return found
-
-
 def _is_dry(current: Request) -> bool:
     """Whether a write is only to be tried (`?dry_run=1`)."""
     if current.method not in _WRITING or "dry_run" not in current.environ.get("QUERY_STRING", ""):
@@ -224,6 +216,7 @@ def create_app(node: NodeFacade, extra: Iterable[Blueprint] = ()) -> AdminApp:
     app.register_blueprint(schemas.blueprint(node))
     app.register_blueprint(debug.blueprint(node))
     app.register_blueprint(explain.blueprint(node))
+    app.register_blueprint(trace.blueprint(node))
     app.register_blueprint(unavailable.blueprint(node))
     app.register_blueprint(tags.blueprint(node))
     app.register_blueprint(config.blueprint(node))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import uuid4
@@ -113,6 +113,13 @@ class NodeFacade(Protocol):
 
         `consumer`, `credential` (with the entity's name as `kind`): who is assumed to ask; `near`: how many routes that
         do not win are told.
+        """
+
+    def trace(self, filters: dict[str, Any]) -> Callable[[Any, bytes], None] | None:
+        """What serves a live trace: called with an upgraded connection's stream and the bytes that have come already.
+
+        `filters`: `route`, `service`, `consumer`, `path`, `status`, `sample`, `limit`. None when this node serves no
+        requests.
         """
 
 
@@ -227,6 +234,10 @@ class LocalNode:
     ) -> dict[str, Any] | None:
         """Ask the explainer of a test's data plane, if there is one."""
         return self.explainer.explain(request, consumer, credential, near) if self.explainer is not None else None
+
+    def trace(self, filters: dict[str, Any]) -> Callable[[Any, bytes], None] | None:
+        """There are no requests here."""
+        return None
 
 
 def resident_memory(pid: int | None = None) -> int:

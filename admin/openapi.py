@@ -9,11 +9,12 @@ from flask import Blueprint, Response
 from werkzeug.routing import Rule
 
 from kong_gevent import KONG_VERSION
-from kong_gevent.admin.access import EXPLAIN
+from kong_gevent.admin.access import EXPLAIN, TRACE
 from kong_gevent.admin.explain import QUESTION
 from kong_gevent.admin.node import NodeFacade
 from kong_gevent.admin.render import answer
 from kong_gevent.admin.routing import add_path
+from kong_gevent.admin.trace import FILTERS
 from kong_gevent.db import Catalogue, Entity
 from kong_gevent.schema import kinds
 from kong_gevent.schema.record import Record
@@ -34,7 +35,7 @@ _ERRORS = {
     "NotImplemented": "This node does not have it.",
     "Unavailable": "The datastore cannot be used now, or the node is not ready.",
 }
-_ASKED: Mapping[str, Record] = {EXPLAIN: QUESTION}
+_ASKED: Mapping[str, Record] = {EXPLAIN: QUESTION, TRACE: FILTERS}
 """Paths that are asked something: by query arguments, or by a body with the same fields."""
 _STATUSES = {
     "400": "BadRequest", "401": "Unauthorized", "403": "Forbidden", "404": "NotFound", "405": "NotAllowed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from kong_gevent.pdk import Conf, Config, Context, Entity, HeaderTemplate, Kit, fields
@@ -83,6 +84,10 @@ class KeyAuth(AuthenticationPlugin):
         usual = conf.key_in_header and not conf.hide_credentials and conf.key_names
         conf.usual_header = conf.key_names[0] if usual else None
         conf.hidden = {name: HeaderTemplate(cleared=(name,)) for name in conf.key_names}
+
+    def credential_names(self, conf: Conf) -> Iterable[str]:
+        """Where keys are looked for."""
+        return conf.key_names  # type: ignore[no-any-return]
 
     def authenticate(self, ctx: Context, conf: Conf) -> Refusal | None:
         """Find the key, its credential and its consumer."""

@@ -25,6 +25,7 @@ COMMANDS = {
     "migrations": "Create, upgrade or reset the datastore.",
     "config": "Move a whole configuration into or out of the datastore.",
     "explain": "Say what would become of a request.",
+    "trace": "Show real requests as they are served.",
     "admin-token": "Create, list or revoke tokens of the Admin API.",
     "plugin": "Begin a plugin of your own.",
     "dev": "Run servers for development.",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from kong_gevent.client.collection import Collection, Entity, path_of
 from kong_gevent.client.transport import Transport
+
+if TYPE_CHECKING:
+    from kong_gevent.client.trace import Trace
 
 
 class Client:
@@ -130,6 +133,17 @@ class Client:
         body = {"method": method, "url": url, "headers": list(headers), **given}
         found: dict[str, Any] = self.request("POST", "/debug/explain", body)
         return found
+
+    def trace(self, **filters: Any) -> Trace:
+        """`/debug/trace`: real requests of all workers of the node as they finish, one message each, until `close`.
+
+        `filters`: `route`, `service`, `consumer`, `path`, `status` (a list), `sample`, `limit`. The first message has
+        the type `started`, requests have `request`; `dropped` counts those that came too fast to be shown.
+        """
+        from kong_gevent.client.trace import Trace
+
+        return Trace(self.url, {name: value for name, value in filters.items() if value not in (None, (), [])},
+                     **self._transport.connection)  # fmt: skip
 
     # --- tags --------------------------------------------------------------------------------------------------------
 

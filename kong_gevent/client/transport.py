@@ -47,6 +47,8 @@ class Transport:
             raise ClientError(f"'{url}' is no address of an Admin API: write http://host:port or https://host:port")
         self.url = url.rstrip("/")
         self._timeout = timeout
+        self.connection: dict[str, Any] = {"token": token, "verify": verify, "cert": cert, "timeout": timeout}
+        """For connections of another kind to the same API."""
         self._retries = retries
         self._session = requests.Session()
         # Neither a proxy nor a .netrc of the environment may see, or replace, the token.

@@ -75,6 +75,7 @@ class Context:
     lease: Any = None
     failed_tries: list[Any] | None = None
     chosen: Any = None
+    trace: Any = None
     log_fields: dict[str, Any] | None = None
     request_bytes: bytes | None = None
     upstream_target: bytes = b""

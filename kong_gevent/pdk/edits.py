@@ -200,6 +200,10 @@ class FieldEdits:
         earlier._added |= self._added
         return earlier
 
+    def snapshot(self) -> tuple[AbstractSet[str], bytes]:
+        """The names that were set or cleared, and all new lines: equal as long as nothing is changed."""
+        return self._touched, self.added()
+
     def touches(self, name: str) -> bool:
         """Whether the values that a message had under this normalised name go, because it was set or cleared."""
         return name in self._touched

@@ -99,6 +99,13 @@ class Plugin:
     def retire(self, conf: Conf) -> None:
         """Called when a configuration has left the plan: close what `configure` opened."""
 
+    def credential_names(self, conf: Conf) -> Iterable[str]:
+        """Names of header fields and query arguments that carry credentials: they are masked where requests are shown.
+
+        Not needed for what is known as secret everywhere: `Authorization`, cookies, names like `apikey` or `…-token`.
+        """
+        return ()
+
     def endpoints(self) -> Iterable[Endpoint]:
         """Paths that the plugin adds to the Admin API or the status listener; asked for once per worker."""
         return ()

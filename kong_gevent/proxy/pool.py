@@ -23,21 +23,32 @@ class Lease:
 
     def as_try(self, ctx: Any) -> Try:
         """This exchange as an attempt of a request, for its log record."""
-        return Try(self.origin.ip, self.origin.port, self.reused, time() - monotonic() + ctx.proxied_at, None)
+        return Try(
+            self.origin.ip,
+            self.origin.port,
+            self.reused,
+            time() - monotonic() + ctx.proxied_at,
+            None,
+            ctx.first_byte_at - ctx.proxied_at,
+        )
 
 
 class Try:
-    """One attempt to reach an upstream: when it began (epoch s), how long choosing took (s), how it failed (status)."""
+    """One attempt to reach an upstream: when it began (epoch s), how long choosing took (s), how it failed (status).
 
-    __slots__ = ("began", "code", "ip", "port", "reused", "took")
+    `lasted`: s until its answer began, or it failed.
+    """
 
-    def __init__(self, ip: str, port: int, reused: bool, began: float, code: int | None) -> None:
+    __slots__ = ("began", "code", "ip", "lasted", "port", "reused", "took")
+
+    def __init__(self, ip: str, port: int, reused: bool, began: float, code: int | None, lasted: float) -> None:
         self.ip = ip
         self.port = port
         self.reused = reused
         self.began = began
         self.took = 0.0
         self.code = code
+        self.lasted = lasted
 
 
 class Origin:

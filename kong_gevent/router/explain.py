@@ -28,6 +28,12 @@ class Asked(NamedTuple):
     tls: bool
 
 
+class Asking:
+    """Takes a router's place to learn what it would be asked."""
+
+    match = Asked
+
+
 class Verdict(NamedTuple):
     """One entry against a request: the attributes that do not match, in order, and how many do.
 

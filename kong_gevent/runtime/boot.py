@@ -23,6 +23,7 @@ from kong_gevent.runtime.kit import WorkerKit
 from kong_gevent.runtime.loading import load_and_follow
 from kong_gevent.runtime.metrics import WorkerMetrics
 from kong_gevent.runtime.node import Node, node_id
+from kong_gevent.runtime.pipeline import Pipeline
 from kong_gevent.runtime.probes import Prober
 from kong_gevent.runtime.secure import silence_server_names
 from kong_gevent.runtime.shared import PID, Lane, SharedState
@@ -44,6 +45,7 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane, listeners: L
     shared.counts.forked()
     shared.cache.forked()
     shared.health.forked()
+    shared.traces.forked()
     classes = load_plugins(settings.plugins)
     store: Any = open_store(settings, classes)
     identity = node_id(settings.node_id, settings.prefix)
@@ -84,6 +86,7 @@ def start_background(node: Node) -> None:
     bell = node.shared.bell(node.lane)
     watcher = get_hub().loop.io(bell, 1)
     watcher.start(_on_bell, node, bell)
+    node.tracing.refresh()
     node.bell_watcher = watcher  # type: ignore[attr-defined]
 
 
@@ -98,6 +101,7 @@ def _on_bell(node: Node, bell: int) -> None:
 
 
 def _answer_bell(node: Node) -> None:
+    node.tracing.refresh()
     node.apply_log_level()
     if node.shared.cache_epoch != node.cache_epoch:
         node.cache_epoch = node.shared.cache_epoch
@@ -134,7 +138,8 @@ class ProxyRole:
 
     def __init__(self, node: Node) -> None:
         self._gateway = node.gateway
-        self._handle = node.gateway.pipeline.handle
+        self._use(node.gateway.pipeline)
+        node.gateway.on_pipeline.append(self._use)
         self._sync = node.sync
         self._generation = node.shared.generation_word
         self._gateway.catch_up = self.catch_up
@@ -143,6 +148,9 @@ class ProxyRole:
         """Have the node's latest configuration."""
         if self._generation[0] != self._sync.generation:
             self._sync.catch_up()
+
+    def _use(self, pipeline: Pipeline) -> None:
+        self._handle = pipeline.handle
 
     def __call__(self, connection: Connection, head: Any, began: float) -> None:
         """Serve one request with the node's latest configuration."""

@@ -350,14 +350,18 @@ class Connection(ReceivedBody):
 
     def tunnel(self, ctx: Context, lines: bytes, upstream: Stream, first: bytes) -> None:
         """See `Exchange.tunnel`."""
-        self.started = True
-        self.keep = False
-        stream = self.stream
-        head = b"HTTP/1.1 101 Switching Protocols\r\n%bConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % lines
-        stream.write(head + first)
-        self.sent += len(head) + len(first)
-        early, self._data = self._data, b""
+        early = self.switch(lines, first)
         if early:
             upstream.write(early)
-        self.received, answered = run_tunnel(self.gateway, stream, upstream)
+        self.received, answered = run_tunnel(self.gateway, self.stream, upstream)
         self.sent += answered
+
+    def switch(self, lines: bytes, first: bytes = b"") -> bytes:
+        """Answer 101, then `first` in the new protocol; what the client has sent of it already."""
+        self.started = True
+        self.keep = False
+        head = b"HTTP/1.1 101 Switching Protocols\r\n%bConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n" % lines
+        self.stream.write(head + first)
+        self.sent += len(head) + len(first)
+        early, self._data = self._data, b""
+        return early

@@ -108,6 +108,8 @@ class Gateway:
         self.catch_up: Callable[[], None] = lambda: None
         """Takes over what has been written on this node so far; set by the role of the proxy."""
         self.pipeline = Pipeline(self)
+        self.on_pipeline: list[Callable[[Pipeline], None]] = []
+        """Told when another pipeline takes over."""
         self._ids: list[bytes] = []
         self.handled = 0
         self._date = b""
@@ -118,6 +120,12 @@ class Gateway:
         if self.secrets.learn({vault["prefix"]: vault for vault in vaults}):
             self.plan.certificates.resolve_again()
             self.plan.table.configure_again()
+
+    def use(self, pipeline: Pipeline) -> None:
+        """Serve requests that come from now on with another pipeline."""
+        self.pipeline = pipeline
+        for told in self.on_pipeline:
+            told(pipeline)
 
     def _prepare_lines(self, enabled: frozenset[str]) -> None:
         """The field lines that answers get, as formats with only the changing values left open."""

@@ -34,6 +34,7 @@ from kong_gevent.runtime.shared import (
     Lane,
     SharedState,
 )
+from kong_gevent.runtime.trace.tracing import Tracing
 
 if TYPE_CHECKING:
     from kong_gevent.http.imagined import ImaginedRequest
@@ -102,6 +103,7 @@ class Node:
         self._level_timer: Any = None
         sync.listeners[LOG_LEVEL] = self._hear_log_level
         self.health = Health(gateway, sync, store, self.is_first)
+        self.tracing = Tracing(gateway, shared.traces, lane.index, node_id)
         self.explainer = Explainer(gateway, self.health.of)
 
     # --- for the Admin API -------------------------------------------------------------------------------------------
@@ -261,6 +263,12 @@ class Node:
         """What would become of a request by the latest configuration; see `runtime.explain`."""
         self.sync.catch_up()
         return self.explainer.explain(request, consumer, credential, near)
+
+    def trace(self, filters: dict[str, Any]) -> Callable[[Any, bytes], None]:
+        """What serves a live trace on an upgraded connection: see `runtime.trace.session`."""
+        from kong_gevent.runtime.trace.session import TraceSession
+
+        return TraceSession(self, filters)
 
     def upstream_health(self, upstream: Mapping[str, Any]) -> UpstreamHealth | None:
         """What this node knows of an upstream's targets; None when the upstream is not there yet."""

@@ -96,21 +96,25 @@ class Step:
             return found
 
 
+Bind = Callable[[Plugin, str], Function]
+"""Gives the function that is called for a phase of a plugin: the method itself, or what stands in for it."""
+
+
 class Phases:
     """The later phases for one choice of configurations: flat lists of (function, configuration)."""
 
     __slots__ = ("body_filter", "chosen", "header_filter", "log", "response")
 
-    def __init__(self, chosen: list[tuple[Plugin, Conf]]) -> None:
+    def __init__(self, chosen: list[tuple[Plugin, Conf]], bind: Bind = getattr) -> None:
         self.chosen = chosen
-        self.response = self._of("response")
-        self.header_filter = self._of("header_filter")
-        self.body_filter = self._of("body_filter")
-        self.log = self._of("log")
+        self.response = self._of("response", bind)
+        self.header_filter = self._of("header_filter", bind)
+        self.body_filter = self._of("body_filter", bind)
+        self.log = self._of("log", bind)
 
-    def _of(self, phase: str) -> list[tuple[Function, Conf]]:
+    def _of(self, phase: str, bind: Bind) -> list[tuple[Function, Conf]]:
         return [
-            (getattr(plugin, phase), conf)
+            (bind(plugin, phase), conf)
             for plugin, conf in self.chosen
             if hasattr(plugin, phase) and phase not in conf.unused_phases
         ]
@@ -119,15 +123,18 @@ class Phases:
 class Chain:
     """All plugins of one route. `fixed` holds the phases when no choice depends on the consumer."""
 
-    __slots__ = ("access", "fixed", "steps")
+    __slots__ = ("_bind", "access", "fixed", "steps")
 
-    def __init__(self, steps: list[Step]) -> None:
+    def __init__(self, steps: list[Step], bind: Bind = getattr) -> None:
         self.steps = steps
+        self._bind = bind
         self.fixed: Phases | None = None
         self.access: list[tuple[Function, Conf]] = []
         if not any(step.lazy for step in steps):
             self.fixed = self.phases_without_access()
-            self.access = [(plugin.access, conf) for plugin, conf in self.fixed.chosen if hasattr(plugin, "access")]
+            self.access = [
+                (bind(plugin, "access"), conf) for plugin, conf in self.fixed.chosen if hasattr(plugin, "access")
+            ]
 
     def run_choosing(self, ctx: Context) -> tuple[Any, Phases]:
         """Run `access` of all plugins until one answers, choosing each configuration when its turn comes.
@@ -142,20 +149,19 @@ class Chain:
             if configured is None:
                 continue
             chosen.append((configured.plugin, configured.conf))
-            access = getattr(configured.plugin, "access", None)
-            if result is None and access is not None:
+            if result is None and hasattr(configured.plugin, "access"):
                 try:
-                    result = access(ctx, configured.conf)
+                    result = self._bind(configured.plugin, "access")(ctx, configured.conf)
                 except Exception as error:  # handled by the pipeline, once everything has been chosen
                     result = error
-        return result, Phases(chosen)
+        return result, Phases(chosen, self._bind)
 
     def phases_without_access(self) -> Phases:
         """The phases when `access` never ran: choices without a consumer."""
         if self.fixed is not None:
             return self.fixed
         fixed = [step.fixed for step in self.steps if step.fixed is not None]
-        return Phases([(configured.plugin, configured.conf) for configured in fixed])
+        return Phases([(configured.plugin, configured.conf) for configured in fixed], self._bind)
 
 
 class PluginTable:
@@ -172,6 +178,7 @@ class PluginTable:
         self.entities: dict[str, Mapping[str, Any]] = {}
         """All configurations by id as they were given, also those that are not in force."""
         self._global: Chain | None = None
+        self._bind: Bind = getattr
         self.version = 0
         self.rewrite: list[tuple[Function, Conf]] = []
 
@@ -271,11 +278,16 @@ class PluginTable:
         self.version += 1
         self._global = None
         self.rewrite = [
-            (configured.plugin.rewrite, configured.conf)
+            (self._bind(configured.plugin, "rewrite"), configured.conf)
             for plugin in self._order
             if (configured := self._scoped.get(plugin.name, {}).get((None, None, None))) is not None
             and hasattr(configured.plugin, "rewrite")
         ]
+
+    def bind_with(self, bind: Bind) -> None:
+        """Compile all chains anew, with other functions for the plugins' phases."""
+        self._bind = bind
+        self._changed()
 
     def compile(self, route: str | None, service: str | None) -> Chain:
         """The chain of a route that belongs to a service; either may be None."""
@@ -287,7 +299,7 @@ class PluginTable:
             step = Step(scoped, route, service)
             if step.lazy or step.fixed is not None:
                 steps.append(step)
-        return Chain(steps)
+        return Chain(steps, self._bind)
 
     def global_chain(self) -> Chain:
         """The chain of requests without a route."""

@@ -94,7 +94,7 @@ class Pipeline:
             answer = function(ctx, conf)
             if answer is not None:
                 return answer, plan.global_chain.phases_without_access()
-        match = plan.router.match(*self.asked(ctx))
+        match = self.find(ctx, plan.router)
         if match is None:
             return self.no_route(ctx), plan.global_chain.phases_without_access()
         ctx.match = match
@@ -123,14 +123,13 @@ class Pipeline:
             result = self.no_service(ctx)
         return result, phases
 
-    @staticmethod
-    def asked(ctx: Context) -> tuple[bytes, str, str | None, int, Any, str | None, bool]:
-        """What the router goes by, as `Router.match` takes it; the port is that of the Host, else the listener's."""
+    def find(self, ctx: Context, router: Any) -> Any:
+        """Ask a router (what has its `match`) about a request; the port is that of the Host, else the listener's."""
         host, port, _ = ctx.host
         connection = ctx.connection
-        return (
-            ctx.method, ctx.path, host, port or connection.port, ctx.fields.get, connection.server_name, connection.tls,
-        )  # fmt: skip
+        return router.match(
+            ctx.method, ctx.path, host, port or connection.port, ctx.fields.get, connection.server_name, connection.tls
+        )
 
     @staticmethod
     def no_route(ctx: Context) -> Exit:

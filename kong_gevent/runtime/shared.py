@@ -18,6 +18,7 @@ from kong_gevent.runtime.health_table import HealthTable
 from kong_gevent.runtime.lock import SharedLock
 from kong_gevent.runtime.metrics import MetricMemory
 from kong_gevent.runtime.node_cache import CAPACITY, LEAST, NodeCache
+from kong_gevent.runtime.trace.board import TraceBoard
 
 WORD = 8
 LANES = 128
@@ -211,6 +212,7 @@ class SharedState:
         """The health of upstreams' peers."""
         self.metrics = MetricMemory(LANES)
         self.cache = NodeCache(max(cache_bytes, LEAST))
+        self.traces = TraceBoard()
         self.generation_word = self._words[_GENERATION : _GENERATION + 1]
         self.master_pid = os.getpid()
         self._bells: list[int] = [os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) for _ in range(LANES)]

@@ -175,7 +175,10 @@ def _attempt(
             raise
         reused = lease is not None and lease.reused
         failure.stale = reused and failure.status == 502 and not failure.final
-        failed = Try(origin.ip, origin.port, reused, time() - monotonic() + ctx.proxied_at, failure.status)
+        now = monotonic()
+        failed = Try(
+            origin.ip, origin.port, reused, time() - now + ctx.proxied_at, failure.status, now - ctx.proxied_at
+        )
         ctx.failed_tries = [*(ctx.failed_tries or ()), failed]
         raise failure from error
 

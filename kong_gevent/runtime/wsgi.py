@@ -149,6 +149,10 @@ class WsgiRole:
         environ["kong.request_id"] = ctx.id
         result = self._application(environ, start_response)
         try:
+            serve = environ.get("kong_gevent.upgraded")
+            if serve is not None and answer[0].startswith("101"):
+                self._upgrade(ctx, connection, answer[1], serve)
+                return
             self._answer(ctx, connection, answer, chain(parts, result))
         finally:
             close = getattr(result, "close", None)
@@ -177,6 +181,19 @@ class WsgiRole:
         for piece in rest:
             connection.write(piece)
         connection.finish()
+
+    @staticmethod
+    def _upgrade(
+        ctx: Context, connection: Connection, headers: list[tuple[str, str]], serve: Callable[[Stream, bytes], None]
+    ) -> None:
+        """The application has agreed to speak another protocol, and left in its environment what speaks it."""
+        ctx.status = 101
+        lines = [
+            f"{name}: {value}\r\n"
+            for name, value in headers
+            if name.lower() not in ("connection", "upgrade", "content-length", "transfer-encoding")
+        ]
+        serve(connection.stream, connection.switch("".join(lines).encode("latin-1")))
 
     def _plain_error(self, ctx: Context, connection: Connection, status: int, message: str) -> None:
         ctx.status = status

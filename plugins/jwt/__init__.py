@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from time import time
 from typing import Any, NamedTuple
 
@@ -132,6 +132,10 @@ class Jwt(AuthenticationPlugin):
         conf.cookies = frozenset(conf.cookie_names or ())
         conf.headers = tuple(conf.header_names or ())
         conf.times = tuple(conf.claims_to_verify or ())
+
+    def credential_names(self, conf: Conf) -> Iterable[str]:
+        """Where tokens are looked for."""
+        return (*(conf.uri_param_names or ()), *(conf.header_names or ()))
 
     def authenticate(self, ctx: Context, conf: Conf) -> Refusal | None:
         """Find the one token, verify it, or know it already, and hold its times against the clock."""

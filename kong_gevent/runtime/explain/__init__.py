@@ -15,7 +15,7 @@ from kong_gevent.http.imagined import ImaginedRequest
 from kong_gevent.observe.secrets import shown_target
 from kong_gevent.pacing import Pacer
 from kong_gevent.pdk import Context, Exit, Identity
-from kong_gevent.router.explain import Asked
+from kong_gevent.router.explain import Asked, Asking
 from kong_gevent.runtime.explain import routes, upstream
 from kong_gevent.runtime.explain.plugins import PluginsExplained
 from kong_gevent.runtime.explain.stage import context_of
@@ -83,7 +83,7 @@ class Explainer:
     ) -> Exit | None:
         """The way of the request through the gateway; the answer that ends it before the upstream."""
         pipeline, plan, pause = self._gateway.pipeline, self._gateway.plan, Pacer()
-        asked = Asked(*pipeline.asked(ctx))
+        asked: Asked = pipeline.find(ctx, Asking)
         match = plan.router.match(*asked)
         told["match"], told["candidates"] = routes.describe(plan, asked, match, near, pause)
         if match is None:
