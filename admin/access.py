@@ -48,7 +48,7 @@ class Access:
         who = self._recognise(sent) if sent else None
         if who is None and self._required and method != "OPTIONS":
             return None, _unauthorized()
-        if who is not None and who.read_only and method not in READING and not _only_asks(path):
+        if who is not None and who.read_only and method not in READING and not only_asks(path):
             return who, message(403, "This token may only read")
         return who or _by_connection(environ), None
 
@@ -84,7 +84,7 @@ def _by_connection(environ: dict[str, Any]) -> Who:
     return Who(subject, "certificate") if subject else Who(environ.get("REMOTE_ADDR") or "unix:", "address")
 
 
-def _only_asks(path: str) -> bool:
+def only_asks(path: str) -> bool:
     """Whether a POST changes nothing: it asks whether something would be accepted, or what would happen."""
     return path == EXPLAIN or (path.startswith("/schemas/") and path.endswith(_VALIDATE))
 

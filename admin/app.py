@@ -10,7 +10,7 @@ from typing import Any, cast
 from flask import Blueprint, Flask, Request, Response, request
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import MapAdapter, Rule
 
 from kong_gevent import KONG_VERSION, errors
 from kong_gevent.admin import (
@@ -24,6 +24,7 @@ from kong_gevent.admin import (
     generate,
     info,
     openapi,
+    operations,
     routing,
     schemas,
     status,
@@ -95,6 +96,11 @@ class AdminApp(Flask):
     def paths(self) -> list[str]:
         """All paths in the order of `GET /endpoints`, but for what is there for robots only."""
         return routing.listing(rule for rule in self.url_map.iter_rules() if rule.rule != info.ROBOTS)
+
+    def told(self, rule: Rule) -> Mapping[str, operations.Told]:
+        """What those who brought a path say of it: method → what it takes and answers."""
+        found: Mapping[str, operations.Told] = getattr(self.view_functions[rule.endpoint], "told", {})
+        return found
 
     # -- every request
 
@@ -225,7 +231,7 @@ def create_app(node: NodeFacade, extra: Iterable[Blueprint] = ()) -> AdminApp:
     app.register_blueprint(classic.blueprint(node, failure), url_prefix=classic.PREFIX)
     app.register_blueprint(tokens.blueprint(node))
     app.register_blueprint(audit.blueprint(node))
-    app.register_blueprint(openapi.blueprint(node, app.url_map.iter_rules))
+    app.register_blueprint(openapi.blueprint(node, app.url_map.iter_rules, app.told))
     for made in extra:
         app.register_blueprint(made)
     return app

@@ -186,6 +186,8 @@ def parse_multipart(raw: bytes, content_type: str) -> dict[str, Any]:
                 content += event.data
                 if not event.more_data:
                     found.append((_part_name(part), _part_value(part, bytes(content))))
+        if raw and isinstance(event, NeedData):  # it does not end as it should, so some of it may be missing
+            raise ValueError("incomplete")
     except RequestEntityTooLarge:
         raise HttpError(400, forms.TOO_MANY) from None
     except (ValueError, KeyError, TypeError):  # how the decoder says that parts are malformed

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from flask import Blueprint, Response
 
+from kong_gevent.admin.operations import JSON, Told
 from kong_gevent.admin.render import answer, empty
 from kong_gevent.admin.request import current
 from kong_gevent.admin.routing import Handler, add_path
@@ -31,6 +32,10 @@ class Contributed(Protocol):
         """By method."""
 
     @property
+    def answers(self) -> Mapping[str, Mapping[int, Any]]:
+        """Method → status → JSON Schema of the body."""
+
+    @property
     def listeners(self) -> tuple[Any, ...]:
         """Where it is served."""
 
@@ -41,8 +46,18 @@ def blueprint(endpoints: Iterable[Contributed], listener: str, call: Call) -> Bl
     for endpoint in endpoints:
         if listener in endpoint.listeners:
             path = endpoint.path.replace("{", "<").replace("}", ">")
-            add_path(made, path, {name: _view(handler, call) for name, handler in endpoint.handlers.items()})
+            views = {name: _view(handler, call) for name, handler in endpoint.handlers.items()}
+            add_path(made, path, views, {name: _told(endpoint.answers.get(name)) for name in endpoint.handlers})
     return made
+
+
+def _told(answers: Mapping[int, Any] | None) -> Told:
+    """What the plugin says of its answers; nothing said leaves all open."""
+    if answers is None:
+        return Told({}, body={}, others=True)
+    schemas = {status: None if said is None else dict(said) for status, said in answers.items()}
+    texts = any((schema or {}).get("type") == "string" for schema in schemas.values())
+    return Told(schemas, body={"type": "object"}, media="text/plain" if texts else JSON)
 
 
 def _view(handler: Any, call: Call) -> Handler:

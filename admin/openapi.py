@@ -9,106 +9,51 @@ from flask import Blueprint, Response
 from werkzeug.routing import Rule
 
 from kong_gevent import KONG_VERSION
-from kong_gevent.admin.access import EXPLAIN, TRACE
-from kong_gevent.admin.explain import QUESTION
+from kong_gevent.admin import jsonschema, operations
+from kong_gevent.admin.access import READING, only_asks
+from kong_gevent.admin.bodies import WITH_BODY
 from kong_gevent.admin.node import NodeFacade
+from kong_gevent.admin.operations import DRY_RUN, JSON, OPERATIONS, PAGES, TAGS, Told, listing, ref
 from kong_gevent.admin.render import answer
 from kong_gevent.admin.routing import add_path
-from kong_gevent.admin.trace import FILTERS
 from kong_gevent.db import Catalogue, Entity
-from kong_gevent.schema import kinds
-from kong_gevent.schema.record import Record
+from kong_gevent.db.entities.plugins import Plugins
+from kong_gevent.schema import fields
+from kong_gevent.schema.kinds import Record
 
 Json = dict[str, Any]
-_FORMS = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
 _VERBS = {"GET": "Read", "POST": "Create", "PUT": "Replace or create", "PATCH": "Change", "DELETE": "Remove"}
 _ERRORS = {
-    "BadRequest": "The request breaks a rule; `fields` says where.",
-    "Unauthorized": "No valid token (setting admin_auth).",
-    "Forbidden": "The token may only read.",
-    "NotFound": "No such path, or nothing there.",
-    "NotAllowed": "The path, or a node without a database, does not know the method.",
-    "Conflict": "A unique value is taken.",
-    "TooLarge": "The body is too large.",
-    "Unsupported": "The content type is not supported; there is no body.",
-    "TooMany": "Another configuration is being loaded.",
-    "NotImplemented": "This node does not have it.",
-    "Unavailable": "The datastore cannot be used now, or the node is not ready.",
+    400: ("BadRequest", "The request breaks a rule; `fields` says where."),
+    401: ("Unauthorized", "No valid token (setting admin_auth)."),
+    403: ("Forbidden", "The token may only read."),
+    404: ("NotFound", "Nothing there."),
+    405: ("NotAllowed", "A node without a database cannot be written to in this way."),
+    409: ("Conflict", "A unique value is taken."),
+    413: ("TooLarge", "The body is too large."),
+    415: ("Unsupported", "The content type is not supported; there is no body."),
+    503: ("Unavailable", "The datastore cannot be used now, or the node is busy."),
 }
-_ASKED: Mapping[str, Record] = {EXPLAIN: QUESTION, TRACE: FILTERS}
-"""Paths that are asked something: by query arguments, or by a body with the same fields."""
-_STATUSES = {
-    "400": "BadRequest", "401": "Unauthorized", "403": "Forbidden", "404": "NotFound", "405": "NotAllowed",
-    "409": "Conflict", "413": "TooLarge", "415": "Unsupported", "429": "TooMany", "501": "NotImplemented",
-    "503": "Unavailable",
-}  # fmt: skip
-
-
-# --- schemas ---------------------------------------------------------------------------------------------------------
-
-
-def field_schema(field: kinds.Field) -> Json:
-    """JSON Schema of the values that a field takes. It never refuses what the gateway accepts."""
-    made = _typed(field)
-    attributes = field.attributes
-    if attributes.get("one_of") and not field.referenceable:
-        made["enum"] = [*attributes["one_of"], *([] if field.wanted else [None])]
-    if attributes.get("between"):
-        made["minimum"], made["maximum"] = attributes["between"]
-    if attributes.get("uuid"):
-        made["format"] = "uuid"
-    if field.default is not kinds.UNSET:
-        made["default"] = field.default
-    if attributes.get("description"):
-        made["description"] = attributes["description"]
-    if not field.wanted or field.auto:
-        made["type"] = [made["type"], "null"] if isinstance(made.get("type"), str) else made.get("type")
-        if made["type"] is None:
-            del made["type"]
-    return made
-
-
-def _typed(field: kinds.Field) -> Json:
-    if isinstance(field, kinds.Record):
-        return record_schema(field.schema)
-    if isinstance(field, kinds.Array):
-        kind: Any = ["array", "object"] if field.takes_objects else "array"
-        return {"type": kind, "items": field_schema(field.elements)}
-    if isinstance(field, kinds.Map):
-        return {"type": "object", "additionalProperties": field_schema(field.values)}
-    if isinstance(field, kinds.Foreign):
-        text = f"Reference to one of {field.reference}: its id, or another unique field."
-        return {"type": "object", "properties": {"id": {"type": "string", "format": "uuid"}}, "description": text}
-    kind = {"string": "string", "number": "number", "integer": "integer", "boolean": "boolean"}.get(field.type_name)
-    return {"type": kind} if kind else {}
-
-
-def record_schema(schema: Record, required: bool = True) -> Json:
-    """JSON Schema of a record; without `required` for partial updates."""
-    properties = {name: field_schema(field) for name, field in schema.shape.items()}
-    for name, shorthand in schema.shorthand_fields.items():
-        properties[name] = {**field_schema(shorthand.field), "writeOnly": True}
-    made: Json = {"type": "object", "properties": properties}
-    wanted = [name for name, field in schema.shape.items() if field.required and not schema.shorthand_fields]
-    if required and wanted:
-        made["required"] = wanted
-    return made
-
-
-# --- paths -----------------------------------------------------------------------------------------------------------
+"""Errors of many operations: name and text."""
+_PUBLIC = ("/robots.txt",)
 
 
 class Description:
     """The document of one API."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, told: Callable[[Rule], Mapping[str, Told]]) -> None:
+        """`told`: what those say of a path who brought it (methods → what is to be said), or nothing."""
         self._catalogue = catalogue
+        self._told = told
+        self._schemas: Json = {}
 
     def document(self, rules: Iterable[Rule], url: str) -> Json:
         """The whole document, for the address at which the client sees this API."""
-        paths: Json = {}
-        for rule in sorted(rules, key=lambda rule: rule.rule):
-            paths[rule.rule.replace("<", "{").replace(">", "}")] = self._path(rule)
+        self._schemas = {name: dict(schema) for name, schema in operations.SCHEMAS.items()}
+        for entity in self._catalogue.values():
+            self._schemas[entity.name] = self._shown(entity)
+        self._add_configs()
+        paths = {_path(rule): self._path(rule) for rule in sorted(rules, key=lambda rule: rule.rule)}
         return {
             "openapi": "3.1.0",
             "info": {"title": "Kong-gevent Admin API", "version": KONG_VERSION, "license": {"name": "Apache-2.0"}},
@@ -116,8 +61,12 @@ class Description:
             "security": [{}, {"bearer": []}, {"token": []}],
             "paths": paths,
             "components": {
-                "schemas": self._schemas(),
-                "responses": {name: _error(name, text) for name, text in _ERRORS.items()},
+                "schemas": self._schemas,
+                "responses": {
+                    f"{prefix}{name}": _answer(status, None if status == 415 else ref(f"{prefix}Error"), JSON)
+                    for prefix in ("", "Classic")
+                    for status, (name, _) in _ERRORS.items()
+                },
                 "securitySchemes": {
                     "bearer": {"type": "http", "scheme": "bearer"},
                     "token": {"type": "apiKey", "in": "header", "name": "Kong-Admin-Token"},
@@ -125,12 +74,54 @@ class Description:
             },
         }
 
-    def _schemas(self) -> Json:
-        found: Json = {"Error": _ERROR_SCHEMA}
-        for name, entity in self._catalogue.items():
-            found[name] = record_schema(entity.schema)
-            found[f"{name}_partial"] = record_schema(entity.schema, required=False)
-        return found
+    # -- schemas
+
+    def _shown(self, entity: Entity) -> Json:
+        """An entity as answers have it."""
+        more: Json = {}
+        if entity.ttl:
+            more["ttl"] = {"type": ["number", "null"]}
+        if entity.name == "certificates":
+            more["snis"] = operations.array(operations.TEXT)
+        hidden = ("digest",) if entity.name == "admin_tokens" else ()
+        made = jsonschema.shown_record(entity.schema, more=more, without=hidden)
+        for name, field in entity.fields.items():
+            if isinstance(field, Record) and not field.schema.shape:  # what is in it depends on another field
+                made["properties"][name] = operations.OBJECT
+        return made
+
+    def _add_configs(self) -> None:
+        """Settings of plugins, as requests have them."""
+        plugins = self._catalogue["plugins"].schema
+        assert isinstance(plugins, Plugins)
+        for name in sorted(plugins.names()):
+            variant = plugins.of_plugin(name)
+            if variant is not None:
+                self._schemas[f"config_{name}"] = jsonschema.taken(variant.shape["config"])
+
+    def _taken(self, entity: Entity, method: str, parent: str | None, by_path: bool) -> Json:
+        """A reference to the schema of an entity in a request; the path decides about `parent` and the identifier."""
+        partial = method == "PATCH"
+        free: Json = {}
+        if parent is not None:
+            free[parent] = {"description": "The path decides."}
+        if by_path:
+            for name in {"id", entity.endpoint_key, entity.nested_key} - {None}:
+                free[str(name)] = {"description": "The path decides."}
+        if entity.ttl:
+            free["ttl"] = {**jsonschema.taken(fields.Ttl()), "description": "Seconds to live."}
+        if entity.name == "certificates":
+            free["snis"] = jsonschema.taken(fields.Array(fields.WildcardHost()))
+        for name, field in entity.fields.items():
+            if isinstance(field, Record) and not field.schema.shape:
+                free[name] = {"type": ["object", "array"], "maxItems": 0}
+        verb = {"POST": "create", "PUT": "replace", "PATCH": "change"}[method]
+        name = "_".join(filter(None, (entity.name, verb, "one" if by_path and method == "POST" else "", parent)))
+        if name not in self._schemas:
+            self._schemas[name] = jsonschema.taken_record(entity.schema, partial=partial, free=free)
+        return ref(name)
+
+    # -- paths
 
     def _path(self, rule: Rule) -> Json:
         names = sorted(rule.arguments, key=lambda name: rule.rule.index(f"<{name}>"))
@@ -140,121 +131,164 @@ class Description:
                 {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
                 for name in names
             ]
-        entity, many = self._entity(rule.rule)
+        told = {**self._of_entities(rule), **OPERATIONS.get(_path(rule), {}), **self._told(rule)}
         for method in sorted((rule.methods or set()) - {"OPTIONS", "HEAD"}):
-            made[method.lower()] = self._operation(rule, method, entity, many)
+            made[method.lower()] = self._operation(rule, method, told[method])
         return made
 
-    def _entity(self, path: str) -> tuple[Entity | None, bool]:
-        """The kind of entity that a path is about, and whether it is a list of them."""
-        parts = path.strip("/").split("/")
-        last = parts[-1]
-        if last.startswith("<"):
-            return self._catalogue.get(last[1:-1]), False
-        if len(parts) == 1 or path == "/audit/requests":
-            return self._catalogue.by_collection(path.strip("/")), True
-        owner = self._catalogue.get(parts[1][1:-1]) if len(parts) == 3 and parts[1].startswith("<") else None
-        if owner is None:
-            return None, False
-        if last in owner.foreign:
-            return self._catalogue.get(owner.foreign[last].reference), False
-        children = (child for child, _, _ in self._catalogue.referrers[owner.name])
-        return next((child for child in children if last in (child.nested, child.collection)), None), True
-
-    def _operation(self, rule: Rule, method: str, entity: Entity | None, many: bool) -> Json:
-        about = entity.name if entity is not None else rule.rule.strip("/").split("/")[0] or "node"
-        listing = method == "GET" and many and entity is not None
+    def _operation(self, rule: Rule, method: str, told: Told) -> Json:
+        about = rule.rule.strip("/").split("/")[0] or "node"
+        listed = method == "GET" and any(one["name"] == "offset" for one in told.query)
         made: Json = {
             "operationId": f"{method.lower()}:{rule.endpoint}",
-            "summary": f"{'List' if listing else _VERBS.get(method, method)} {about}",
+            "summary": f"{'List' if listed else _VERBS[method]} {_subject(rule)}",
             "tags": [about],
-            "responses": self._responses(method, entity, many),
+            "responses": self._responses(rule, method, told),
         }
-        if listing:
-            made["parameters"] = _LIST
-        asked = _ASKED.get(rule.rule)
-        if asked is not None and method == "GET":
-            made["parameters"] = _arguments(asked)
-        if method in ("POST", "PUT", "PATCH"):
-            made["requestBody"] = {"content": _body(entity, method) if asked is None else _forms_of(asked)}
+        if told.query:
+            made["parameters"] = list(told.query)
+        if method in WITH_BODY and told.body is not None:
+            # Texts of forms get their types here, so a schema of JSON types would be wrong about them.
+            made["requestBody"] = {
+                "content": {
+                    kind: {"schema": told.body if kind == JSON else _loose(kind)} for kind in told.bodies
+                }
+            }  # fmt: skip
         return made
 
-    def _responses(self, method: str, entity: Entity | None, many: bool) -> Json:
-        shown: Json = {} if entity is None else {"$ref": f"#/components/schemas/{entity.name}_partial"}
-        if entity is not None and many and method == "GET":
-            shown = _list_of(shown)
-        content = {"application/json": {"schema": shown}}
-        found: Json = {status: {"$ref": f"#/components/responses/{name}"} for status, name in _STATUSES.items()}
-        if method == "DELETE":
-            found["204"] = {"description": "Done."}
-            return found
-        if method == "POST" and entity is not None:
-            found["201"] = {"description": "Created.", "content": content}
-        else:
-            found["200"] = {"description": "The answer.", "content": content}
-            if entity is None:
-                found["201"] = {"description": "Created.", "content": content}
-                found["202"] = {"description": "Begun.", "content": content}
-                found["204"] = {"description": "Done."}
-                found["304"] = {"description": "Loaded already."}
+    def _responses(self, rule: Rule, method: str, told: Told) -> Json:
+        """What it answers itself, and the errors that may meet any such request."""
+        statuses = [400, 401, 413, 503] if rule.rule not in _PUBLIC else [400, 401, 413]
+        if method not in READING and not only_asks(rule.rule):
+            statuses += [403]
+        if method in WITH_BODY:
+            statuses += [415]
+        if rule.arguments:
+            statuses += [404]
+        if method not in READING and DRY_RUN in told.query:
+            statuses += [404, 405, 409]
+        if method not in READING and rule.rule.startswith("/debug/cluster"):
+            statuses += [405]
+        prefix = "" if told.error == "Error" else "Classic"
+        found: Json = {
+            str(status): {"$ref": f"#/components/responses/{prefix}{_ERRORS[status][0]}"} for status in statuses
+        }
+        if told.others:
+            found["default"] = {"description": "What the plugin answers."}
+        for status, schema in told.answers.items():
+            media = told.media if status < 400 else JSON
+            found[str(status)] = _answer(status, schema, media)
         return found
 
+    # -- entities
 
-def _body(entity: Entity | None, method: str) -> Json:
-    name = None if entity is None else f"{entity.name}_partial" if method == "PATCH" else entity.name
-    schema: Json = {"type": "object"} if name is None else {"$ref": f"#/components/schemas/{name}"}
-    # Texts of forms get their types here, so a schema of JSON types would be wrong about them.
-    return {kind: {"schema": schema if kind == _FORMS[0] else {"type": "object"}} for kind in _FORMS}
+    def _of_entities(self, rule: Rule) -> dict[str, Told]:
+        """What the generated paths of entities take and answer."""
+        path = _path(rule)
+        if any(part in path for part in operations.WITHOUT_WASM):
+            return dict.fromkeys(rule.methods or (), operations.NO_WASM)
+        if path.startswith(operations.ABSENT) or path.endswith("/targets/{targets}/upstream"):
+            return dict.fromkeys(rule.methods or (), operations.NOWHERE)
+        if path.startswith("/classic"):
+            return {}
+        parts = path.strip("/").split("/")
+        found = self._catalogue.get(parts[-1].strip("{}")) if parts[-1].startswith("{") else None
+        if found is not None:
+            above = self._catalogue.get(parts[1].strip("{}")) if len(parts) == 4 else None
+            return self._one(found, self._field(found, above))
+        if len(parts) == 1:
+            listed = self._catalogue.by_collection(parts[0])
+            return {} if listed is None else self._many(listed, None)
+        owner = self._catalogue.get(parts[1].strip("{}")) if len(parts) == 3 else None
+        if owner is None:
+            return {}
+        if parts[2] in owner.foreign:
+            return self._reference(self._catalogue[owner.foreign[parts[2]].reference])
+        children = (child for child, _, _ in self._catalogue.referrers[owner.name])
+        child = next((child for child in children if parts[2] in (child.nested, child.collection)), None)
+        return {} if child is None else self._many(child, self._field(child, owner))
+
+    def _field(self, child: Entity, parent: Entity | None) -> str | None:
+        """The field of the child that names the parent above it in a path."""
+        if parent is None:
+            return None
+        return next(name for name, field in child.foreign.items() if field.reference == parent.name)
+
+    def _many(self, entity: Entity, parent: str | None) -> dict[str, Told]:
+        query = PAGES if parent is not None or not entity.has_tags else (*PAGES, TAGS)
+        if entity.name == "consumers":
+            query = (*query, operations.parameter("custom_id", {"type": "string", "minLength": 1}))
+        if entity.name == "admin_tokens":
+            return self._tokens(query)
+        made = Told({201: ref(entity.name)}, (DRY_RUN,), self._taken(entity, "POST", parent, False))
+        return {"GET": Told({200: listing(ref(entity.name))}, query), "POST": made}
+
+    def _one(self, entity: Entity, parent: str | None) -> dict[str, Told]:
+        shown = {200: ref(entity.name)}
+        put = "PATCH" if entity.name == "targets" else "PUT"  # which makes none
+        return {
+            "GET": Told(shown),
+            "PUT": Told(shown, (DRY_RUN,), self._taken(entity, put, parent, True)),
+            "PATCH": Told(shown, (DRY_RUN,), self._taken(entity, "PATCH", None, False)),
+            "DELETE": Told({204: None}, (DRY_RUN,)),
+        }
+
+    def _reference(self, entity: Entity) -> dict[str, Told]:
+        refused = Told(dict.fromkeys((404, 405), ref("Error")), (DRY_RUN,))
+        return {**self._one(entity, None), "DELETE": refused}
+
+    def _tokens(self, query: tuple[Json, ...]) -> dict[str, Told]:
+        """Admin tokens are shown without their digest, and once with the token itself."""
+        entity = self._catalogue["admin_tokens"]
+        shown = self._schemas[entity.name]
+        made = {
+            **shown,
+            "properties": {**shown["properties"], "token": operations.TEXT},
+            "required": [*shown["required"], "token"],
+        }
+        asked = jsonschema.taken_record(entity.schema, free={"ttl": jsonschema.taken(fields.Ttl())})
+        del asked["properties"]["digest"]
+        asked["required"].remove("digest")
+        return {
+            "GET": Told({200: listing(ref(entity.name))}, query),
+            "POST": Told({201: made, 409: ref("Error")}, body=asked),
+        }
 
 
-def _arguments(asked: Record) -> list[Json]:
-    """The fields of a record as query arguments."""
-    return [
-        {"name": name, "in": "query", "schema": field_schema(field), "required": field.required}
-        for name, field in asked.shape.items()
-    ]
+def _path(rule: Rule) -> str:
+    """A path as OpenAPI writes it."""
+    return rule.rule.replace("<", "{").replace(">", "}")
 
 
-def _forms_of(asked: Record) -> Json:
-    return {kind: {"schema": record_schema(asked) if kind == _FORMS[0] else {"type": "object"}} for kind in _FORMS}
+def _subject(rule: Rule) -> str:
+    """What a path is about, for people: its last fixed part, or what its parameter names."""
+    last = rule.rule.strip("/").split("/")[-1]
+    return last.strip("<>") or "node"
 
 
-def _list_of(item: Json) -> Json:
-    properties = {"data": {"type": "array", "items": item}, "next": {"type": ["string", "null"]}}
-    return {"type": "object", "properties": {**properties, "offset": {"type": "string"}}, "required": ["data", "next"]}
+def _loose(kind: str) -> Json:
+    return {} if kind in operations.YAML else operations.OBJECT
 
 
-def _error(name: str, text: str) -> Json:
-    if name == "Unsupported":
-        return {"description": text}
-    return {
-        "description": text,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-    }
+def _answer(status: int, schema: Json | None, media: str) -> Json:
+    text = _ERRORS[status][1] if status in _ERRORS else _TEXTS[status]
+    made: Json = {"description": text}
+    return made if schema is None else {**made, "content": {media: {"schema": schema}}}
 
 
-_ERROR_SCHEMA: Json = {
-    "type": "object",
-    "properties": {
-        "message": {"type": ["string", "null"]},
-        "code": {"type": "integer"},
-        "name": {"type": "string"},
-        "fields": {"type": ["object", "array"]},
-        "options": {"type": "object"},
-    },
-    "required": ["message"],
-}
-_LIST: list[Mapping[str, Any]] = [
-    {"name": "size", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}},
-    {"name": "offset", "in": "query", "schema": {"type": "string"}, "description": "Token of a page."},
-    {"name": "tags", "in": "query", "schema": {"type": "string"}, "description": "`a,b`: both; `a/b`: one of them."},
-]
+_TEXTS = {
+    101: "The connection is a WebSocket now.", 426: "Only WebSocket connections are served here.",
+    200: "The answer.", 201: "Created.", 202: "Begun.", 204: "Done.", 304: "Loaded already.",
+    429: "Another configuration is being loaded.", 501: "This node does not have it.",
+}  # fmt: skip
 
 
-def blueprint(node: NodeFacade, rules: Callable[[], Iterable[Rule]]) -> Blueprint:
-    """`/openapi.json`. `rules` gives those of the finished app."""
+def blueprint(
+    node: NodeFacade, rules: Callable[[], Iterable[Rule]], told: Callable[[Rule], Mapping[str, Told]]
+) -> Blueprint:
+    """`/openapi.json`. `rules` gives those of the finished app, `told` what is said of one beside the table."""
     made = Blueprint("openapi", __name__)
-    description = Description(node.store.catalogue)
+    description = Description(node.store.catalogue, told)
 
     def show() -> Response:
         return answer(description.document(rules(), "/"))

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 
 from flask import Response
 
+from kong_gevent.admin import paging
 from kong_gevent.admin.certificates import CertificateViews
 from kong_gevent.admin.entities import EntityViews, Row
 from kong_gevent.admin.nested import NestedViews, NoReference, ReferenceViews
 from kong_gevent.admin.render import answer, message, not_found
 from kong_gevent.admin.request import current
 from kong_gevent.admin.targets import TargetViews, UpstreamTargets
+from kong_gevent.db.paging import check_size
 from kong_gevent.schema import infer
 
 
@@ -26,6 +28,7 @@ class ConsumerViews(EntityViews):
         wanted = arguments["custom_id"]
         if not isinstance(wanted, str):
             return message(400, "custom_id must be an unempty string")
+        check_size(paging.page_options(arguments, tags=True).get("size"))
         row = self.dao.select_by("custom_id", wanted)
         return answer({"data": [] if row is None else [self.show(row)], "next": None})
 

@@ -55,8 +55,8 @@ def flag(value: Any) -> bool:
     Whether something is to be written, or deleted, must not be guessed.
     """
     word = value.lower() if isinstance(value, str) else value
-    if word is True or word in _TRUE:
+    if word is True or (isinstance(word, str) and word in _TRUE):
         return True
-    if word is not None and word not in _FALSE:
+    if word is not None and (not isinstance(word, str) or word not in _FALSE):
         raise HttpError(400, "expected 'true' or 'false' as the value of a query argument")
     return False

@@ -152,10 +152,13 @@ class SegmentAdapter(MapAdapter):
         return found
 
 
-def add_path(blueprint: Blueprint, path: str, handlers: Mapping[str, Handler]) -> None:
+def add_path(
+    blueprint: Blueprint, path: str, handlers: Mapping[str, Handler], told: Mapping[str, Any] | None = None
+) -> None:
     """Register one path with a handler per method; without handlers HEAD follows GET, and the app answers OPTIONS.
 
     `path` uses Flask's notation. Handlers take the path's parameters as keywords and return what a view may return.
+    `told`: method → `operations.Told`, for paths that are not in the table there.
     """
     table = dict(handlers)
     if "GET" in table:
@@ -166,6 +169,7 @@ def add_path(blueprint: Blueprint, path: str, handlers: Mapping[str, Handler]) -
 
         return table[request.method](**values)
 
+    view.told = told or {}  # type: ignore[attr-defined]
     endpoint = path.strip("/").replace("/", ":").replace(".", "_") or "root"
     blueprint.add_url_rule(path, endpoint, view, methods=[*table], provide_automatic_options=False)
 

@@ -147,7 +147,8 @@ class Prometheus(Plugin):
 
     def endpoints(self) -> Iterable[Endpoint]:
         """`/metrics` on the Admin API and the status listener."""
-        return [Endpoint("/metrics", {"GET": self.show}, ("admin", "status"))]
+        answers = {"GET": {200: {"type": "string"}}}
+        return [Endpoint("/metrics", {"GET": self.show}, ("admin", "status"), answers)]
 
     def show(self, call: AdminCall) -> AdminReply:
         """Everything in the text format; only what tells of the node when the plugin is switched on nowhere."""

@@ -315,10 +315,12 @@ class ProxyCache(Plugin):
 
     def endpoints(self) -> Iterable[Endpoint]:
         """`/proxy-cache`, its entries, and the same below a plugin's id."""
+        one = {"GET": self._show, "DELETE": self._remove}
+        answers: Mapping[str, Any] = {"GET": {200: {"type": "object"}}, "DELETE": {204: None}}
         return (
-            Endpoint("/proxy-cache", {"DELETE": self._purge}),
-            Endpoint("/proxy-cache/{key}", {"GET": self._show, "DELETE": self._remove}),
-            Endpoint("/proxy-cache/{plugin}/caches/{key}", {"GET": self._show, "DELETE": self._remove}),
+            Endpoint("/proxy-cache", {"DELETE": self._purge}, answers=answers),
+            Endpoint("/proxy-cache/{key}", one, answers=answers),
+            Endpoint("/proxy-cache/{plugin}/caches/{key}", one, answers=answers),
         )
 
     def _purge(self, call: AdminCall) -> AdminReply:

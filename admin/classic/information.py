@@ -9,10 +9,12 @@ from typing import Any, cast
 from flask import Blueprint, Response
 
 from kong_gevent.admin.classic import tables
+from kong_gevent.admin.classic.described import INFORMATION
 from kong_gevent.admin.classic.faults import Refused
 from kong_gevent.admin.classic.fields import Values
 from kong_gevent.admin.classic.views import add_path, shown
 from kong_gevent.admin.node import SERVER_COUNTERS, NodeFacade
+from kong_gevent.admin.routing import Handler
 from kong_gevent.db.entities.plugins import Plugins
 from kong_gevent.schema.checks import put
 from kong_gevent.schema.kinds import Array, Field, Map, Number, Record
@@ -104,8 +106,12 @@ def _described(field: Field | None, single: bool) -> Values:
 def register(blueprint: Blueprint, node: NodeFacade) -> None:
     """Add the paths."""
     views = Information(node)
-    add_path(blueprint, "/", {"GET": views.root})
-    add_path(blueprint, "/status", {"GET": views.status})
-    add_path(blueprint, "/plugins/enabled", {"GET": views.enabled})
-    add_path(blueprint, "/plugins/schema/<name>", {"GET": views.schema})
-    add_path(blueprint, "/plugins/<name>/schema", {"GET": views.schema})
+    handlers: Mapping[str, Handler] = {
+        "/": views.root,
+        "/status": views.status,
+        "/plugins/enabled": views.enabled,
+        "/plugins/schema/<name>": views.schema,
+        "/plugins/<name>/schema": views.schema,
+    }
+    for path, handler in handlers.items():
+        add_path(blueprint, path, {"GET": handler}, INFORMATION[path])

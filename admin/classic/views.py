@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response
 
 from kong_gevent.admin import routing
-from kong_gevent.admin.classic import faults
+from kong_gevent.admin.classic import described, faults
 from kong_gevent.admin.classic.fields import Values
 from kong_gevent.admin.classic.kinds import Kind
 from kong_gevent.admin.node import NodeFacade
@@ -45,9 +45,11 @@ def options(**_values: str) -> Response:
     return made
 
 
-def add_path(blueprint: Blueprint, path: str, handlers: Mapping[str, routing.Handler]) -> None:
+def add_path(
+    blueprint: Blueprint, path: str, handlers: Mapping[str, routing.Handler], told: Mapping[str, Any] | None = None
+) -> None:
     """Register a path: no HEAD, OPTIONS with fixed answers."""
-    routing.add_path(blueprint, path, {**handlers, "HEAD": _no_head, "OPTIONS": options})
+    routing.add_path(blueprint, path, {**handlers, "HEAD": _no_head, "OPTIONS": options}, told)
 
 
 def _no_head(**_values: str) -> Response:
@@ -81,17 +83,18 @@ class Views:
         self.kind = kind
         self.path = path
         self.parent = parent
+        self._many = described.collection(kind.fields)
 
     def register(self, blueprint: Blueprint, *, without: str = "") -> None:
         """Add the paths; `without`: a method that the objects do not have."""
-        add_path(blueprint, self.path, {"GET": self.list_all, "POST": self.create, "PUT": self.put})
+        add_path(blueprint, self.path, {"GET": self.list_all, "POST": self.create, "PUT": self.put}, self._many)
         verbs: dict[str, routing.Handler] = {"GET": self.read, "PATCH": self.change, "DELETE": self.delete}
         verbs.pop(without, None)
-        add_path(blueprint, f"{self.path}/<object>", verbs)
+        add_path(blueprint, f"{self.path}/<object>", verbs, described.one(self.kind.fields))
 
     def register_list(self, blueprint: Blueprint) -> None:
         """Add the path of the collection, read only."""
-        add_path(blueprint, self.path, {"GET": self.list_all})
+        add_path(blueprint, self.path, {"GET": self.list_all}, self._many)
 
     def list_all(self, **values: str) -> Response:
         """`?size=` and `?offset=` page, everything else filters."""

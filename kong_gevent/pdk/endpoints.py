@@ -41,9 +41,11 @@ class Endpoint:
 
     Handlers get the `AdminCall` and the decoded parts of the path by name. HEAD follows GET, OPTIONS and 405 are
     answered as everywhere in the Admin API. `listeners`: where it is served. `raise` the errors of `kong_gevent.errors`
-    for coded bodies; anything else that is raised is a 500.
+    for coded bodies; anything else that is raised is a 500. `answers`: method → status → JSON Schema of the body (None
+    without one; `{"type": "string"}` for plain text), which `/openapi.json` tells.
     """
 
     path: str
     handlers: Mapping[str, Handler]
     listeners: tuple[Listener, ...] = ("admin",)
+    answers: Mapping[str, Mapping[int, Mapping[str, Any] | None]] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kong_gevent.db.catalogue import Entity, Reader
@@ -66,6 +66,10 @@ class Plugins(Plugin):
                 return None
             self._variants[name] = _variant(plugin)()
         return self._variants[name]
+
+    def names(self) -> Iterable[str]:
+        """Names of the plugins that there are."""
+        return self._plugins.keys()
 
     def own_fields(self, name: str) -> dict[str, Any] | None:
         """What a plugin itself declares, as `/schemas/plugins/{name}` shows it; None for an unknown plugin."""

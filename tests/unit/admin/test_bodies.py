@@ -153,6 +153,8 @@ BROKEN_MULTIPART = {
     "invalid utf-8": (multipart(part("a", b"\xff")), TYPE),
     "invalid utf-8 in the name": (multipart(b'--XX\r\nContent-Disposition: form-data; name="\xff"\r\n\r\n1\r\n'), TYPE),
     "NUL": (multipart(part("a", b"\0")), TYPE),
+    "no end": (multipart(part("a", b"1"))[:-10], TYPE),
+    "not even a part": (b"--XX\r\nNone--XX--\r\n", TYPE),
     "too many parts": (multipart(*[part("a", b"1")] * 1001), TYPE),
 }
 

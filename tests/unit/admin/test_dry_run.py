@@ -81,3 +81,9 @@ def test_a_word_that_is_neither_yes_nor_no_is_refused(api, state, word):
 def test_no_means_a_real_write(api):
     assert call(api, "POST", "/services?dry_run=0", SERVICE) == (201, api.get("/services/a")[1], False)
     assert call(api, "GET", "/services?dry_run=1")[0] == 200
+
+
+def test_an_argument_that_is_no_answer_is_refused(api):
+    for query in ("dry_run=maybe", "dry_run=1&dry_run=0", "dry_run[a]=1"):
+        assert api.post(f"/services?{query}", {"name": "s", "host": "h"})[0] == 400
+    assert api.get("/services")[1]["data"] == []

@@ -166,7 +166,8 @@ def test_by_custom_id(api):
     row = api.make("/consumers", custom_id="c 1")
     api.make("/consumers", custom_id="other")
     assert api.get("/consumers?custom_id=c%201") == (200, {"data": [row], "next": None})
-    assert api.get("/consumers?custom_id=nothing&size=x") == (200, {"data": [], "next": None})
+    assert api.get("/consumers?custom_id=nothing&size=5") == (200, {"data": [], "next": None})
+    assert api.get("/consumers?custom_id=nothing&size=x")[0] == 400
 
 
 @pytest.mark.parametrize("query", ["custom_id=", "custom_id", "custom_id=a&custom_id=b", "custom_id[]=a"])

@@ -49,18 +49,27 @@ def test_operations_have_names_of_their_own(document):
 
 
 def test_entities_are_described_by_their_schemas(document):
-    service = document["components"]["schemas"]["services"]
+    schemas = document["components"]["schemas"]
+    service = schemas["services_create"]
     assert service["properties"]["retries"]["default"] == 5
     assert service["properties"]["port"] | {"description": ""} == {
         "type": "integer", "minimum": 0, "maximum": 65535, "default": 80, "description": "",
     }  # fmt: skip
     assert service["properties"]["url"]["writeOnly"] is True
-    assert "required" not in document["components"]["schemas"]["services_partial"]
+    assert service["additionalProperties"] is False
+    assert "required" not in schemas["services_change"]
+    assert "url" not in schemas["services"]["properties"]
     body = document["paths"]["/services/{services}/routes"]["post"]["requestBody"]["content"]["application/json"]
-    assert body["schema"] == {"$ref": "#/components/schemas/routes"}
+    assert body["schema"] == {"$ref": "#/components/schemas/routes_create_service"}
+    assert schemas["routes_create"]["properties"]["name"] == schemas["routes_create_service"]["properties"]["name"]
     listed = document["paths"]["/services"]["get"]
     assert [parameter["name"] for parameter in listed["parameters"]] == ["size", "offset", "tags"]
     assert listed["summary"] == "List services"
+
+
+def test_settings_of_plugins_are_described(document):
+    config = document["components"]["schemas"]["config_key-auth"]
+    assert config["properties"]["key_names"]["default"] == ["apikey"]
 
 
 def test_answers_and_security(document):
@@ -77,3 +86,13 @@ def test_questions_are_described_by_their_fields(document):
     body = path["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["required"] == ["url"]
     assert body["properties"]["headers"]["type"] == ["array", "object"]
+
+
+def test_every_answer_with_a_body_has_a_schema(document):
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if method == "parameters":
+                continue
+            for status, told in operation["responses"].items():
+                if "$ref" not in told and status not in ("101", "204", "304", "415"):
+                    assert all(media["schema"] for media in told["content"].values()), (path, method, status)
