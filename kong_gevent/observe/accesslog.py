@@ -100,7 +100,7 @@ class AccessLog:
 
     def _combined(self, ctx: Context) -> bytes:
         index = ctx.fields.index
-        referer, agent = index.get("referer"), index.get("user-agent")
+        referer, agent = _get(index, "referer"), _get(index, "user-agent")
         return b'%b - - [%b] "%b %b HTTP/1.%d" %d %d "%b" "%b" kong_request_id: "%b"\n' % (
             self._address(ctx),
             self._stamp,
@@ -109,8 +109,8 @@ class AccessLog:
             ctx.minor,
             ctx.status,
             ctx.exchange.sent,
-            _quoted(referer[0].encode("latin-1")) if referer else b"-",
-            _quoted(agent[0].encode("latin-1")) if agent else b"-",
+            b"-" if referer is None else _quoted(referer if isinstance(referer, bytes) else referer[0]),
+            b"-" if agent is None else _quoted(agent if isinstance(agent, bytes) else agent[0]),
             ctx.request_id,
         )
 
@@ -144,12 +144,13 @@ class AccessLog:
         return orjson.dumps(record) + b"\n"
 
 
+_get: Any = dict.get  # the bytes of a field, where `FieldIndex.get` would make texts of them
 _UNSAFE = bytes(code for code in range(256) if code < 32 or code in (34, 92) or code >= 127)
 
 
 def _quoted(value: bytes) -> bytes:
     """Escape what could break the line or the quotes, as nginx does: `\\xHH`."""
-    if not value.translate(None, _UNSAFE) == value:
+    if len(value.translate(None, _UNSAFE)) != len(value):
         return b"".join([b"\\x%02X" % byte if byte in _UNSAFE else bytes((byte,)) for byte in value])
     return value
 
