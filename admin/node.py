@@ -69,7 +69,7 @@ class NodeFacade(Protocol):
         """
 
     def statistics(self) -> Mapping[str, int]:
-        """Node-wide counters: `connections_active`, `_reading`, `_writing`, `_waiting`, `_accepted`, `_handled`, `total_requests`."""  # noqa: E501
+        """Node-wide counters: `connections_active`, `_reading`, `_writing`, `_waiting`, `_accepted`, `_handled`, `total_requests`; `clients_*`: those cut off."""  # noqa: E501
 
     def workers(self) -> Sequence[tuple[int, int]]:
         """Process id and resident memory (octets) of each worker."""

@@ -177,6 +177,16 @@ class Prometheus(Plugin):
             lambda: [((node, SUBSYSTEM), self.kit.node.statistics().get("total_requests", 0))],
         )
         gauge(
+            "kong_clients_cut_off",
+            "Connections that were ended because the client was too slow, one too many, or malformed",
+            ("node_id", "reason"),
+            lambda: [
+                ((node, name.removeprefix("clients_")), number)
+                for name, number in self.kit.node.statistics().items()
+                if name.startswith("clients_")
+            ],
+        )
+        gauge(
             "kong_nginx_timers",
             "Background work of the worker that answers",
             ("state",),

@@ -112,7 +112,7 @@ def _is_port(text: str) -> bool:
 
 
 def _processes(values: Values) -> Iterator[str]:
-    for key in ("nginx_worker_processes", "nginx_main_worker_rlimit_nofile"):
+    for key in ("nginx_worker_processes", "nginx_main_worker_rlimit_nofile", "nginx_events_worker_connections"):
         text = values[key]
         if text != "auto" and not (text.isascii() and text.isdigit() and int(text) >= 1):
             yield f"{key} has an invalid value: '{text}' (auto, or a number from 1)"

@@ -255,7 +255,7 @@ class NodeView(Protocol):
     """What a plugin may know about its node; see `kong_gevent.admin.node.NodeFacade`."""
 
     def statistics(self) -> Mapping[str, int]:
-        """Connections and requests: `connections_active`, `_reading`, `_writing`, `_waiting`, `_accepted`, `_handled`, `total_requests`."""  # noqa: E501
+        """Connections and requests: `connections_active`, `_reading`, `_writing`, `_waiting`, `_accepted`, `_handled`, `total_requests`; `clients_*`: those cut off."""  # noqa: E501
         ...
 
     def workers(self) -> Sequence[tuple[int, int]]:

@@ -13,6 +13,8 @@ import errno
 import fcntl
 import os
 import socket
+import sys
+import termios
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -21,26 +23,54 @@ import gevent
 from gevent import get_hub, getcurrent
 from gevent.socket import wait_write
 
-from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, GatewayError
+from kong_gevent.errors import ConnectionClosed, DeadlineExceeded
 
 READ, WRITE = 1, 2
 READ_SIZE = 65536
 NEVER = float("inf")
-PIPE_SIZE = 262144
-MAX_PIPES = 32
-_F_SETPIPE_SZ = 1031
-_SPLICE_FLAGS = 3  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
+_RECEIVED, _UNTAKEN = termios.FIONREAD, termios.TIOCOUTQ
+_ANSWER = bytes(4)
+_LATE = "the peer did not do its part in time"
 SWEEP_SECONDS = 0.2
 """How late a deadline of a second or more may be noticed."""
 PRECISE_BELOW = 1.0
 """Timeouts shorter than this many seconds get a timer of their own."""
 
 
-class Streams:
-    """All open streams of one event loop, and the sweeper that enforces their deadlines."""
+class Pace:
+    """The least speed that is asked of a peer, in bytes per second averaged over `grace` s; 0 asks for none.
 
-    def __init__(self) -> None:
+    A peer has a credit of `grace` seconds. Only the time for which it is waited for uses it up, and each `rate` bytes
+    that it moves meanwhile give a second back: who else is slow, an upstream for instance, is never its fault.
+    """
+
+    __slots__ = ("credit", "grace", "rate")
+
+    def __init__(self, rate: float, grace: float) -> None:
+        self.rate = rate
+        self.grace = grace
+        self.credit = grace if rate > 0 else NEVER
+        """What a peer begins with."""
+
+    def left(self, credit: float, waited: float, moved: int) -> float:
+        """The credit after a wait of `waited` s in which the peer moved so many bytes."""
+        return min(self.grace, credit - waited + moved / self.rate)
+
+
+NO_PACE = Pace(0, 0)
+_SHORTEST = 0.001
+
+
+class Streams:
+    """All open streams of one event loop, and the sweeper that enforces their deadlines.
+
+    `sending` and `taking` are the paces asked of the streams that have a credit: how fast they send, and take bytes.
+    """
+
+    def __init__(self, sending: Pace = NO_PACE, taking: Pace = NO_PACE) -> None:
         self.open: set[Stream] = set()
+        self.sending = sending
+        self.taking = taking
         self._sweeper: gevent.Greenlet | None = None
 
     def add(self, stream: Stream) -> None:
@@ -62,6 +92,7 @@ class Stream:
     """One connection. `read_timeout` and `write_timeout` are in s; `idle` is called once when an idle stream wakes."""
 
     __slots__ = (
+        "_late",
         "_loop",
         "_on_readable",
         "_reader",
@@ -70,6 +101,8 @@ class Stream:
         "_watcher",
         "_write_watcher",
         "_writer",
+        "credit_to_send",
+        "credit_to_take",
         "deadline",
         "fault",
         "fd",
@@ -103,7 +136,8 @@ class Stream:
         self.owner: Any = None
         self.fault: Exception | None = None
         self.read_timeout = self.write_timeout = 60.0
-        self.deadline = self.write_deadline = NEVER
+        self.deadline = self.write_deadline = self.credit_to_send = self.credit_to_take = NEVER
+        self._late = False
         self._streams = streams
         self._on_readable = self._readable
         self._watcher = hub.loop.io(self.fd, READ)
@@ -150,6 +184,11 @@ class Stream:
             if self._watcher is not None:
                 self._watcher.start(self._on_readable)
 
+    @property
+    def untaken(self) -> bool:
+        """Whether the stream failed because the peer did not take what it was sent in time."""
+        return self._late
+
     def wait_readable(self) -> None:
         """Return when there may be something to read. Raises `ConnectionClosed`, `DeadlineExceeded`."""
         if self.fault is not None:
@@ -158,8 +197,10 @@ class Stream:
             self.pending = False
             self._watcher.start(self._on_readable)
             return
-        timeout = self.read_timeout
-        self.deadline = monotonic() + timeout
+        began = monotonic()
+        credit = self.credit_to_send
+        timeout = self.read_timeout if credit == NEVER else max(min(self.read_timeout, credit), _SHORTEST)
+        self.deadline = began + timeout
         self._reader = getcurrent()
         try:
             if timeout < PRECISE_BELOW:
@@ -170,16 +211,42 @@ class Stream:
             self._reader = None
         if self.fault is not None:
             raise self.fault
+        if credit != NEVER:
+            self.credit_to_send = self._streams.sending.left(credit, monotonic() - began, self._in_kernel(_RECEIVED))
 
     def wait_writable(self) -> None:
-        """Return when something can be written. Raises `ConnectionClosed`, `DeadlineExceeded`."""
+        """Return when something can be written. Raises `ConnectionClosed`, `DeadlineExceeded`.
+
+        A peer that takes bytes all the time but too few to make room for more is given time, as long as it is fast
+        enough.
+        """
         if self.fault is not None:
             raise self.fault
         watcher = self._write_watcher
         if watcher is None:
             watcher = self._write_watcher = self._loop.io(self.fd, WRITE)
-        timeout = self.write_timeout
-        self.write_deadline = monotonic() + timeout
+        while True:
+            began = monotonic()
+            credit = self.credit_to_take
+            paced = credit != NEVER
+            timeout = max(min(self.write_timeout, credit), _SHORTEST) if paced else self.write_timeout
+            queued = self._in_kernel(_UNTAKEN) if paced else 0
+            self._wait_with(watcher, began, timeout)
+            if paced and not self.closed:
+                taken = queued - self._in_kernel(_UNTAKEN)
+                self.credit_to_take = self._streams.taking.left(credit, monotonic() - began, max(0, taken))
+                if self._late and taken > 0 and self.credit_to_take > 0 and self.fault is None:
+                    self._late = False
+                    continue
+            if self._late and self.fault is None:
+                self.fault = DeadlineExceeded(_LATE)
+                self._wake()
+            if self.fault is not None:
+                raise self.fault
+            return
+
+    def _wait_with(self, watcher: Any, began: float, timeout: float) -> None:
+        self.write_deadline = began + timeout
         current = self._writer = getcurrent()
         watcher.start(current.switch)
         try:
@@ -192,8 +259,10 @@ class Stream:
             self.write_deadline = NEVER
             if self._write_watcher is not None:
                 watcher.stop()
-        if self.fault is not None:
-            raise self.fault
+
+    def _in_kernel(self, question: int) -> int:
+        """Bytes that the kernel holds of this connection: received and not read, or sent and not taken by the peer."""
+        return int.from_bytes(fcntl.ioctl(self.fd, question, _ANSWER), sys.byteorder)
 
     def _wait_precisely(self, timeout: float) -> None:
         timer = self._loop.timer(timeout)
@@ -212,22 +281,28 @@ class Stream:
 
         The deadline of a wait that is over stays as it is and means nothing.
         """
-        idle = self.idle
-        late = False
-        if self.deadline <= now:
-            self.deadline = NEVER
-            late = idle is not None or self._reader is not None
         if self.write_deadline <= now:
             self.write_deadline = NEVER
-            late = late or self._writer is not None
-        if not late:
+            if self._writer is not None:
+                self._loop.run_callback(self._tell_writer, self._writer)
+        if self.deadline > now:
             return
-        self.fault = DeadlineExceeded("the peer did not do its part in time")
+        self.deadline = NEVER
+        idle = self.idle
+        if idle is None and self._reader is None:
+            return
+        self.fault = DeadlineExceeded(_LATE)
         if idle is not None:
             self.idle = None
             idle(self)
         else:
             self._wake()
+
+    def _tell_writer(self, writer: Any) -> None:
+        if self._writer is writer and self.write_deadline == NEVER:  # still in the wait that took too long
+            self._writer = None
+            self._late = True
+            writer.switch()
 
     def _wake(self) -> None:
         """Let waiting greenlets see the fault, from the hub; one that has been woken meanwhile is left alone."""
@@ -335,81 +410,6 @@ class Stream:
     def plain(self) -> bool:
         """Whether the bytes on the socket are the bytes read and written here (no TLS in between)."""
         return True
-
-
-class Pipes:
-    """Kernel pipes for moving bodies between sockets without copying them through Python."""
-
-    _free: list[tuple[int, int]] = []
-
-    @classmethod
-    def take(cls) -> tuple[int, int]:
-        """A pipe (read end, write end), enlarged as far as the quota allows. Raises OSError without descriptors."""
-        if cls._free:
-            return cls._free.pop()
-        ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            fcntl.fcntl(ends[1], _F_SETPIPE_SZ, PIPE_SIZE)
-        except OSError:
-            return ends  # the default size works, only slower
-        return ends
-
-    @classmethod
-    def give(cls, ends: tuple[int, int], clean: bool) -> None:
-        """Return a pipe; one that may still hold bytes is closed."""
-        if clean and len(cls._free) < MAX_PIPES:
-            cls._free.append(ends)
-        else:
-            os.close(ends[0])
-            os.close(ends[1])
-
-
-class SourceFailed(GatewayError):
-    """The stream that bytes are taken from broke off while they were moved to another; `cause` says how."""
-
-    def __init__(self, cause: Exception) -> None:
-        self.cause = cause
-        super().__init__(str(cause))
-
-
-def splice(source: Stream, sink: Stream, count: int, moved: Callable[[int], None]) -> None:
-    """Move `count` bytes from `source` to `sink` inside the kernel; `moved` is told how many left the source.
-
-    Raises `SourceFailed`, or what writing to `sink` raises.
-    """
-    ends = Pipes.take()
-    left, held = count, 0
-    try:
-        while left or held:
-            if not held:
-                held = _fill(source, ends[1], min(left, PIPE_SIZE))
-                left -= held
-                moved(held)
-            while held:
-                try:
-                    held -= os.splice(ends[0], sink.fd, held, flags=_SPLICE_FLAGS)
-                except BlockingIOError:
-                    sink.wait_writable()
-    finally:
-        Pipes.give(ends, clean=not held)
-
-
-def _fill(source: Stream, pipe: int, count: int) -> int:
-    """Move bytes from the source into a pipe, waiting for the first."""
-    while True:
-        try:
-            moved = os.splice(source.fd, pipe, count, flags=_SPLICE_FLAGS)
-        except BlockingIOError:
-            try:
-                source.wait_readable()
-            except (OSError, GatewayError) as error:
-                raise SourceFailed(error) from error
-            continue
-        except OSError as error:
-            raise SourceFailed(error) from error
-        if not moved:
-            raise SourceFailed(ConnectionClosed("the body ended early"))
-        return moved
 
 
 def connect(family: int, address: Any, timeout: float) -> _socket.socket:

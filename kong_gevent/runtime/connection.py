@@ -12,12 +12,15 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import gevent
+
 from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError, ProtocolError
 from kong_gevent.http import problem
 from kong_gevent.http.chunked import ChunkedDecoder, encode_chunk, last_chunk
 from kong_gevent.http.fields import RequestFields
 from kong_gevent.pdk import Context
-from kong_gevent.proxy.stream import SourceFailed, Stream, splice
+from kong_gevent.proxy.splice import SourceFailed, splice
+from kong_gevent.proxy.stream import Stream
 from kong_gevent.runtime.received import ReceivedBody
 from kong_gevent.runtime.tunnel import run_tunnel
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kong_gevent.connection")
 READ_SIZE = 16384
+FAIR = 16
+"""Requests that a client may have served in a row before others get a turn."""
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 1 << 20
 NO_FIELDS = RequestFields(b"")
@@ -67,6 +72,7 @@ class Connection(ReceivedBody):
         "forwarded_for",
         "forwarded_lines",
         "gone",
+        "last",
         "listener",
         "peer_bytes",
         "peer_ip",
@@ -108,8 +114,10 @@ class Connection(ReceivedBody):
         self._limit: tuple[int, int, str, type[HttpError]] | None = None
         self.trailers: list[tuple[bytes, bytes]] = []
         self.awaited: Stream | None = None
-        self.gone = False
+        self.gone = self.last = False
         self._expect_body(1, NO_FIELDS)
+        stream.credit_to_send = gateway.streams.sending.credit
+        stream.credit_to_take = gateway.streams.taking.credit
 
     # --- the loop --------------------------------------------------------------------------------------------------
 
@@ -125,12 +133,16 @@ class Connection(ReceivedBody):
                     return True
                 if not data:
                     return False
+            in_a_row = 0
             while True:
                 self._data = b""
                 if not self._serve_one(data):
                     self._end()
                     return False
                 data = self._data
+                if data or stream.pending:
+                    in_a_row += 1
+                    self._pipelined(in_a_row)
                 if data:
                     continue
                 if stream.pending:
@@ -144,7 +156,18 @@ class Connection(ReceivedBody):
                     continue
                 return True
         except (ConnectionClosed, DeadlineExceeded, OSError):
+            if stream.untaken:
+                self.gateway.cut.slow_readers += 1
+                log.info("client %s: it does not take its answer: %d bytes were sent", self.peer_ip, self.sent)
+                stream.reset()  # nobody will take what the kernel still holds
             return False
+
+    def _pipelined(self, in_a_row: int) -> None:
+        """The next request has come before the answer of the last: fairness, and an end to it."""
+        if in_a_row >= self.gateway.max_pipelined:
+            self.last = True
+        if not in_a_row % FAIR:
+            gevent.sleep(0)
 
     def _serve_one(self, data: bytes) -> bool:
         """Read a head (its first bytes are in `data`), serve the request; whether another may follow."""
@@ -163,7 +186,8 @@ class Connection(ReceivedBody):
             return False
         except DeadlineExceeded as error:
             self.stream.fault = None
-            self._refuse(ProtocolError(408, problem.MESSAGES[408], str(error)), began)
+            gateway.cut.slow_heads += 1
+            self._refuse(ProtocolError(408, problem.MESSAGES[408], f"the head did not come in time: {error}"), began)
             return False
         self.requests += 1
         _, _, minor, fields, size = head
@@ -176,6 +200,7 @@ class Connection(ReceivedBody):
             and (minor == 1 or fields.keep_alive)
             and not gateway.draining
             and self.requests < gateway.keepalive_requests
+            and not self.last
         )
         self.listener.serve(self, head, began)
         return self.keep and self.body_done()

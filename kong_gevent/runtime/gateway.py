@@ -17,7 +17,7 @@ from kong_gevent.pdk import Context, Plugin
 from kong_gevent.pdk.record import Recorder
 from kong_gevent.proxy.pool import Pool
 from kong_gevent.proxy.resolver import Resolver
-from kong_gevent.proxy.stream import Streams
+from kong_gevent.proxy.stream import Pace, Streams
 from kong_gevent.runtime.contexts import ListenerContexts, ServerCertificates
 from kong_gevent.runtime.forwarding import Forwarding
 from kong_gevent.runtime.health_table import HealthTable
@@ -36,6 +36,15 @@ PRODUCT = "kong/3.9.1"
 ID_BATCH = 256
 
 
+class Cut:
+    """How many clients were cut off, for what."""
+
+    __slots__ = ("bad_preambles", "refused", "slow_bodies", "slow_heads", "slow_readers")
+
+    def __init__(self) -> None:
+        self.slow_heads = self.slow_bodies = self.slow_readers = self.refused = self.bad_preambles = 0
+
+
 class Gateway:
     """Settings made ready for requests, the plan, the pools and readers; one per worker process."""
 
@@ -48,7 +57,8 @@ class Gateway:
     ) -> None:
         self.settings = settings
         self.plugins = plugins
-        self.streams = Streams()
+        grace = settings.client_rate_grace
+        self.streams = Streams(Pace(settings.client_body_min_rate, grace), Pace(settings.client_read_min_rate, grace))
         self.contexts = Contexts(settings)
         self.secrets = Secrets(variables())
         self.plan = Plan(plugins, self.contexts, self.secrets, health)
@@ -95,6 +105,7 @@ class Gateway:
         self.send_timeout: float = settings.client_body_timeout
         self.keepalive_timeout: float = settings.keepalive_timeout
         self.keepalive_requests: int = settings.keepalive_requests
+        self.max_pipelined: int = settings.client_max_pipelined
         self.body_buffer: int = settings.client_body_buffer_size
         self.body_limit: int = settings.client_max_body_size
         self.error_default_type: str = settings.error_default_type
@@ -107,6 +118,7 @@ class Gateway:
         self.tunnels = 0
         self.catch_up: Callable[[], None] = lambda: None
         """Takes over what has been written on this node so far; set by the role of the proxy."""
+        self.cut = Cut()
         self.pipeline = Pipeline(self)
         self.on_pipeline: list[Callable[[Pipeline], None]] = []
         """Told when another pipeline takes over."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from kong_gevent.conf import Listener, Settings
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+UNSENT = 512 << 10
+"""Bytes of an answer that the kernel takes ahead of what has been sent, for each connection."""
 Address = tuple[str, int]
 
 
@@ -79,6 +81,8 @@ def _set_options(sock: socket.socket, listener: Listener) -> None:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(listener.ipv6only is not False))
     if listener.deferred and hasattr(socket, "TCP_DEFER_ACCEPT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
+    # Inherited by the connections: what a client that does not read can make the kernel keep for it.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
     if listener.so_keepalive is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(listener.so_keepalive != "off"))
         for option, seconds in _keepalive(listener.so_keepalive):

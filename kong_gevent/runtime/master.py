@@ -11,6 +11,7 @@ from kong_gevent import conf
 from kong_gevent.conf import Settings, certificates
 from kong_gevent.errors import ConfigurationError
 from kong_gevent.runtime import arbiter, first, listen
+from kong_gevent.runtime.clients import AddressCounts
 from kong_gevent.runtime.contexts import ListenerContexts
 from kong_gevent.runtime.shared import Lane, SharedState
 
@@ -27,12 +28,14 @@ class Master:
         self.kept: Lane = self.shared.take_lane()
         """Totals of workers that have ended."""
         self.listener_contexts = ListenerContexts()
+        self.addresses = AddressCounts()
         self.bind: list[str] = _bind(settings)
         """What gunicorn takes as its addresses; it never changes, `listen.exchange` does the changing."""
 
     def pre_fork(self, server: Any, worker: Any) -> None:
         """Give the next worker a lane."""
         worker.lane = self.shared.take_lane()
+        self.addresses.wipe(worker.lane.index)
 
     def exchange_listeners(self, server: Any) -> None:
         """Listen where the settings in force say."""

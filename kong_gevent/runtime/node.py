@@ -24,11 +24,16 @@ from kong_gevent.runtime.reasons import NOTHING_YET
 from kong_gevent.runtime.shared import (
     ACCEPTED,
     ACTIVE,
+    BAD_PREAMBLES,
     LOOKED,
     PID,
     READING,
+    REFUSED,
     REQUESTS,
     SERVING,
+    SLOW_BODIES,
+    SLOW_HEADS,
+    SLOW_READERS,
     WAITING,
     WRITING,
     Lane,
@@ -181,6 +186,11 @@ class Node:
             "connections_accepted": total(ACCEPTED),
             "connections_handled": total(ACCEPTED),
             "total_requests": total(REQUESTS),
+            "clients_slow_head": total(SLOW_HEADS),
+            "clients_slow_body": total(SLOW_BODIES),
+            "clients_slow_reader": total(SLOW_READERS),
+            "clients_refused": total(REFUSED),
+            "clients_bad_preamble": total(BAD_PREAMBLES),
         }
 
     def workers(self) -> Sequence[tuple[int, int]]:

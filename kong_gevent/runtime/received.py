@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError, ProtocolError
 from kong_gevent.http import problem
 from kong_gevent.http.chunked import ChunkedDecoder
 from kong_gevent.http.fields import RequestFields
-from kong_gevent.proxy.stream import SourceFailed, Stream, splice
+from kong_gevent.proxy.splice import SourceFailed, splice
+from kong_gevent.proxy.stream import Stream
 from kong_gevent.runtime.answers import ClientFault
 from kong_gevent.runtime.bodies import BodyBuffer
 
 if TYPE_CHECKING:
     from kong_gevent.runtime.gateway import Gateway
 
+log = logging.getLogger("kong_gevent.connection")
 BODY_READ = 262144
 SPLICE_FROM = 65536
 
@@ -41,6 +44,7 @@ class ReceivedBody(BodyBuffer):
     _linger: bool
     gateway: Gateway
     keep: bool
+    peer_ip: str
     started: bool
     stream: Stream
     trailers: list[tuple[bytes, bytes]]
@@ -83,12 +87,18 @@ class ReceivedBody(BodyBuffer):
                     continue
                 break
         except DeadlineExceeded:
-            stream.fault = None
             self.keep = False
-            raise HttpError(408, problem.MESSAGES[408], "the body did not come in time") from None
+            raise self._too_slow() from None
         if not data:
             raise ConnectionClosed("the client left within its request's body")
         return data
+
+    def _too_slow(self) -> HttpError:
+        """The client has stalled, or sends fewer bytes per second than it has to."""
+        self.stream.fault = None
+        self.gateway.cut.slow_bodies += 1
+        log.info("client %s: 408 the body did not come in time: %d bytes did", self.peer_ip, self.received)
+        return HttpError(408, problem.MESSAGES[408], "the body did not come in time")
 
     def _continue(self) -> None:
         """Ask for the body of a client that waits to be asked; too late once the answer has begun."""
@@ -181,8 +191,7 @@ class ReceivedBody(BodyBuffer):
             self.keep = False
             cause: Exception = failure.cause
             if isinstance(cause, DeadlineExceeded):
-                self.stream.fault = None
-                cause = HttpError(408, problem.MESSAGES[408], "the body did not come in time")
+                cause = self._too_slow()
             raise ClientFault(cause) from failure
         return True
 

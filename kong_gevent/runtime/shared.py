@@ -22,10 +22,14 @@ from kong_gevent.runtime.trace.board import TraceBoard
 
 WORD = 8
 LANES = 128
-LANE_WORDS = 9
-PID, ACCEPTED, ACTIVE, WAITING, REQUESTS, READING, WRITING, SERVING, LOOKED = range(LANE_WORDS)
+LANE_WORDS = 14
+PID, ACCEPTED, ACTIVE, WAITING, REQUESTS, READING, WRITING, SERVING, LOOKED, *_LIMITS = range(LANE_WORDS)
+SLOW_HEADS, SLOW_BODIES, SLOW_READERS, REFUSED, BAD_PREAMBLES = _LIMITS
 """Words of a lane. ACTIVE, WAITING, READING, WRITING are connections; SERVING is 1 once the worker takes requests;
-LOOKED is the number of the last look at the store that it was asked for and has done."""
+LOOKED is the number of the last look at the store that it was asked for and has done. The others count what clients
+were cut off for: heads, bodies and answers that took too long, too many connections, malformed PROXY headers."""
+TOTALS = (ACCEPTED, REQUESTS, *_LIMITS)
+"""Words that only grow: they outlive their worker."""
 _GENERATION, _HOLDER, _DRAINING, _LEVEL, _EPOCH, _REACHED, _NEWEST, _LOOKS, _FIRST_LANE = 0, 1, 2, 3, 4, 5, 6, 7, 8
 COUNTER_SLOTS = 1 << 16
 PROBES = 64
@@ -337,8 +341,8 @@ class SharedState:
 
     def free_lane(self, lane: Lane, kept: Lane) -> None:
         """The worker of a lane has ended: its totals go to `kept`, so that no number is lost."""
-        kept[ACCEPTED] += lane[ACCEPTED]
-        kept[REQUESTS] += lane[REQUESTS]
+        for word in TOTALS:
+            kept[word] += lane[word]
         for word in range(LANE_WORDS):
             lane[word] = 0
 

@@ -33,6 +33,7 @@ class _Tunnel:
         self.active_at = monotonic()
         client.write_timeout = upstream.write_timeout
         client.read_timeout = upstream.read_timeout = NEVER
+        client.credit_to_send = client.credit_to_take = NEVER
         self._look_again_in(self._idle)
 
     def pass_on(self, source: Stream, sink: Stream) -> int:

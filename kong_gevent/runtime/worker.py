@@ -17,9 +17,10 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from kong_gevent.proxy.stream import Stream
 from kong_gevent.proxy.tls import ServerTlsStream
+from kong_gevent.runtime.clients import ClientLimits
 from kong_gevent.runtime.connection import Connection, Listener
 from kong_gevent.runtime.secure import TlsConnection
-from kong_gevent.runtime.shared import ACCEPTED, ACTIVE, REQUESTS, SERVING, WAITING, WRITING
+from kong_gevent.runtime.shared import ACCEPTED, ACTIVE, REQUESTS, SERVING, SLOW_HEADS, WAITING, WRITING
 
 log = logging.getLogger("kong_gevent.worker")
 HEARTBEAT = 0.1
@@ -31,8 +32,16 @@ UNEVEN = 8
 """Connections that a worker may have more than another before it lets that one accept first."""
 YIELD_PAUSE = 0.003
 """Seconds that it leaves the others to do so."""
+CUT = ("slow_heads", "slow_bodies", "slow_readers", "refused", "bad_preambles")
+"""Numbers of `Gateway.cut`, in the order of their words in the lane."""
 FULL_PAUSE = 0.05
 """Seconds without accepting when the process has run out of file descriptors."""
+
+
+NO_ROOM = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 34\r\n"
+    b'Connection: close\r\n\r\n{"message":"Too many connections"}'
+)
 
 
 class GatewayWorker(GeventWorker):
@@ -44,6 +53,7 @@ class GatewayWorker(GeventWorker):
     def run(self) -> None:
         """Build the gateway, serve until told to stop, then leave without losing a request."""
         from kong_gevent.runtime.boot import boot_worker
+        from kong_gevent.runtime.master import master
 
         self._hub = get_hub()
         self._free: list[greenlet] = []
@@ -59,6 +69,9 @@ class GatewayWorker(GeventWorker):
         self.lane = self.node.lane
         self._counts = self.lane.words()
         self._siblings = [lane for lane in self.node.shared.lanes() if lane.index != self.lane.index]
+        trusts = self.gateway.forwarding.trusts
+        limits = ClientLimits(self.gateway.settings, master().addresses, self.lane, self._siblings, trusts)
+        self._limits: ClientLimits | None = limits if limits.active else None
         listeners = [(sock, self.node.listener_of(sock)) for sock in self.sockets]
         for sock, listener in listeners:
             if listener.role != "proxy":
@@ -78,6 +91,8 @@ class GatewayWorker(GeventWorker):
         self.notify()
         counts = self._counts
         counts[REQUESTS] = self.gateway.handled
+        for word, name in enumerate(CUT, SLOW_HEADS):
+            counts[word] = getattr(self.gateway.cut, name)
         self._beats += 1
         if not self._beats % COUNTED:
             idle = sum(1 for connection in self._connections if connection.stream.idle is not None)
@@ -146,6 +161,12 @@ class GatewayWorker(GeventWorker):
         else:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer = (address[0], address[1])
+        limits = self._limits
+        if limits is not None:
+            why = limits.full(len(self._connections)) or limits.enter(self._serial + 1, peer[0])
+            if why:
+                self._turn_away(sock, listener, peer[0], why)
+                return
         self._serial += 1
         context = listener.context
         if context is None:
@@ -160,6 +181,19 @@ class GatewayWorker(GeventWorker):
         stream.idle = self._wake
         self._counts[ACCEPTED] += 1
         self._counts[ACTIVE] = len(self._connections)
+
+    def _turn_away(self, sock: Any, listener: Listener, address: str, why: str) -> None:
+        """Say that there is no room, as far as that takes no waiting, and close."""
+        self.gateway.cut.refused += 1
+        log.info("client %s: 503 refused: %s", address, why)
+        try:
+            if listener.context is None:
+                sock.send(NO_ROOM)
+            sock.shutdown(socket.SHUT_WR)
+            sock.recv(65536)  # what is left unread makes the kernel reset the connection, and the answer may be lost
+        except OSError:
+            pass  # nothing to read yet, or it has gone already
+        sock.close()
 
     # --- serving ---------------------------------------------------------------------------------------------------
 
@@ -202,6 +236,8 @@ class GatewayWorker(GeventWorker):
 
     def _forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        if self._limits is not None:
+            self._limits.leave(connection.serial)
         connection.stream.owner = None
         connection.stream.close()
 
