@@ -6,9 +6,12 @@ import base64
 import binascii
 import os
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kong_gevent.conf import dh
 from kong_gevent.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -17,20 +20,24 @@ if TYPE_CHECKING:
 PREFIXES = {"proxy": "", "admin": "admin_", "status": "status_"}
 """Listener role → how the names of its TLS settings begin."""
 DEFAULT_NAMES = {"proxy": "kong-default", "admin": "admin-kong-default", "status": "status-kong-default"}
-SUITES: dict[str, tuple[str, str | None, bool | None]] = {
-    "modern": ("TLSv1.3", None, None),
+SUITES: dict[str, tuple[str, str | None, bool | None, str | None]] = {
+    "modern": ("TLSv1.3", None, None, None),
     "intermediate": (
         "",
         "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
         "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"
         "DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384",
         False,
+        "ffdhe2048",
     ),
-    "old": ("TLSv1 TLSv1.1 TLSv1.2 TLSv1.3", "DEFAULT@SECLEVEL=0", True),
-    "fips": ("TLSv1.2", "ECDHE+AESGCM:DHE+AESGCM", None),
-    "custom": ("", None, None),
+    "old": ("TLSv1 TLSv1.1 TLSv1.2 TLSv1.3", "DEFAULT@SECLEVEL=0", True, "ffdhe2048"),
+    "fips": ("TLSv1.2", "ECDHE+AESGCM:DHE+AESGCM", None, "ffdhe2048"),
+    "custom": ("", None, None, None),
 }
-"""`ssl_cipher_suite` → protocols, ciphers, server preference; what is empty or None the settings say."""
+"""`ssl_cipher_suite` → protocols, ciphers, server preference; what is empty or None the settings say.
+
+The last is the Diffie-Hellman group where `ssl_dhparam` names none; without one there is no DHE.
+"""
 _VERSIONS = {
     "TLSv1": ssl.TLSVersion.TLSv1,
     "TLSv1.1": ssl.TLSVersion.TLSv1_1,
@@ -139,16 +146,34 @@ def load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
 
     The module only reads files; these are in memory, so a key that came as text never lies on a disk.
     """
-    files = []
+    with _as_file(certificate) as chain, _as_file(key) as secret:
+        context.load_cert_chain(chain, secret, password=lambda: "")
+
+
+@contextmanager
+def _as_file(data: bytes) -> Iterator[str]:
+    """The path of a file in memory with this content."""
+    file = os.memfd_create("pem", os.MFD_CLOEXEC)
     try:
-        for data in (certificate, key):
-            files.append(os.memfd_create("pem", os.MFD_CLOEXEC))
-            os.write(files[-1], data)
-        paths = [f"/proc/self/fd/{file}" for file in files]
-        context.load_cert_chain(paths[0], paths[1], password=lambda: "")
+        os.write(file, data)
+        yield f"/proc/self/fd/{file}"
     finally:
-        for file in files:
-            os.close(file)
+        os.close(file)
+
+
+def dh_parameters(values: Any) -> bytes | None:
+    """The parameters for DHE that the settings name, PEM: a group of RFC 7919, a path, PEM text or its base64.
+
+    Raises ValueError with a message about the setting.
+    """
+    named = values.get("ssl_dhparam")
+    text = named or SUITES[values.get("ssl_cipher_suite") or "intermediate"][3]
+    if text is None or text in dh.GROUPS:
+        return None if text is None else dh.group(text)
+    try:
+        return pem_of(text)
+    except (OSError, ValueError):
+        raise ValueError(f"ssl_dhparam: failed loading parameters from {text[:100]}") from None
 
 
 def server_context(values: Any) -> ssl.SSLContext:
@@ -159,7 +184,7 @@ def server_context(values: Any) -> ssl.SSLContext:
     suite = values.get("ssl_cipher_suite") or "intermediate"
     if suite not in SUITES:
         raise ValueError(f"Undefined cipher suite {suite}")
-    protocols, ciphers, prefer_server = SUITES[suite]
+    protocols, ciphers, prefer_server, _ = SUITES[suite]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _set_versions(context, protocols or values.get("ssl_protocols") or "TLSv1.2 TLSv1.3")
     ciphers = ciphers or values.get("ssl_ciphers")
@@ -176,7 +201,19 @@ def server_context(values: Any) -> ssl.SSLContext:
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
+    _load_dh_parameters(context, values)
     return context
+
+
+def _load_dh_parameters(context: ssl.SSLContext, values: Any) -> None:
+    parameters = dh_parameters(values)
+    if parameters is None:
+        return
+    try:
+        with _as_file(parameters) as path:
+            context.load_dh_params(path)
+    except (OSError, ssl.SSLError):
+        raise ValueError("ssl_dhparam: what it names are no Diffie-Hellman parameters") from None
 
 
 def _set_option(context: ssl.SSLContext, option: ssl.Options, on: bool) -> None:

@@ -13,7 +13,7 @@ _FROM_0 = {"minimum": 0}
 _FROM_1 = {"minimum": 1}
 _1_TO_1000 = {"minimum": 1, "maximum": 1000}
 _TYPES = ("text/plain", "text/html", "application/json", "application/xml")
-_CLEAR = "reuseport backlog=16384"
+_SOCKET = "reuseport backlog=16384"
 
 GENERAL = rows(
     "General",
@@ -94,11 +94,16 @@ LISTENERS = rows(
     (
         "proxy_listen",
         "array",
-        f"0.0.0.0:8000 {_CLEAR}",
+        f"0.0.0.0:8000 {_SOCKET}, 0.0.0.0:8443 ssl {_SOCKET}",
         "Addresses of the proxy: `off` or `<address>:<port> [flags]`, comma separated.",
     ),
     ("stream_listen", "array", "off", "Addresses of the stream proxy; only `off` for now."),
-    ("admin_listen", "array", f"127.0.0.1:8001 {_CLEAR}", "Addresses of the Admin API."),
+    (
+        "admin_listen",
+        "array",
+        f"127.0.0.1:8001 {_SOCKET}, 127.0.0.1:8444 ssl {_SOCKET}",
+        "Addresses of the Admin API.",
+    ),
     (
         "classic_admin_listen",
         "array",
@@ -110,7 +115,7 @@ LISTENERS = rows(
     (
         "status_listen",
         "array",
-        f"127.0.0.1:8007 {_CLEAR}",
+        f"127.0.0.1:8007 {_SOCKET}",
         "Addresses of the status listener (health, readiness, metrics).",
     ),
     ("cluster_listen", "array", "0.0.0.0:8005", "Addresses of a control plane for its data planes.", "later"),
@@ -191,18 +196,23 @@ TLS = rows(
     ),
     ("ssl_protocols", "string", "TLSv1.2 TLSv1.3", "TLS versions of the suites `intermediate` and `custom`."),
     ("ssl_prefer_server_ciphers", "ngx_boolean", "on", "Whose order of ciphers counts, for suites that leave it open."),
-    ("ssl_dhparam", "string", None, "Diffie-Hellman parameters.", "later"),
+    (
+        "ssl_dhparam",
+        "string",
+        None,
+        "Diffie-Hellman parameters for DHE up to TLS 1.2: a group of RFC 7919 (`ffdhe2048` and so on), a path, PEM text or base64. Unset: `ffdhe2048`, with the suites `custom` and `modern` none.",
+    ),
     (
         "ssl_session_tickets",
         "ngx_boolean",
         "on",
-        "Let clients resume TLS sessions by tickets (of the worker that gave them).",
+        "Let clients resume TLS sessions by tickets; all workers of a node take them, also after a reload.",
     ),
     (
         "ssl_session_timeout",
         "string",
         "1d",
-        "How long a TLS session may be resumed; OpenSSL's own time counts here.",
+        "How long a TLS session may be resumed; OpenSSL's own time counts here, two hours.",
         "later",
     ),
     ("ssl_session_cache_size", "string", "10m", "Size of the cache of TLS sessions.", "later"),

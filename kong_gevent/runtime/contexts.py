@@ -64,7 +64,8 @@ class ListenerContexts:
             for certificate, key in settings.certificate_pairs(role)
         ]
         authorities = [certificates.pem_of(entry) for entry in _client_authorities(settings, role)]
-        parts = [[settings.get(name) for name in _SETTINGS], pairs, authorities]
+        own = [settings.get(name) for name in _SETTINGS]
+        parts = [own, certificates.dh_parameters(settings), pairs, authorities]
         digest = hashlib.sha256(repr(parts).encode()).digest()
         known = self._made.get(role)
         if known is not None and known[0] == digest:

@@ -77,6 +77,8 @@ class TlsConnection(Connection):
 
 
 def _words(error: ssl.SSLError) -> str:
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return "the client has gone"
     if error.reason == "CALLBACK_FAILED":
         return "the server name is not ASCII"  # the only thing that OpenSSL accepts and Python refuses
     return (error.reason or str(error)).lower().replace("_", " ")

@@ -7,11 +7,12 @@ import threading
 
 import pytest
 
-from tests import pki
+from tests import pki, wire
 from tests.gateway import LOOPBACK, Gateway, free_ports
-from tests.wire import wait_until
 
-DEFAULT = "the default certificate"
+
+def wait_until(condition):
+    wire.wait_until(condition, 30)
 
 
 @pytest.fixture(scope="module")

@@ -209,10 +209,49 @@ def test_broken_handshakes_cost_one_line_each(node, ports):
                 read_all(peer)
             except ConnectionError:
                 pass
-    with socket.create_connection((LOOPBACK, ports[0]), 10):
-        pass
-    wait_until(lambda: node.log().count("TLS handshake failed") >= before + 3)
+    with socket.create_connection((LOOPBACK, ports[0]), 10) as peer:
+        peer.sendall(b"\x16\x03\x01")
+    wait_until(lambda: node.log().count("TLS handshake failed") >= before + 4)
+    assert "TLS handshake failed: the client has gone" in node.log()
     assert "Traceback" not in node.log()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"maximum_version": ssl.TLSVersion.TLSv1_1, "minimum_version": ssl.TLSVersion.TLSv1}, "unsupported protocol"),
+        ({"maximum_version": ssl.TLSVersion.TLSv1_2, "set_ciphers": "AES128-SHA"}, "no shared cipher"),
+        ({"verify_mode": ssl.CERT_REQUIRED}, "tlsv1 alert unknown ca"),
+    ],
+    ids=["version", "cipher", "authority"],
+)
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_clients_that_do_not_agree_cost_one_line_each(node, ports, options, reason):
+    text = f"TLS handshake failed: {reason}"
+    before = node.log().count(text)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    for name, value in options.items():
+        if callable(getattr(context, name)):
+            getattr(context, name)(value)
+        else:
+            setattr(context, name, value)
+    with socket.create_connection((LOOPBACK, ports[0]), 10) as sock, pytest.raises((ssl.SSLError, ConnectionError)):
+        context.wrap_socket(sock)
+    wait_until(lambda: node.log().count(text) == before + 1)
+    assert "Traceback" not in node.log() + node.log("output")
+
+
+def test_dhe_for_clients_that_have_nothing_better(echo, ports):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("DHE-RSA-AES128-GCM-SHA256")
+    with context.wrap_socket(socket.create_connection((LOOPBACK, ports[0]), 10)) as peer:
+        assert peer.cipher()[0] == "DHE-RSA-AES128-GCM-SHA256"
+        peer.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert b" 200 OK" in read_all(peer)
 
 
 def test_a_handshake_that_hangs_is_ended(node, ports):

@@ -10,7 +10,14 @@ from tests.meta.sources import below, sources
 THROUGH = {
     **{f"{part}ssl_cert{key}": "certificate_pairs" for part in ("", "admin_", "status_") for key in ("", "_key")},
     **dict.fromkeys(
-        ("ssl_cipher_suite", "ssl_ciphers", "ssl_prefer_server_ciphers", "ssl_protocols", "ssl_session_tickets"),
+        (
+            "ssl_cipher_suite",
+            "ssl_ciphers",
+            "ssl_dhparam",
+            "ssl_prefer_server_ciphers",
+            "ssl_protocols",
+            "ssl_session_tickets",
+        ),
         "server_context",
     ),
     "access_log_format": "access_log",

@@ -53,8 +53,8 @@ def test_root_configuration(api):
     assert isinstance(configuration["admin_listen"], list)
     for name in ("admin_listeners", "proxy_listeners", "admin_gui_listeners"):
         assert isinstance(configuration[name], list)
-    [listener] = configuration["admin_listeners"]
-    assert (listener["ip"], listener["port"], listener["ssl"]) == ("127.0.0.1", 8001, False)
+    shown = [(each["ip"], each["port"], each["ssl"]) for each in configuration["admin_listeners"]]
+    assert shown == [("127.0.0.1", 8001, False), ("127.0.0.1", 8444, True)]
 
 
 def test_root_without_plugins(api):

@@ -2,13 +2,16 @@
 
 import base64
 import ssl
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from kong_gevent.conf import certificates, load, prefix
+from kong_gevent.conf import certificates, dh, load, prefix
 from kong_gevent.errors import ConfigurationError
 
 TLS = {"proxy_listen": "127.0.0.1:8443 ssl", "admin_listen": "off", "status_listen": "off"}
+CLEAR = {"proxy_listen": "127.0.0.1:8000", "admin_listen": "127.0.0.1:8001"}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def refused(**given):
 
 
 def test_nothing_is_made_for_roles_without_tls(tmp_path):
-    prefix.prepare(load(overrides={"prefix": str(tmp_path)}, environ={}))
+    prefix.prepare(load(overrides={**CLEAR, "prefix": str(tmp_path)}, environ={}))
     assert list((tmp_path / "ssl").iterdir()) == []
 
 
@@ -70,7 +73,8 @@ def test_what_is_wrong_with_pairs(pairs, tmp_path):
 
 
 def test_pairs_only_matter_where_tls_is_spoken():
-    assert load(overrides={"ssl_cert": "/none", "admin_ssl_cert_key": "/none"}, environ={}).ssl_cert == ["/none"]
+    given = {**CLEAR, "ssl_cert": "/none", "admin_ssl_cert_key": "/none"}
+    assert load(overrides=given, environ={}).ssl_cert == ["/none"]
 
 
 def test_client_authorities(pairs):
@@ -87,6 +91,12 @@ def test_client_authorities(pairs):
         ({"ssl_protocols": "TLSv1.2 SSLv3"}, "ssl_protocols has an invalid value: 'TLSv1.2 SSLv3'"),
         ({"ssl_protocols": "TLSv1.1 TLSv1.3"}, "ssl_protocols has an invalid value"),
         ({"ssl_cipher_suite": "custom", "ssl_ciphers": "none"}, "ssl_ciphers: no cipher can be selected from 'none'"),
+        ({"ssl_dhparam": "ffdhe1024"}, "ssl_dhparam: failed loading parameters from ffdhe1024"),
+        ({"ssl_dhparam": str(Path(__file__).parents[3] / "tests" / "data")}, "ssl_dhparam: failed loading parameters"),
+        (
+            {"ssl_dhparam": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"},
+            "ssl_dhparam: what it names are no Diffie-Hellman parameters",
+        ),
     ],
 )
 def test_protocols_and_ciphers_that_are_none(given, message):
@@ -109,3 +119,22 @@ def test_protocols_and_ciphers():
     }
     assert custom.maximum_version == ssl.TLSVersion.TLSv1_2
     assert custom.options & ssl.OP_CIPHER_SERVER_PREFERENCE
+
+
+@pytest.mark.parametrize("name", dh.GROUPS)
+def test_the_groups_are_those_of_rfc_7919(name):
+    shown = subprocess.run(
+        ["openssl", "dhparam", "-noout", "-text"], input=dh.group(name), capture_output=True, timeout=60
+    )
+    assert f"GROUP: {name}" in shown.stdout.decode()
+
+
+def test_which_parameters_dhe_has(tmp_path):
+    file = tmp_path / "dh.pem"
+    file.write_bytes(dh.group("ffdhe3072"))
+    assert certificates.dh_parameters(settings()) == dh.group("ffdhe2048")
+    assert certificates.dh_parameters(settings(ssl_cipher_suite="custom")) is None
+    assert certificates.dh_parameters(settings(ssl_cipher_suite="custom", ssl_dhparam="ffdhe4096")) == dh.group(
+        "ffdhe4096"
+    )
+    assert certificates.dh_parameters(settings(ssl_dhparam=str(file))) == dh.group("ffdhe3072")

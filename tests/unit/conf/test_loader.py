@@ -26,10 +26,15 @@ def refused(environ: Mapping[str, str], file: Path | None = None) -> list[str]:
     return caught.value.messages
 
 
-def test_defaults_listen_in_the_clear_only() -> None:
+def test_where_the_gateway_listens_by_default() -> None:
     settings = conf.load(environ={})
-    assert [listener.address for listener in settings.proxy_listeners] == ["0.0.0.0:8000"]
-    assert [listener.address for listener in settings.admin_listeners] == ["127.0.0.1:8001"]
+    both = [(listener.address, listener.ssl) for listener in (*settings.proxy_listeners, *settings.admin_listeners)]
+    assert both == [
+        ("0.0.0.0:8000", False),
+        ("0.0.0.0:8443", True),
+        ("127.0.0.1:8001", False),
+        ("127.0.0.1:8444", True),
+    ]
     assert [listener.address for listener in settings.status_listeners] == ["127.0.0.1:8007"]
     assert settings.admin_gui_listeners == []
     assert settings.warnings == []
@@ -88,7 +93,7 @@ def test_the_default_prefix_is_servroot_in_a_checkout(tmp_path: Path, monkeypatc
         ("KONG_PROXY_LISTN", "unknown setting 'proxy_listn' is ignored; did you mean 'proxy_listen'?"),
         ("KONG_WHOLLY_DIFFERENT_THING", "unknown setting 'wholly_different_thing' is ignored"),
         ("KONG_NGINX_HTTP_SENDFILE", "'nginx_http_sendfile' is accepted for Kong's sake and has no effect"),
-        ("KONG_SSL_DHPARAM", "'ssl_dhparam' is accepted and has no effect in this version"),
+        ("KONG_SSL_SESSION_CACHE_SIZE", "'ssl_session_cache_size' is accepted and has no effect in this version"),
     ],
 )
 def test_warns_about_what_does_nothing(variable: str, warning: str) -> None:

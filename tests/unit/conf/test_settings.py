@@ -36,6 +36,7 @@ def test_secrets_are_masked() -> None:
     settings = load(
         pg_password="hush", pg_ro_password="hush", ssl_cert_key="/hush,/hush", proxy_server="http://u:hush@h",
         declarative_config_string="hush", request_debug_token="hush", cluster_cert_key="hush",
+        proxy_listen="127.0.0.1:8000",
     )  # fmt: skip
     assert "hush" not in json.dumps(settings.as_dict())
     assert settings.as_dict()["ssl_cert_key"] == ["******", "******"]
@@ -47,7 +48,8 @@ def test_shows_what_clients_of_kong_look_for() -> None:
     shown = load(nginx_worker_processes="2", real_ip_recursive="on").as_dict()
     assert shown["database"] == "sqlite"
     assert shown["prefix"] == "/p"
-    assert shown["admin_listen"] == ["127.0.0.1:8001 reuseport backlog=16384"]
+    options = "reuseport backlog=16384"
+    assert shown["admin_listen"] == [f"127.0.0.1:8001 {options}", f"127.0.0.1:8444 ssl {options}"]
     assert shown["admin_listeners"][0]["port"] == 8001
     assert shown["proxy_listeners"][0]["backlog=16384"] is True
     assert shown["admin_gui_listeners"] == []
