@@ -123,6 +123,7 @@ class Upstream:
     malformed    (error, raw bytes) of each connection whose bytes were no request
     aborted      requests whose body never came to its end
     accepted     number of connections so far; ``open`` the number of those still open
+    shown        common name of the client certificate on each TLS connection that had one, by its serial number
     early        called with each request before its body is read; what it returns (if anything) is sent first
     """
 
@@ -141,6 +142,7 @@ class Upstream:
         self.malformed: list[tuple[str, bytes]] = []
         self.aborted: list[Request] = []
         self.accepted = 0
+        self.shown: dict[int, str] = {}
         self._lock = threading.Lock()
         self._streams: set[Stream] = set()
         self._socket = socket.create_server((host, port), backlog=backlog)
@@ -204,7 +206,9 @@ class Upstream:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             if self.tls:
-                sock = self.tls.wrap_socket(sock, server_side=True)
+                sock = secure = self.tls.wrap_socket(sock, server_side=True)
+                if certificate := secure.getpeercert():
+                    self.shown[serial] = certificate["subject"][-1][0][1]
         except (OSError, ssl.SSLError) as error:
             self.malformed.append((str(error), b""))
             sock.close()

@@ -179,9 +179,14 @@ TLS = rows(
         ("on", "optional"),
         "own",
     ),
-    ("client_ssl", "boolean", "off", "Present a client certificate to upstreams.", "later"),
-    ("client_ssl_cert", "string", None, "That certificate.", "later"),
-    ("client_ssl_cert_key", "string", None, "Its key.", "later", "secret"),
+    (
+        "client_ssl",
+        "boolean",
+        "off",
+        "Show a client certificate to upstreams that ask for one, where neither service nor upstream has its own.",
+    ),
+    ("client_ssl_cert", "string", None, "That certificate, with its chain: a path, PEM text or base64."),
+    ("client_ssl_cert_key", "string", None, "Its key.", "secret"),
     (
         "ssl_cipher_suite",
         "string",
@@ -222,7 +227,13 @@ TLS = rows(
         "system",
         "Certificate authorities to verify HTTPS upstreams and the datastore with: `system` or paths of PEM files.",
     ),
-    ("lua_ssl_verify_depth", "integer", "1", "Longest chain that verification accepts.", "later", _FROM_0),
+    (
+        "lua_ssl_verify_depth",
+        "integer",
+        "1",
+        "Intermediate certificates that may be between an upstream's certificate and the authority.",
+        _FROM_0,
+    ),
     ("lua_ssl_protocols", "string", "TLSv1.2 TLSv1.3", "TLS versions of outgoing calls.", "later"),
 )
 

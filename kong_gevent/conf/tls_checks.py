@@ -1,4 +1,4 @@
-"""Rules over the settings of TLS listeners; they only count for roles that have such a listener."""
+"""Rules over the settings of TLS: of listeners, for roles that have such a one, and of the pair for upstreams."""
 
 from __future__ import annotations
 
@@ -23,7 +23,18 @@ def check(values: Mapping[str, Any], listeners: Mapping[str, list[Listener]]) ->
             messages += _pairs(values, f"{prefix}ssl_cert")
             if role == "admin":
                 messages += _authorities(values)
+    if values["client_ssl"]:
+        messages += _client_pair(values)
     return messages
+
+
+def _client_pair(values: Mapping[str, Any]) -> Iterator[str]:
+    names = ("client_ssl_cert", "client_ssl_cert_key")
+    missing = [name for name in names if not values[name]]
+    if missing:
+        yield from (f"{name} must be specified" for name in missing)
+    else:
+        yield from _pair(names[0], values[names[0]], values[names[1]])
 
 
 def _pairs(values: Mapping[str, Any], name: str) -> Iterator[str]:

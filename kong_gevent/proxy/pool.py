@@ -54,7 +54,7 @@ class Try:
 class Origin:
     """One place to connect to: address, port and TLS parameters, with its idle connections (last used first)."""
 
-    __slots__ = ("_address", "_context", "_family", "_free", "_pool", "_server_name", "ip", "port")
+    __slots__ = ("_address", "_context", "_family", "_free", "_pool", "_server_name", "ip", "over", "port")
 
     def __init__(
         self, pool: Pool, family: int, ip: str, port: int, context: ssl.SSLContext | None, server_name: str | None
@@ -67,6 +67,8 @@ class Origin:
         self._context = context
         self._server_name = server_name
         self._free: list[Lease] = []
+        self.over = False
+        """Whether no connection is to be used for another request."""
 
     def __repr__(self) -> str:
         return f"<Origin {self.ip}:{self.port}{' tls' if self._context else ''} idle={len(self._free)}>"
@@ -102,13 +104,21 @@ class Origin:
         stream = lease.stream
         pool = self._pool
         lease.requests += 1
-        if stream.pending or stream.fault is not None or pool.idle >= pool.size or lease.requests >= pool.max_requests:
+        full = pool.idle >= pool.size or lease.requests >= pool.max_requests
+        if stream.pending or stream.fault is not None or full or self.over:
             stream.close()
             return
         stream.deadline = monotonic() + pool.idle_timeout if pool.idle_timeout else float("inf")
         stream.idle = self._drop
         self._free.append(lease)
         pool.idle += 1
+
+    def drop_idle(self) -> None:
+        """Close the idle connections."""
+        free, self._free = self._free, []
+        self._pool.idle -= len(free)
+        for lease in free:
+            lease.stream.close()
 
     def _drop(self, stream: Stream) -> None:
         """An idle connection became readable (closed, or bytes nobody asked for) or its time is over."""
@@ -145,10 +155,15 @@ class Pool:
             origin = self._origins[key] = Origin(self, family, ip, port, context, server_name)
         return origin
 
+    def forget(self, context: ssl.SSLContext) -> None:
+        """Close the idle connections with these TLS parameters; those in use are closed when they are given back."""
+        for key, origin in list(self._origins.items()):
+            if origin._context is context:
+                origin.over = True
+                origin.drop_idle()
+                del self._origins[key]
+
     def close(self) -> None:
         """Close every idle connection."""
         for origin in self._origins.values():
-            for lease in origin._free:
-                lease.stream.close()
-            origin._free.clear()
-        self.idle = 0
+            origin.drop_idle()

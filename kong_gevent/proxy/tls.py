@@ -23,7 +23,10 @@ _AHEAD = 16384
 
 
 class TlsStream(Stream):
-    """A stream whose bytes are encrypted on the way; call `handshake` before anything else."""
+    """A stream whose bytes are encrypted on the way; call `handshake` before anything else.
+
+    Raises `ssl.SSLError` for a server name that TLS cannot take; the socket is closed then.
+    """
 
     __slots__ = ("_ahead", "_incoming", "_outgoing", "_raw_recv", "_sending", "_silent", "_unsent", "tls")
 
@@ -48,7 +51,11 @@ class TlsStream(Stream):
         self._ahead = b""
         self._unsent = b""
         self._sending = self._silent = False
-        self._begin(context, server_name, server)
+        try:
+            self._begin(context, server_name, server)
+        except ValueError as error:
+            super().close()
+            raise ssl.SSLError(1, f"{server_name!r} cannot be the name of a TLS server: {error}") from error
 
     def _begin(self, context: ssl.SSLContext, server_name: str | None, server: bool) -> None:
         self._incoming = ssl.MemoryBIO()

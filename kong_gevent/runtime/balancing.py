@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from kong_gevent.runtime.health_table import HealthTable
 if TYPE_CHECKING:
     from kong_gevent.runtime.call import Call
     from kong_gevent.runtime.gateway import Gateway
+    from kong_gevent.runtime.tls import Outgoing
 
 log = logging.getLogger("kong_gevent.balancer")
 Entity = dict[str, Any]
@@ -260,18 +260,22 @@ def _capture(captures: dict[str, Any], name: str) -> str | None:
 class BalancedEndpoint:
     """What a service calls whose host is the name of an upstream; takes the place of `plan.Endpoint`."""
 
-    __slots__ = ("balancer", "context", "fixed", "host", "port")
+    __slots__ = ("balancer", "fixed", "host", "port", "tls")
 
-    def __init__(self, balancer: Balancer, port: int, context: ssl.SSLContext | None) -> None:
+    def __init__(self, balancer: Balancer, port: int, tls: Outgoing | None) -> None:
         self.balancer = balancer
         self.host = balancer.name
         self.port = port
-        self.context = context
+        self.tls = tls
         self.fixed: Origin | None = None
 
     def origin_for(self, gateway: Gateway, ctx: Context, call: Call, turn: int) -> Origin:
-        """The origin of the next peer for a call, which gets the peer's name as its Host. Raises `NoPeers`."""
+        """The origin of the next peer for a call, which gets the peer's name as its Host.
+
+        Raises `NoPeers`, `IdentityUnusable`.
+        """
         balancer = self.balancer
+        context = self.tls.get() if self.tls is not None else None
         if call.peer is not None:
             gave_back(call.peer, None, 0.0)
             call.failed(call.peer)
@@ -283,8 +287,8 @@ class BalancedEndpoint:
         call.peer = peer
         if not ctx.route.preserve_host and not call.host_told:
             call.change_host(peer.host)
-        if self.context is not None:
-            return gateway.pool.origin(peer.family, peer.ip, peer.port, self.context, call.server_name)
+        if context is not None:
+            return gateway.pool.origin(peer.family, peer.ip, peer.port, context, call.server_name)
         origin = peer.origin
         if origin is None:
             origin = peer.origin = gateway.pool.origin(peer.family, peer.ip, peer.port)

@@ -51,7 +51,7 @@ class Call:
                 host = self._edited_host(edits, host)
                 self.host_told = True
             forward = edits.apply(fields, forward)
-        if self.target.endpoint.context is not None:
+        if self.target.endpoint.tls is not None:
             self.server_name = server_name(host)
         exchange = ctx.exchange
         if exchange.length == 0 and (ctx.override is None or ctx.override.body is None):
@@ -152,7 +152,8 @@ class Call:
         if override.scheme is not None or override.host is not None:
             protocol = override.scheme or ctx.service.protocol
             name, port = override.host or ctx.service.host, override.port or ctx.service.port
-            changed.endpoint = Endpoint(name, port, gateway.contexts.plain_or_tls(protocol, ctx.service.entity))
+            tls = gateway.contexts.for_service(ctx.service.entity, protocol=protocol)
+            changed.endpoint = Endpoint(name, port, tls)
             if not ctx.route.preserve_host:
                 host = host_header(name, port, protocol)
         return host

@@ -41,7 +41,7 @@ class CertificateTable:
 
     def __init__(self, secrets: Secrets) -> None:
         self.entities: dict[str, Entity] = {}
-        self.on_change: Callable[[str], None] = lambda key: None
+        self.on_change: list[Callable[[str], None]] = []
         """Called with the id of each certificate that is no longer what it was."""
         self._secrets = secrets
         self._held: dict[str, Certificate] = {}
@@ -68,7 +68,7 @@ class CertificateTable:
                 for name in _FIELDS
             }
         except Unresolved as error:
-            log.error("certificate %s: %s; the default certificate is shown in its place", entity["id"], error)
+            log.error("certificate %s: %s; it is not shown to anybody", entity["id"], error)
             return None
 
     def remove(self, key: str) -> None:
@@ -76,12 +76,36 @@ class CertificateTable:
         self._referring.discard(key)
         self.entities.pop(key, None)
         if self._held.pop(key, None) is not None:
-            self.on_change(key)
+            for function in self.on_change:
+                function(key)
 
     def resolve_again(self) -> None:
         """Vaults have changed: look up once more what references name."""
         for key in list(self._referring):
             self.put(self.entities[key])
+
+
+class AuthorityTable:
+    """The authorities of the store (`ca_certificates`) by id; a part of the plan."""
+
+    def __init__(self) -> None:
+        self.entities: dict[str, Entity] = {}
+        self.on_change: list[Callable[[str], None]] = []
+        """Called with the id of each authority that comes, changes or goes."""
+
+    def put(self, entity: Entity) -> None:
+        """Add or replace an authority."""
+        self.entities[entity["id"]] = entity
+        self._tell(entity["id"])
+
+    def remove(self, key: str) -> None:
+        """Forget an authority."""
+        if self.entities.pop(key, None) is not None:
+            self._tell(key)
+
+    def _tell(self, key: str) -> None:
+        for function in self.on_change:
+            function(key)
 
 
 class ServerNames:

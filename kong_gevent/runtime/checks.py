@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kong_gevent.balancer.algorithms import Peer
 from kong_gevent.balancer.health import TCP_FAILURE, TIMEOUT, Limits, is_available
 from kong_gevent.runtime.health_table import HealthTable
+
+if TYPE_CHECKING:
+    from kong_gevent.runtime.tls import Outgoing
 
 log = logging.getLogger("kong_gevent.health")
 
@@ -18,6 +21,11 @@ class Checks:
 
     def __init__(self, entity: dict[str, Any], table: HealthTable) -> None:
         checks = entity["healthchecks"]
+        self.upstream = entity
+        self.tls: Outgoing | None = None
+        """TLS parameters of probes; found when the first one needs them."""
+        self.complained = False
+        """Whether the log has been told that probes have no usable certificate."""
         self.name: str = entity["name"]
         self.settings: dict[str, Any] = checks["active"]
         self.host: str | None = entity["host_header"]

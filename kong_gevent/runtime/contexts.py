@@ -114,7 +114,7 @@ class ServerCertificates:
         self._capacity = capacity
         self._ready: OrderedDict[str, tuple[Certificate, ssl.SSLContext | None]] = OrderedDict()
         self._making: dict[str, Event] = {}
-        table.on_change = self._forget
+        table.on_change.append(self._forget)
 
     def listener_context(self, role: str) -> ssl.SSLContext:
         """The context with which a role's handshakes begin. Raises as `ListenerContexts.get`.

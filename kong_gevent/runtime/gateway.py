@@ -62,6 +62,7 @@ class Gateway:
         self.contexts = Contexts(settings)
         self.secrets = Secrets(variables())
         self.plan = Plan(plugins, self.contexts, self.secrets, health)
+        self.contexts.follow(self.plan.certificates, self.plan.authorities)
         self.certificates = ServerCertificates(settings, self.plan.certificates, self.plan.server_names, listeners)
         self.resolver = Resolver(
             offload,
@@ -77,6 +78,7 @@ class Gateway:
             settings.upstream_keepalive_max_requests,
             settings.upstream_keepalive_idle_timeout,
         )
+        self.contexts.on_drop = self.pool.forget
         enabled = settings.enabled_headers
         self._enabled = enabled
         self.forwarding = Forwarding(

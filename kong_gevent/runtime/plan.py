@@ -7,7 +7,6 @@ request that is under way keeps what it started with. Chains are compiled when a
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,7 +16,7 @@ from kong_gevent.proxy.pool import Origin, Pool
 from kong_gevent.proxy.resolver import Resolver, numeric_address
 from kong_gevent.router import Match, Router
 from kong_gevent.runtime.balancing import BalancedEndpoint, Balancer
-from kong_gevent.runtime.certificates import CertificateTable, ServerNames
+from kong_gevent.runtime.certificates import AuthorityTable, CertificateTable, ServerNames
 from kong_gevent.runtime.health_table import HealthTable
 from kong_gevent.runtime.phases import Chain, PluginTable
 from kong_gevent.vaults.secrets import Secrets
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from kong_gevent.pdk import Context
     from kong_gevent.runtime.call import Call
     from kong_gevent.runtime.gateway import Gateway
+    from kong_gevent.runtime.tls import Outgoing
 
 log = logging.getLogger("kong_gevent.plan")
 Entity = dict[str, Any]
@@ -35,8 +35,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
 class TlsContexts(Protocol):
     """Where services get the parameters of their TLS connections from."""
 
-    def for_service(self, service: Entity) -> ssl.SSLContext | None:
-        """The context for an `https` service, None for clear text."""
+    def for_service(self, service: Entity, upstream: Entity | None = None) -> Outgoing | None:
+        """The parameters for an `https` service, whose host may be the name of an upstream; None for clear text."""
         ...
 
 
@@ -55,14 +55,14 @@ class Part(Protocol):
 
 
 class Endpoint:
-    """A host and port to call, with its addresses in turn; `context` for TLS."""
+    """A host and port to call, with its addresses in turn; `tls`: parameters, None for clear text."""
 
-    __slots__ = ("_addresses", "_origins", "_turn", "context", "fixed", "host", "port")
+    __slots__ = ("_addresses", "_origins", "_turn", "fixed", "host", "port", "tls")
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
+    def __init__(self, host: str, port: int, tls: Outgoing | None) -> None:
         self.host = host
         self.port = port
-        self.context = context
+        self.tls = tls
         self._addresses: list[Any] | None = None
         self._origins: list[Any] = []
         self._turn = 0
@@ -75,18 +75,18 @@ class Endpoint:
         return self._turn
 
     def origin_for(self, gateway: Gateway, ctx: Context, call: Call, turn: int) -> Origin:
-        """The origin for a try of a call. Raises `NameNotResolved`."""
+        """The origin for a try of a call. Raises `NameNotResolved`, `IdentityUnusable`."""
         if call.turn is None:
             call.turn = self.next_turn()
         return self.pick(gateway.resolver, gateway.pool, call.turn + turn, call.server_name)
 
     def pick(self, resolver: Resolver, pool: Pool, turn: int, server_name: str | None) -> Origin:
-        """The origin of the address whose turn it is. Raises `NameNotResolved`."""
+        """The origin of the address whose turn it is. Raises `NameNotResolved`, `IdentityUnusable`."""
         addresses = resolver.resolve(self.host)
         place = turn % len(addresses)
-        if self.context is not None:
+        if self.tls is not None:
             family, ip = addresses[place]
-            return pool.origin(family, ip, self.port, self.context, server_name)
+            return pool.origin(family, ip, self.port, self.tls.get(), server_name)
         if addresses is not self._addresses:
             self._origins = [pool.origin(family, ip, self.port) for family, ip in addresses]
             self._addresses = addresses
@@ -114,7 +114,7 @@ class ServiceEntry:
         "write_timeout",
     )
 
-    def __init__(self, entity: Entity, context: ssl.SSLContext | None, balancer: Balancer | None = None) -> None:
+    def __init__(self, entity: Entity, tls: Outgoing | None, balancer: Balancer | None = None) -> None:
         self.entity = entity
         self.id: str = entity["id"]
         self.protocol: str = entity["protocol"]
@@ -126,9 +126,7 @@ class ServiceEntry:
         self.write_timeout = entity["write_timeout"] / 1000
         self.read_timeout = entity["read_timeout"] / 1000
         self.endpoint: Endpoint | BalancedEndpoint = (
-            Endpoint(self.host, self.port, context)
-            if balancer is None
-            else BalancedEndpoint(balancer, self.port, context)
+            Endpoint(self.host, self.port, tls) if balancer is None else BalancedEndpoint(balancer, self.port, tls)
         )
         self.host_header = host_header(self.host, self.port, self.protocol)
 
@@ -201,9 +199,11 @@ class Plan:
         self._contexts = contexts
         self.certificates = CertificateTable(secrets)
         self.server_names = ServerNames(self.certificates)
+        self.authorities = AuthorityTable()
         self._parts: dict[str, Part] = {
             "certificates": self.certificates,
             "snis": self.server_names,
+            "ca_certificates": self.authorities,
             "plugins": self.table,
         }
 
@@ -212,7 +212,7 @@ class Plan:
     def load(self, kinds: Mapping[str, Iterable[Entity]]) -> None:
         """Fill an empty plan with the entities of each kind. It is empty again when one raises while it is read."""
         try:
-            for kind in ("certificates", "snis"):
+            for kind in ("certificates", "snis", "ca_certificates"):
                 for entity in kinds[kind]:
                     self._parts[kind].put(entity)
             for upstream in kinds["upstreams"]:
@@ -293,8 +293,9 @@ class Plan:
             handler(key, entity)
 
     def _put_service(self, entity: Entity) -> ServiceEntry:
-        context = self._contexts.for_service(entity)
-        entry = self.services[entity["id"]] = ServiceEntry(entity, context, self.balancers.get(entity["host"]))
+        balancer = self.balancers.get(entity["host"])
+        tls = self._contexts.for_service(entity, balancer.entity if balancer is not None else None)
+        entry = self.services[entity["id"]] = ServiceEntry(entity, tls, balancer)
         return entry
 
     def _apply_upstream(self, key: str, entity: Entity | None) -> None:

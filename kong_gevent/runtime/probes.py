@@ -22,6 +22,7 @@ from kong_gevent.proxy.tls import TlsStream
 from kong_gevent.runtime.balancing import Balancer
 from kong_gevent.runtime.call import server_name
 from kong_gevent.runtime.checks import Checks
+from kong_gevent.runtime.tls import IdentityUnusable
 
 if TYPE_CHECKING:
     from kong_gevent.runtime.gateway import Gateway
@@ -107,6 +108,11 @@ class Prober:
         except (OSError, ConnectionClosed, ValueError) as error:
             log.debug("upstream %s: %s:%d: %s", checks.name, peer.ip, peer.port, error)
             report = TCP_FAILURE
+        except IdentityUnusable as error:
+            if not checks.complained:
+                log.error("upstream %s: it cannot be checked: %s", checks.name, error)
+            checks.complained = True
+            report = TCP_FAILURE
         finally:
             self._asked.discard(peer)
         checks.report(peer, checks.active, report)
@@ -114,8 +120,8 @@ class Prober:
     def _probe(self, checks: Checks, peer: Peer) -> int | None:
         """What the answer to a probe is to be reported as; None for one that says nothing.
 
-        Raises `DeadlineExceeded`, `ConnectionClosed`, `OSError` (also `ssl.SSLError`), ValueError for a name that TLS
-        cannot take.
+        Raises `DeadlineExceeded`, `ConnectionClosed`, `OSError` (also `ssl.SSLError`), `IdentityUnusable`, ValueError
+        for a name that TLS cannot take.
         """
         settings = checks.settings
         timeout = settings["timeout"] or DEFAULT_TIMEOUT
@@ -125,7 +131,7 @@ class Prober:
             sock.close()
             return SUCCESS
         try:
-            stream = self._stream(sock, settings, host)
+            stream = self._stream(sock, checks, host)
         except BaseException:
             sock.close()
             raise
@@ -139,12 +145,13 @@ class Prober:
             stream.close()
         return None if status is None else checks.active.report_of(status)
 
-    def _stream(self, sock: Any, settings: Mapping[str, Any], host: str) -> Stream:
-        if settings["type"] not in TLS_KINDS:
+    def _stream(self, sock: Any, checks: Checks, host: str) -> Stream:
+        if checks.settings["type"] not in TLS_KINDS:
             return Stream(sock, self._gateway.streams)
-        context = self._gateway.contexts.outgoing(settings["https_verify_certificate"])
-        name = settings["https_sni"] or server_name(host.encode())
-        return TlsStream(sock, self._gateway.streams, context, name)
+        if checks.tls is None:
+            checks.tls = self._gateway.contexts.for_probes(checks.upstream)
+        name = checks.settings["https_sni"] or server_name(host.encode())
+        return TlsStream(sock, self._gateway.streams, checks.tls.get(), name)
 
 
 def request_of(settings: Mapping[str, Any], host: str) -> bytes:

@@ -40,12 +40,12 @@ REPEAT_SECONDS = 30.0
 """How often, at most, a failure is logged that goes on but gives another reason."""
 MAX_LATER = 20_000
 """Events remembered for a second look; when there are more, everything is compared instead."""
-PLANNED = ("certificates", "snis", "upstreams", "targets", "services", "routes", "plugins")
+PLANNED = ("certificates", "snis", "ca_certificates", "upstreams", "targets", "services", "routes", "plugins")
 """Kinds of entities that the plan holds; all others are looked up when needed."""
 VAULTS = "vaults"
 _GOING = ("routes", "services", "targets", "upstreams", "snis")
-_COMING = ("certificates", "snis", "upstreams", "targets", "services", "plugins", "routes")
-_LAST = ("plugins", "certificates")
+_COMING = ("certificates", "snis", "ca_certificates", "upstreams", "targets", "services", "plugins", "routes")
+_LAST = ("plugins", "certificates", "ca_certificates")
 """In which order changes are applied: what goes, what comes, and what goes only when nothing can refer to it any more.
 
 A route comes after its plugins and goes before them: never without. The same holds for server names and certificates.

@@ -19,6 +19,7 @@ from kong_gevent.runtime.call import Call
 from kong_gevent.runtime.phases import Phases
 from kong_gevent.runtime.plan import Endpoint
 from kong_gevent.runtime.relay import relay
+from kong_gevent.runtime.tls import IdentityUnusable
 from kong_gevent.runtime.upload import Upload
 
 if TYPE_CHECKING:
@@ -143,6 +144,8 @@ def _attempt(
     except NameNotResolved as error:
         log.warning("request %s: %s", ctx.id, error)
         raise AnswerNow(unresolved(ctx, error)) from None
+    except IdentityUnusable as error:
+        raise UpstreamFailed(502, f"{endpoint.host}:{endpoint.port}: TLS: {error}", False, final=True) from None
     ctx.proxied_at = monotonic()
     lease = upload = None
     try:

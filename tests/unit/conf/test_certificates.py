@@ -72,6 +72,25 @@ def test_what_is_wrong_with_pairs(pairs, tmp_path):
     assert refused(ssl_cert=certificate, ssl_cert_key=other_key)[0].startswith("ssl_cert_key: ")
 
 
+def test_the_pair_for_upstreams(pairs):
+    def refusals(**values):
+        try:
+            return [] if load(overrides=values, environ={}) else None
+        except ConfigurationError as error:
+            return error.messages
+
+    (certificate, key), (_, other_key) = pairs
+    assert refusals(client_ssl="on", client_ssl_cert=certificate, client_ssl_cert_key=key) == []
+    assert refusals(client_ssl="off", client_ssl_cert="/none") == []
+    assert refusals(client_ssl="on", client_ssl_cert=certificate) == ["client_ssl_cert_key must be specified"]
+    assert refusals(client_ssl="on") == ["client_ssl_cert must be specified", "client_ssl_cert_key must be specified"]
+    assert refusals(client_ssl="on", client_ssl_cert="/none", client_ssl_cert_key=key) == [
+        "client_ssl_cert: failed loading certificate from /none"
+    ]
+    told = refusals(client_ssl="on", client_ssl_cert=certificate, client_ssl_cert_key=other_key)
+    assert told[0].startswith("client_ssl_cert_key: ")
+
+
 def test_pairs_only_matter_where_tls_is_spoken():
     given = {**CLEAR, "ssl_cert": "/none", "admin_ssl_cert_key": "/none"}
     assert load(overrides=given, environ={}).ssl_cert == ["/none"]
