@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from kong_gevent.cli.base import CONTEXT, Options, add_options, example
-from kong_gevent.cli.remote import connect, count, gateway_options, query_of, send, show, tag_option
+from kong_gevent.cli.remote import Remote, connect, count, gateway_options, query_of, send, show, tag_option
 
 DIFFERENT = 2
 
@@ -23,11 +23,10 @@ def command(
     file: str,
     tags: tuple[str, ...],
     exit_code: bool,
-    addr: str | None,
-    token: str | None,
+    remote: Remote,
 ) -> int:
     """Show what would have to change for a running gateway to have what FILE says. Nothing is changed."""
-    with connect(options, addr, token) as client:
+    with connect(options, remote) as client:
         outcome = send(client, file, query_of(tags, prune=True, dry_run=True))
     show(outcome)
     return DIFFERENT if exit_code and count(outcome["summary"]) else 0

@@ -7,15 +7,15 @@ import datetime
 import click
 
 from kong_gevent.cli.base import CONTEXT, Options, add_options, example
-from kong_gevent.cli.remote import connect, gateway_options
+from kong_gevent.cli.remote import Remote, connect, gateway_options
 
 
 @click.command("history", context_settings=CONTEXT, epilog=example("kong-gevent config history"))
 @gateway_options
 @add_options()
-def command(options: Options, addr: str | None, token: str | None) -> None:
+def command(options: Options, remote: Remote) -> None:
     """List the documents that were applied, newest first: id, time (UTC), who, from where, what changed."""
-    with connect(options, addr, token) as client:
+    with connect(options, remote) as client:
         entries = client.request("GET", "/config/history")["data"]
     for entry in entries:
         when = datetime.datetime.fromtimestamp(entry["at"], datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from kong_gevent.cli.base import CONTEXT, Options, add_options, example
-from kong_gevent.cli.remote import connect, gateway_options, show
+from kong_gevent.cli.remote import Remote, connect, gateway_options, show
 
 
 @click.command("rollback", context_settings=CONTEXT, epilog=example("kong-gevent config rollback 3f2a"))
@@ -13,12 +13,12 @@ from kong_gevent.cli.remote import connect, gateway_options, show
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @gateway_options
 @add_options()
-def command(options: Options, change_set: str | None, dry_run: bool, addr: str | None, token: str | None) -> None:
+def command(options: Options, change_set: str | None, dry_run: bool, remote: Remote) -> None:
     """Undo the change set ID (or the beginning of one; else the newest) and all that came after it, in one step."""
     from kong_gevent.client import ApiError
 
     body = {} if change_set is None else {"id": change_set}
-    with connect(options, addr, token) as client:
+    with connect(options, remote) as client:
         try:
             outcome = client.request("POST", "/config/rollback", body, query={"dry_run": "1"} if dry_run else None)
         except ApiError as error:

@@ -7,7 +7,7 @@ import sys
 import click
 
 from kong_gevent.cli.base import CONTEXT, Options, add_options, example
-from kong_gevent.cli.remote import connect, count, gateway_options, query_of, send, show, tag_option
+from kong_gevent.cli.remote import Remote, connect, count, gateway_options, query_of, send, show, tag_option
 
 
 @click.command(
@@ -25,11 +25,10 @@ def command(
     tags: tuple[str, ...],
     dry_run: bool,
     yes: bool,
-    addr: str | None,
-    token: str | None,
+    remote: Remote,
 ) -> None:
     """Create, update and delete until a running gateway has what FILE says, in one step or not at all."""
-    with connect(options, addr, token) as client:
+    with connect(options, remote) as client:
         outcome = send(client, file, query_of(tags, prune=True, dry_run=True))
         show(outcome)
         if dry_run or not count(outcome["summary"]):

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from kong_gevent.cli.base import CONTEXT, Options, add_options, example
-from kong_gevent.cli.remote import connect, gateway_options
+from kong_gevent.cli.remote import Remote, connect, gateway_options
 
 ANSWERED = 2
 """Exit code when the gateway would answer the request by itself."""
@@ -53,8 +53,7 @@ def command(
     url: str,
     headers: Sequence[str],
     as_json: bool,
-    addr: str | None,
-    token: str | None,
+    remote: Remote,
     **asked: Any,
 ) -> int:
     """Say what the gateway would do with a request, without sending it.
@@ -62,7 +61,7 @@ def command(
     Which route wins and why others do not, the plugins that would run with the settings that count, and what would be
     sent to whom.
     """
-    with connect(options, addr, token) as client:
+    with connect(options, remote) as client:
         told = client.explain(method.upper(), url, headers, **asked)
     if as_json:
         click.echo(json.dumps(told, indent=2, ensure_ascii=False))

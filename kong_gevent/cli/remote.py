@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +22,63 @@ TIMEOUT = 120.0
 _SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red")}
 
 
-def gateway_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--addr` and `--token`."""
-    function = click.option("--addr", metavar="URL", help="The Admin API; else that of the gateway in the prefix.")(
-        function
-    )
-    return click.option(
-        "--token",
-        metavar="TOKEN",
-        envvar="KONG_GEVENT_ADMIN_TOKEN",
+@dataclass(frozen=True)
+class Remote:
+    """Which gateway is meant, and how to speak to it; None where the command line says nothing.
+
+    `ca`: PEM file with whom to trust; `cert`, `key`: PEM files that show who asks; `insecure`: trust everybody.
+    """
+
+    addr: str | None = None
+    token: str | None = None
+    token_file: str | None = None
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    insecure: bool = False
+
+    def secret(self) -> str | None:
+        """The token. Raises ClickException for a file that cannot be read."""
+        if self.token_file is None or self.token is not None:
+            return self.token
+        try:
+            return Path(self.token_file).read_text(encoding="ascii").strip()
+        except (OSError, ValueError) as error:
+            raise click.ClickException(f"cannot read a token from {self.token_file}: {error}") from None
+
+    def identity(self) -> str | tuple[str, str] | None:
+        """The client certificate, with its key when that is in a file of its own."""
+        if self.key is not None and self.cert is None:
+            raise click.ClickException("--key is the key of a certificate: say which with --cert")
+        return self.cert if self.cert is None or self.key is None else (self.cert, self.key)
+
+
+_FILE = click.Path(exists=True, dir_okay=False, readable=True)
+_OPTIONS = (
+    click.option("--addr", metavar="URL", help="The Admin API; else that of the gateway in the prefix."),
+    click.option(
+        "--token", metavar="TOKEN", envvar="KONG_GEVENT_ADMIN_TOKEN",
         help="Token for the Admin API, where it wants one.",
-    )(function)
+    ),
+    click.option("--token-file", metavar="FILE", type=_FILE, help="File that holds the token."),
+    click.option("--ca", metavar="FILE", type=_FILE, help="Authorities (PEM) to trust with https, else the system's."),
+    click.option("--cert", metavar="FILE", type=_FILE, help="Client certificate (PEM), with its key or with --key."),
+    click.option("--key", metavar="FILE", type=_FILE, help="Key of --cert (PEM)."),
+    click.option("--insecure", is_flag=True, help="Trust any server: only where nobody else can answer."),
+)  # fmt: skip
+
+
+def gateway_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which gateway; the command gets them as one `remote`."""
+    names = [field.name for field in dataclasses.fields(Remote)]
+
+    @functools.wraps(function)
+    def command(*args: Any, **given: Any) -> Any:
+        return function(*args, remote=Remote(**{name: given.pop(name) for name in names}), **given)
+
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 def tag_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,17 +89,18 @@ def tag_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)  # fmt: skip
 
 
-def connect(options: Options, addr: str | None, token: str | None) -> Client:
+def connect(options: Options, remote: Remote) -> Client:
     """A client of the gateway that is meant. Raises ClickException when there is no address."""
     from kong_gevent.client import Client
 
+    addr = remote.addr
     if addr is None:
         listeners = options.running().admin_listeners
-        plain = [listener for listener in listeners if not listener.ssl]
-        if not plain:
-            raise click.ClickException("the gateway has no Admin listener without TLS; say where it is with --addr")
-        addr = probe.client_url(plain[0])
-    return Client(addr, token=token, timeout=TIMEOUT)
+        if not listeners:
+            raise click.ClickException("the gateway has no Admin listener")
+        addr = probe.client_url(next((each for each in listeners if not each.ssl), listeners[0]))
+    verify = not remote.insecure and (remote.ca or True)
+    return Client(addr, token=remote.secret(), verify=verify, cert=remote.identity(), timeout=TIMEOUT)
 
 
 def send(client: Client, file: str, query: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from kong_gevent.cli.base import CONTEXT, Options, add_options, example
-from kong_gevent.cli.remote import connect, gateway_options
+from kong_gevent.cli.remote import Remote, connect, gateway_options
 
 BAR = 24
 Row = Mapping[str, Any]
@@ -33,9 +33,9 @@ Row = Mapping[str, Any]
 @click.option("--json", "as_json", is_flag=True, help="Print each message as one line of JSON.")
 @gateway_options
 @add_options()
-def command(options: Options, as_json: bool, addr: str | None, token: str | None, **filters: Any) -> None:
+def command(options: Options, as_json: bool, remote: Remote, **filters: Any) -> None:
     """Show real requests of all workers of a node as they finish: plugins, their times and changes, the upstream."""
-    with connect(options, addr, token) as client:
+    with connect(options, remote) as client:
         messages = client.trace(**filters)
         try:
             for message in messages:

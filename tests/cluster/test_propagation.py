@@ -137,6 +137,21 @@ def test_every_one_of_many_changes_arrives_and_none_goes_back(pair: Pair, upstre
         first.delete("/services/many")
 
 
+def test_a_token_that_one_node_revokes_the_others_refuse(pair: Pair) -> None:
+    first = pair.first
+    guarded = pair.node(workers=2, KONG_ADMIN_AUTH="token")
+    token = first.create("/admin-tokens", name="guest")["token"]
+
+    def status() -> int:
+        return guarded.admin("GET", "/services", headers={"Authorization": f"Bearer {token}"}).status_code
+
+    wait_until(lambda: status() == 200, SOON)
+    first.delete("/admin-tokens/guest")
+    wait_until(lambda: status() == 401, SOON)
+    assert [status() for _ in range(20)] == [401] * 20
+    guarded.stop(signal.SIGQUIT)
+
+
 def test_a_node_that_was_away_for_longer_than_events_live_loads_everything(pair: Pair, upstream: Upstream) -> None:
     first, second = pair.both
     first.create("/services", name="old", url=upstream.url + "/before")

@@ -12,6 +12,7 @@ import websocket
 
 from kong_gevent.devtools import certificates
 from tests.gateway import LOOPBACK, Gateway, free_ports
+from tests.integration.support import cli
 from tests.upstream import chunked, plain
 from tests.wire import wait_until
 
@@ -305,3 +306,31 @@ def test_client_certificates_may_be_required(make_gateway, files, tmp_path):
         requests.get(address, verify=False, timeout=10, cert=(str(own.client), str(own.client_key)))
     good = requests.get(address, verify=False, timeout=10, cert=(str(files.client), str(files.client_key)))
     assert good.status_code == 200
+
+
+def test_the_command_line_shows_a_certificate_and_checks_the_servers(make_gateway, files, tmp_path):
+    (admin,) = free_ports(1)
+    certificate = {"admin_ssl_cert": str(files.server), "admin_ssl_cert_key": str(files.server_key)}
+    node = make_gateway(start=False, env={"admin_ssl_client_ca": str(files.ca), "admin_auth": "token", **certificate})
+    node.settings["KONG_ADMIN_LISTEN"] += f", {LOOPBACK}:{admin} ssl"
+    node.start()
+    secret = tmp_path / "token"
+    secret.write_text(cli(node, "admin-token", "create", "ops").stdout)
+    document = tmp_path / "kong.yml"
+    document.write_text('_format_version: "3.0"\nservices:\n- name: over-tls\n  host: h\n')
+    there = ("config", "diff", str(document), "--addr", f"https://localhost:{admin}")
+    shown = ("--cert", str(files.client), "--key", str(files.client_key), "--token-file", str(secret))
+
+    def asked(*options):
+        done = cli(node, *there, *options)
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout
+
+    wait_until(lambda: asked(*shown, "--ca", str(files.ca))[0] == 0)
+    assert "+ services over-tls" in asked(*shown, "--ca", str(files.ca))[1]
+    assert "+ services over-tls" in asked(*shown, "--insecure")[1]
+    assert asked(*shown)[0] == 1  # nobody whom the system knows vouches for the server
+    assert asked("--ca", str(files.ca), "--token-file", str(secret))[0] == 1
+    assert asked(*shown[:4], "--ca", str(files.ca))[0] == 1
+    assert asked("--key", str(files.client_key))[0] == 1
+    assert asked("--ca", str(tmp_path / "missing"))[0] != 0

@@ -12,7 +12,9 @@ class AdminToken(Record):
     id = fields.UUID(auto=True, metadata={"description": "Identifier of the token."})
     created_at = fields.AutoTimestamp(metadata={"description": "When the token was created (epoch seconds)."})
     name = fields.Utf8Name(
-        required=True, metadata={"description": "Unique name, which the audit log tells who did something by."}
+        required=True,
+        len_max=255,
+        metadata={"description": "Unique name, which the audit log tells who did something by."},
     )
     digest = fields.String(
         required=True, unique=True, len_eq=64, encrypted=True, metadata={"description": "SHA-256 of the token."}
