@@ -43,11 +43,14 @@ class WsgiNode:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Serve one request."""
+        from kong_gevent.runtime.balancing import follow_names
         from kong_gevent.runtime.wsgi import serve_wsgi
 
         if monotonic() - self._looked_at >= self._frequency:
             self._looked_at = monotonic()
             self.node.sync.begin().done.wait(STORE_SECONDS)
+            gateway = self.node.gateway
+            follow_names(gateway.plan.balancers.values(), gateway.resolver)
             if self._writer is not None:
                 self._writer.flush()
         return serve_wsgi(self.node.gateway, environ, start_response)

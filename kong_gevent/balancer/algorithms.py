@@ -2,23 +2,34 @@
 
 An algorithm is made anew when the peers or their weights change. `pick(key, failed)` gives a peer or raises `NoPeers`;
 `failed` are peers that this request has tried already. A peer is in use from `took` to `gave_back`.
+
+Strategy: the cost of a choice grows with the logarithm of the number of peers at most. Those that are in an order
+(whose turn, who is least busy, who is fastest) are kept in heaps; a ring of points is searched by halves.
 """
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Sequence
-from functools import reduce
-from math import exp, gcd
+from heapq import heapify, heappop, heappush, heapreplace
+from math import exp, log
 from random import Random
+from struct import unpack
 from time import monotonic
 from typing import Any, Protocol
 
-MIN_POINTS = 1000
-POINTS_PER_TARGET = 160
+POINTS = 512
+"""Points on the ring of the heaviest peer, if its weight is a power of two, else down to half as many.
+
+With 160 as in Kong, shares differ from the weights by 8 per cent and more; with these by 4."""
+PER_DIGEST = 4
+NUMBER_BITS = 24
+_NUMBER = (1 << NUMBER_BITS) - 1
 DECAY = 10.0
 """Seconds in which an old latency loses its weight, but for 1/e of it."""
-MAX_WHEEL = 1 << 20
-"""Places of a wheel; weights without a common divisor would make it larger, and are rounded then."""
+LAP = 1 << 60
+"""How far the wheel turns until each peer has been used as often as its weight says."""
 
 
 class NoPeers(Exception):
@@ -28,11 +39,15 @@ class NoPeers(Exception):
 class Peer:
     """An address behind an upstream: of the target `name`:`target_port`, with its share of the load.
 
-    `host`: the Host header for it; `available`: whether it gets traffic; `origin`: where its connections are kept;
-    `watch`: what its tries are told to, if they are to be told (see `runtime.checks.Watch`).
+    `host`, `authority`: the Host header for it where its port is that of the protocol, and elsewhere; `available`:
+    whether it gets traffic; `origin`: where its connections are kept; `watch`: what its tries are told to, if they are
+    to be told (see `runtime.checks.Watch`); `ranks`: who is to know when it is in use or not any more, with the
+    `ticket` of its latest rank. A peer without a `family` has a name instead of an address, which is looked up for
+    each try, `turn` counting these.
     """
 
     __slots__ = (
+        "authority",
         "available",
         "connections",
         "ewma",
@@ -42,8 +57,11 @@ class Peer:
         "name",
         "origin",
         "port",
+        "ranks",
         "seen",
         "target_port",
+        "ticket",
+        "turn",
         "watch",
         "weight",
     )
@@ -57,8 +75,11 @@ class Peer:
         self.ip = ip
         self.port = port
         self.weight = weight
-        self.host = host
+        self.host = self.authority = host
         self.available = True
+        self.ranks: _Ranked | None = None
+        self.ticket = 0
+        self.turn = 0
         self.origin: object | None = None
         self.watch: Any = None
         self.connections = 0
@@ -81,159 +102,240 @@ class Algorithm(Protocol):
         """The peer for a request. Raises `NoPeers`."""
         ...
 
+    def reconsider(self) -> None:
+        """To be called when peers have become available."""
+
+
+_Turn = tuple[int, int, int, Peer]
+"""Where on the line a peer's next turn is, its number, the distance of its turns, the peer."""
+
 
 class RoundRobin:
-    """A wheel with each peer as often as its share of the weights says, in an order that mixes them."""
+    """Each peer as often as its share of the weights says, as evenly mixed as can be; exact over each whole turn.
+
+    A peer's turns lie at equal distances on an endless line: whoever comes first is next. `seed` says where on it each
+    peer begins, so that workers do not begin with the same peer.
+    """
 
     def __init__(self, peers: Sequence[Peer], seed: int = 0) -> None:
-        weights = [peer.weight for peer in peers]
-        divisor = reduce(gcd, weights, 0) or 1
-        divisor = max(divisor, -(-sum(weights) // MAX_WHEEL))
-        self._wheel = [peer for peer in peers for _ in range(max(1, peer.weight // divisor) if peer.weight else 0)]
-        Random(seed).shuffle(self._wheel)
-        self._at = 0
+        start = Random(seed).random
+        strides = [(LAP // peer.weight, number, peer) for number, peer in enumerate(peers) if peer.weight]
+        self._heap: list[_Turn] = [(int(start() * stride), number, stride, peer) for stride, number, peer in strides]
+        heapify(self._heap)
+
+        self._away: list[_Turn] = []
+        self._now = 0
 
     def pick(self, key: bytes, failed: Collection[Peer]) -> Peer:
-        """The next one on the wheel; those that have failed come again when all have."""
-        wheel = self._wheel
-        size = len(wheel)
-        at = self._at
-        second: Peer | None = None
-        for step in range(size):
-            peer = wheel[(at + step) % size]
+        """The next one; those that have failed come again when all have. Who is away misses its turns."""
+        heap = self._heap
+        while heap:  # mostly the first will do
+            turn = heap[0]
+            at, number, stride, peer = turn
             if not peer.available:
-                continue
-            if peer not in failed:
-                self._at = (at + step + 1) % size
+                self._away.append(heappop(heap))
+            elif failed and peer in failed:
+                return self._search(failed)
+            else:
+                heapreplace(heap, (at + stride, number, stride, peer))
+                self._now = at
                 return peer
-            second = second or peer
-        if second is None:
+        self.reconsider()
+        if not heap:
             raise NoPeers("No peers are available")
-        self._at = (at + 1) % size
-        return second
+        return self.pick(key, failed)
+
+    def _search(self, failed: Collection[Peer]) -> Peer:
+        """The next one of those that are left, found the slow way."""
+        heap = self._heap
+        there = sorted(turn for turn in heap if turn[3].available)
+        turn = next((turn for turn in there if turn[3] not in failed), there[0])
+        at, number, stride, peer = turn
+        heap[heap.index(turn)] = (at + stride, number, stride, peer)
+        heapify(heap)
+        return peer
+
+    def reconsider(self) -> None:
+        """Those that were away and are back go on from where the others are now."""
+        away, self._away = self._away, []
+        for turn in away:
+            _, number, stride, peer = turn
+            if peer.available:
+                heappush(self._heap, (self._now + stride // 2, number, stride, peer))
+            else:
+                self._away.append(turn)
 
 
-class LeastConnections:
-    """The peer with the fewest requests under way, measured by its weight."""
+class _Ranked:
+    """Peers in the order of a score, the lowest first and equals in turn; told when a score may have changed.
+
+    An entry of the heap counts if it has its peer's latest ticket. Those that are away are not in it.
+    """
 
     def __init__(self, peers: Sequence[Peer]) -> None:
         self._peers = [peer for peer in peers if peer.weight]
-        self._turn = 0
+        self._serial = 0
+        self._heap: list[tuple[float, int, Peer]] = []
+        for peer in self._peers:
+            peer.ranks = self
+        self.reconsider()
+
+    def reconsider(self) -> None:
+        """Rank all that are there anew."""
+        self._heap.clear()
+        for peer in self._peers:
+            if peer.available:
+                self.changed(peer)
+
+    def score(self, peer: Peer) -> float:
+        """What the order goes by."""
+        raise NotImplementedError
+
+    def changed(self, peer: Peer) -> None:
+        """Rank a peer anew."""
+        self._serial = peer.ticket = self._serial + 1
+        heap = self._heap
+        if len(heap) > 4 * len(self._peers) + 16:
+            heap[:] = [entry for entry in heap if entry[1] == entry[2].ticket]
+            heapify(heap)
+        heappush(heap, (self.score(peer), self._serial, peer))
+
+    def best(self, failed: Collection[Peer]) -> Peer | None:
+        """The first that is available and has not failed."""
+        heap = self._heap
+        aside = []
+        found = None
+        while heap:
+            entry = heap[0]
+            peer = entry[2]
+            if entry[1] != peer.ticket or not peer.available:
+                heappop(heap)
+            elif peer not in failed:
+                found = peer
+                break
+            else:
+                aside.append(heappop(heap))
+        for entry in aside:
+            heappush(heap, entry)
+        return found
+
+
+class LeastConnections(_Ranked):
+    """The peer with the fewest requests under way, measured by its weight."""
+
+    def score(self, peer: Peer) -> float:
+        """How busy it would be."""
+        return (peer.connections + 1) / peer.weight
 
     def pick(self, key: bytes, failed: Collection[Peer]) -> Peer:
-        """The least busy one; of equals, one after the other."""
-        return _best(self, self._peers, failed, lambda peer: (peer.connections + 1) / peer.weight)
-
-    def next_turn(self) -> int:
-        """Where the search begins, so that equals take turns."""
-        self._turn += 1
-        return self._turn
+        """The least busy one; of equals, one after the other; the best of those that have failed when all have."""
+        peer = self.best(failed) or self.best(())
+        if peer is None:
+            raise NoPeers("No peers are available")
+        return peer
 
 
-class Latency:
-    """The peer with the lowest latency of late (peak EWMA), measured by its weight."""
+class Latency(_Ranked):
+    """The peer with the lowest latency of late (peak EWMA), measured by its weight.
+
+    All latencies decay alike, so that their order only changes with a new one: scores are logarithms of what a latency
+    would have been at the time 0.
+    """
 
     def __init__(self, peers: Sequence[Peer], clock: Callable[[], float] = monotonic) -> None:
-        self._peers = [peer for peer in peers if peer.weight]
+        self._new = [peer for peer in peers if peer.weight and peer.ewma is None]
         self._clock = clock
-        self._turn = 0
+        super().__init__(peers)
+
+    def score(self, peer: Peer) -> float:
+        """The logarithm of its latency by weight; none for a new one, which is not in this order."""
+        if peer.ewma is None:
+            return float("inf")
+        return log(max(peer.ewma, 1e-9)) + peer.seen / DECAY - log(peer.weight)
 
     def pick(self, key: bytes, failed: Collection[Peer]) -> Peer:
-        """The best one; new ones count as the average of the others."""
+        """The best one; new ones count as the average of the others. A single one is used though it has failed."""
+        peers = self._peers
+        peer = peers[0] if len(peers) == 1 and peers[0].available else self.best(failed)
+        if peer is None:
+            raise NoPeers("No peers are available")
+        return self._or_new(peer, failed) if self._new else peer
+
+    def _or_new(self, best: Peer, failed: Collection[Peer]) -> Peer:
+        """A new peer when it counts as better than the best one that is known."""
+        self._new = [peer for peer in self._new if peer.ewma is None]
         now = self._clock()
-        scores = {id(peer): self._score(peer, now) for peer in self._peers}
-        known = [score for score in scores.values() if score is not None]
-        average = sum(known) / len(known) if known else 0.0
-
-        def score(peer: Peer) -> float:
-            found = scores[id(peer)]
-            return (average if found is None else found) / peer.weight
-
-        return _best(self, self._peers, failed, score)
-
-    def next_turn(self) -> int:
-        """Where the search begins, so that equals take turns."""
-        self._turn += 1
-        return self._turn
-
-    @staticmethod
-    def _score(peer: Peer, now: float) -> float | None:
-        return None if peer.ewma is None else peer.ewma * exp((peer.seen - now) / DECAY)
-
-
-class _Turning(Protocol):
-    def next_turn(self) -> int: ...
-
-
-def _best(algorithm: _Turning, peers: Sequence[Peer], failed: Collection[Peer], score: Callable[[Peer], float]) -> Peer:
-    """The available peer with the lowest score that has not failed; if all have failed, the best of them."""
-    candidates = [peer for peer in peers if peer.available]
-    fresh = [peer for peer in candidates if peer not in failed] or candidates
-    if not fresh:
-        raise NoPeers("No peers are available")
-    start = algorithm.next_turn() % len(fresh)
-    return min(fresh[start:] + fresh[:start], key=score)
+        known = [peer.ewma * exp((peer.seen - now) / DECAY) for peer in self._peers if peer.ewma is not None]
+        fresh = [peer for peer in self._new if peer.available and peer not in failed]
+        if not fresh:
+            return best
+        new = max(fresh, key=lambda peer: (peer.weight, -peer.ticket))
+        if best.ewma is None or not known:
+            return new
+        average = sum(known) / len(known)
+        own = best.ewma * exp((best.seen - now) / DECAY) / best.weight
+        return new if average / new.weight < own else best
 
 
 class ConsistentHashing:
-    """A ring of points: a key leads to the peer at its point, or the next one below it.
+    """A ring of points: a key leads to the peer at its point, or at the next one below it.
 
-    When a peer goes, only the keys that led to it move. `digest`: xxHash32 of some bytes.
+    A peer's points depend on itself and on its weight only, so that nobody else's keys move when one comes or goes.
+    The unit of weights is the power of two from the heaviest one on, divided by POINTS. `digest`: xxHash of some bytes
+    with 128 bits, of a key with 32.
     """
 
-    def __init__(self, peers: Sequence[Peer], slots: int, digest: Callable[[bytes], int]) -> None:
-        self._digest = digest
-        self._points: list[Peer | None] = [None] * max(slots, MIN_POINTS)
-        ordered = sorted(
+    def __init__(self, peers: Sequence[Peer], digest: Callable[[bytes], bytes], place: Callable[[bytes], int]) -> None:
+        self._place = place
+        self._peers = sorted(
             (peer for peer in peers if peer.weight),
-            key=lambda peer: (peer.name, peer.target_port, f"{peer.ip}:{peer.port}"),
+            key=lambda peer: (peer.name, peer.target_port, peer.ip, peer.port),
         )
-        total = sum(peer.weight for peer in ordered)
-        targets = len({(peer.name, peer.target_port) for peer in ordered})
-        for peer in ordered:
-            self._place(peer, max(1, peer.weight * targets * POINTS_PER_TARGET // total))
-
-    def _place(self, peer: Peer, entries: int) -> None:
-        points = self._points
-        size = len(points)
-        number = placed = 0
-        while placed < entries and number < entries + size:
-            number += 1
-            point = self._digest(f"{peer.ip}::{peer.port} {number}".encode()) % size
-            if points[point] is None:
-                points[point] = peer
-                placed += 1
+        heaviest = max((peer.weight for peer in self._peers), default=1)
+        unit = 1 << (heaviest - 1).bit_length()
+        points = []
+        for number, peer in enumerate(self._peers):
+            count = max(1, round(peer.weight * POINTS / unit))
+            seed = f"{peer.ip}::{peer.port} ".encode()
+            digests = b"".join([digest(b"%b%d" % (seed, turn)) for turn in range(-(-count // PER_DIGEST))])
+            hashes = unpack(f"<{len(digests) // 4}I", digests)
+            points += [point << NUMBER_BITS | number for point in hashes[:count]]
+        points.sort()
+        self._points = array("Q", points)
 
     def pick(self, key: bytes, failed: Collection[Peer]) -> Peer:
-        """The peer that the key leads to; if it has failed, the next one."""
-        points = self._points
-        start = self._digest(key) % len(points)
-        second: Peer | None = None
+        """The peer that the key leads to; the next one if it is away or has failed; the first if all have failed."""
+        points, peers = self._points, self._peers
+        there = [peer for peer in peers if peer.available and peer not in failed] if failed else peers
+        if failed and not there:
+            failed = ()
+        start = bisect_right(points, self._place(key) << NUMBER_BITS | _NUMBER) - 1
         for step in range(len(points)):
-            peer = points[start - step]
-            if peer is None or not peer.available:
-                continue
-            if peer not in failed:
+            peer: Peer = peers[points[start - step] & _NUMBER]
+            if peer.available and (not failed or peer not in failed):
                 return peer
-            second = second or peer
-        if second is None:
-            raise NoPeers("No peers are available")
-        return second
+        raise NoPeers("No peers are available")
+
+    def reconsider(self) -> None:
+        """The ring stays as it is."""
 
 
 def took(peer: Peer) -> None:
     """A request goes to the peer."""
     peer.connections += 1
+    if peer.ranks is not None:
+        peer.ranks.changed(peer)
 
 
 def gave_back(peer: Peer, seconds: float | None, now: float) -> None:
     """A request is over; `seconds` until its answer began, None when there was none."""
     peer.connections -= 1
-    if seconds is None:
-        return
-    if peer.ewma is None:
-        peer.ewma = seconds
-    else:
-        share = exp((peer.seen - now) / DECAY)
-        peer.ewma = max(seconds, peer.ewma * share + seconds * (1 - share))
-    peer.seen = now
+    if seconds is not None:
+        if peer.ewma is None:
+            peer.ewma = seconds
+        else:
+            share = exp((peer.seen - now) / DECAY)
+            peer.ewma = max(seconds, peer.ewma * share + seconds * (1 - share))
+        peer.seen = now
+    if peer.ranks is not None:
+        peer.ranks.changed(peer)

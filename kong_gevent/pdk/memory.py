@@ -14,7 +14,6 @@ from kong_gevent.http.chunked import ChunkedDecoder
 
 Fields = list[tuple[str, str]]
 END = b"\r\n\r\n"
-ADDRESSES: list[tuple[int, str]] = [(socket.AF_INET, "127.0.0.1")]
 
 
 class Headers:
@@ -128,6 +127,7 @@ class MemoryStream:
 
     plain = False
     pending = False
+    untaken = False
     fault: Exception | None = None
     idle: Any = None
     owner: Any = None
@@ -222,17 +222,28 @@ class MemoryUpstream:
     port = 80
 
     def __init__(self) -> None:
+        from kong_gevent.dns import Answer, Place
+
         self.respond: Responder = respond(200, b"ok")
         self.requests: list[Received] = []
+        self._answer = Answer("A", [Place(int(socket.AF_INET), self.ip)], float("inf"))
 
     def receive(self, request: Received) -> bytes:
         """Remember a request and answer it."""
         self.requests.append(request)
         return self.respond(request)
 
-    def resolve(self, _host: str) -> list[tuple[int, str]]:
-        """Every name is this upstream; always the same list, since another one would be news."""
-        return ADDRESSES
+    def look(self, _host: str) -> Any:
+        """Every name is this upstream."""
+        return self._answer
+
+    def glance(self, _host: str) -> tuple[Any, None]:
+        """The same, at once."""
+        return self._answer, None
+
+    def expires(self, _host: str) -> float:
+        """That holds for ever."""
+        return float("inf")
 
     def origin(self, *_place: Any) -> MemoryUpstream:
         """Every address is this upstream."""

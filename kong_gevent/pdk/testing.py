@@ -158,8 +158,7 @@ class InMemoryGateway:
     def __init__(self, *classes: type[Plugin], **settings: str) -> None:
         from kong_gevent.conf import load
         from kong_gevent.db import open_store
-        from kong_gevent.offload import offload
-        from kong_gevent.proxy.resolver import Resolver
+        from kong_gevent.dns import Resolver
         from kong_gevent.runtime.boot import ProxyRole
         from kong_gevent.runtime.caches import LookupCache
         from kong_gevent.runtime.connection import Listener
@@ -181,7 +180,7 @@ class InMemoryGateway:
         self.store.connect()
         self.counters = LocalCounters()
         cache = LookupCache()
-        sharing = Sharing(CountTable(1 << 10), self.store, 0.1, Resolver(offload).resolve, self._tls)
+        sharing = Sharing(CountTable(1 << 10), self.store, 0.1, Resolver.of(self.settings).addresses, self._tls)
         self._metrics = MetricMemory(1, 1 << 20)
         metrics = WorkerMetrics(self._metrics, 0)
         self.kit = WorkerKit("00000000-0000-4000-8000-000000000000", self.store, cache, self.counters, metrics, sharing)

@@ -10,11 +10,13 @@ import gevent
 from gevent import get_hub
 
 from kong_gevent.db import open_store
+from kong_gevent.dns.hub import install
 from kong_gevent.observe import errorlog
 from kong_gevent.observe.accesslog import AccessLog, LineWriter
 from kong_gevent.pdk import Context, Plugin
 from kong_gevent.pdk.endpoints import AdminCall
 from kong_gevent.pdk.loader import load_plugins
+from kong_gevent.runtime.balancing import follow_names
 from kong_gevent.runtime.caches import CAPACITY, LookupCache
 from kong_gevent.runtime.connection import Connection, Listener
 from kong_gevent.runtime.contexts import ListenerContexts
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from kong_gevent.conf import Settings
 
 log = logging.getLogger("kong_gevent")
+NAMES_SECONDS = 1.0
 GC_THRESHOLDS = (20_000, 20, 50)
 """Rare full collections: requests leave no reference cycles behind."""
 
@@ -60,12 +63,13 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane, listeners: L
         shared.counts,
         store,
         float(settings.db_update_frequency),
-        lambda host: gateway.resolver.resolve(host),
+        lambda host: gateway.resolver.addresses(host),
         lambda verify: gateway.contexts.outgoing(verify),
     )
     kit = WorkerKit(identity, store, cache, shared.counters, WorkerMetrics(shared.metrics, lane.index), sharing)
     plugins: dict[str, Plugin] = {name: plugin(kit) for name, plugin in classes.items()}
     gateway = Gateway(settings, plugins, shared.health, listeners)
+    install(gateway.resolver)
     sync = Synchronizer(store, gateway.plan, cache, shared, settings.get("db_update_propagation", 0))
     sync.on_reached = shared.store_answers
     sync.listeners = kit.listeners
@@ -83,11 +87,22 @@ def start_background(node: Node) -> None:
     """Load, then follow the store's events; listen to the bell that siblings ring."""
     gevent.spawn(load_and_follow, node)
     gevent.spawn(Prober(node.gateway, node.serves_first).run)
+    gevent.spawn(_follow_names, node.gateway)
     bell = node.shared.bell(node.lane)
     watcher = get_hub().loop.io(bell, 1)
     watcher.start(_on_bell, node, bell)
     node.tracing.refresh()
     node.bell_watcher = watcher  # type: ignore[attr-defined]
+
+
+def _follow_names(gateway: Gateway) -> None:
+    """Renew what is known of the names of targets; never returns."""
+    while True:
+        gevent.sleep(NAMES_SECONDS)
+        try:
+            follow_names(gateway.plan.balancers.values(), gateway.resolver)
+        except Exception:
+            log.exception("the names of targets could not be renewed this time")
 
 
 def _on_bell(node: Node, bell: int) -> None:

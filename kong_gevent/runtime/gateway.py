@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.handlers import format_date_time
 
 from kong_gevent.conf.references import variables
+from kong_gevent.dns import Resolver
 from kong_gevent.http.answers import AnswerFields, AnswerStyle
 from kong_gevent.http.heads import AnswerReader, RequestReader
-from kong_gevent.offload import offload
 from kong_gevent.pdk import Context, Plugin
 from kong_gevent.pdk.record import Recorder
 from kong_gevent.proxy.pool import Pool
-from kong_gevent.proxy.resolver import Resolver
 from kong_gevent.proxy.stream import Pace, Streams
 from kong_gevent.runtime.contexts import ListenerContexts, ServerCertificates
 from kong_gevent.runtime.forwarding import Forwarding
@@ -64,14 +63,7 @@ class Gateway:
         self.plan = Plan(plugins, self.contexts, self.secrets, health)
         self.contexts.follow(self.plan.certificates, self.plan.authorities)
         self.certificates = ServerCertificates(settings, self.plan.certificates, self.plan.server_names, listeners)
-        self.resolver = Resolver(
-            offload,
-            hosts_file=settings.dns_hostsfile,
-            valid=settings.get("dns_valid_ttl", 30),
-            stale=settings.get("dns_stale_ttl", 3600),
-            not_found=settings.get("dns_not_found_ttl", 30),
-            error=settings.get("dns_error_ttl", 1),
-        )
+        self.resolver = Resolver.of(settings)
         self.pool = Pool(
             self.streams,
             settings.upstream_keepalive_pool_size,

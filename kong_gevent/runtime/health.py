@@ -41,7 +41,7 @@ class Health:
         self._sync.catch_up()
         balancer = self._gateway.plan.balancer(key)
         if balancer is not None:
-            balancer.refresh(self._gateway.resolver)
+            balancer.settle(self._gateway.resolver)
         return balancer
 
     # --- told --------------------------------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ class Health:
             return None
         peers = balancer.peers_by_target()
         by_target = {key: (target, peers.get(place_of(target), [])) for key, target in balancer.targets.items()}
-        hosts = [{**_place(target, peers, balancer.failures.get(key)),
+        hosts = [{**_place(balancer, key, target, peers),
                   "addresses": [{**_address(peer), "healthy": peer.available} for peer in peers]}
                  for key, (target, peers) in by_target.items()]  # fmt: skip
         every = [peer for _, peers in by_target.values() for peer in peers]
@@ -141,12 +141,12 @@ def _told(balancer: Balancer, key: str, target: dict[str, Any], peers: Sequence[
     failure = balancer.failures.get(key)
     health = NO_ADDRESS if failure and target["weight"] else word(any(peer.available for peer in peers))
     addresses = [{**_address(peer), "health": word(peer.available)} for peer in peers]
-    return {"health": health, "data": {**_place(target, peers, failure), "addresses": addresses}}
+    return {"health": health, "data": {**_place(balancer, key, target, peers), "addresses": addresses}}
 
 
-def _place(target: dict[str, Any], peers: Sequence[Peer], failure: str | None) -> dict[str, Any]:
+def _place(balancer: Balancer, key: str, target: dict[str, Any], peers: Sequence[Peer]) -> dict[str, Any]:
     host, port = place_of(target)
-    dns = failure or ("AAAA" if peers and peers[0].family == socket.AF_INET6 else "A")
+    dns = balancer.failures.get(key) or balancer.kinds.get(key, "unknown")
     weight = target["weight"]
     return {"host": host.strip("[]"), "port": port, "dns": dns, "nodeWeight": weight, "weight": _weight(peers)}
 

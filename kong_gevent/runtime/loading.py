@@ -12,8 +12,8 @@ import gevent
 from gevent.pool import Pool
 
 from kong_gevent.db import rows
+from kong_gevent.dns import NameNotResolved
 from kong_gevent.errors import DatabaseError, GatewayError
-from kong_gevent.proxy.resolver import NameNotResolved
 from kong_gevent.runtime.pace import paced
 from kong_gevent.runtime.sync import PLANNED
 
@@ -107,7 +107,7 @@ def _resolve_hosts(node: Node) -> None:
 
     def resolve(host: str) -> None:
         try:
-            node.gateway.resolver.resolve(host)
+            node.gateway.resolver.look(host)
         except NameNotResolved as error:
             log.debug("%s", error)  # a request for it will say so where it matters
 

@@ -7,13 +7,13 @@ request that is under way keeps what it started with. Chains are compiled when a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from kong_gevent.dns import Place, Resolver, numeric_address
 from kong_gevent.http.target import escape_path
 from kong_gevent.pdk import Conf, Plugin
 from kong_gevent.proxy.pool import Origin, Pool
-from kong_gevent.proxy.resolver import Resolver, numeric_address
 from kong_gevent.router import Match, Router
 from kong_gevent.runtime.balancing import BalancedEndpoint, Balancer
 from kong_gevent.runtime.certificates import AuthorityTable, CertificateTable, ServerNames
@@ -57,13 +57,13 @@ class Part(Protocol):
 class Endpoint:
     """A host and port to call, with its addresses in turn; `tls`: parameters, None for clear text."""
 
-    __slots__ = ("_addresses", "_origins", "_turn", "fixed", "host", "port", "tls")
+    __slots__ = ("_origins", "_places", "_turn", "fixed", "host", "port", "tls")
 
     def __init__(self, host: str, port: int, tls: Outgoing | None) -> None:
         self.host = host
         self.port = port
         self.tls = tls
-        self._addresses: list[Any] | None = None
+        self._places: Sequence[Place] | None = None
         self._origins: list[Any] = []
         self._turn = 0
         self.fixed: Origin | None = None
@@ -75,24 +75,31 @@ class Endpoint:
         return self._turn
 
     def origin_for(self, gateway: Gateway, ctx: Context, call: Call, turn: int) -> Origin:
-        """The origin for a try of a call. Raises `NameNotResolved`, `IdentityUnusable`."""
+        """The origin for a try of a call; SRV records say the port. Raises `NameNotResolved`, `IdentityUnusable`."""
         if call.turn is None:
             call.turn = self.next_turn()
-        return self.pick(gateway.resolver, gateway.pool, call.turn + turn, call.server_name)
+        answer = gateway.resolver.look(self.host)
+        places, turns = answer.places, answer.turns
+        number = (turns[call.turn % len(turns)] + turn) % len(places)
+        if places[number].port and not ctx.route.preserve_host and not call.host_told:
+            call.change_host(host_header(self.host, places[number].port, "http" if self.tls is None else "https"))
+        return self._origin(gateway.pool, places, number, call.server_name)
 
     def pick(self, resolver: Resolver, pool: Pool, turn: int, server_name: str | None) -> Origin:
         """The origin of the address whose turn it is. Raises `NameNotResolved`, `IdentityUnusable`."""
-        addresses = resolver.resolve(self.host)
-        place = turn % len(addresses)
+        answer = resolver.look(self.host)
+        return self._origin(pool, answer.places, answer.turns[turn % len(answer.turns)], server_name)
+
+    def _origin(self, pool: Pool, places: Sequence[Place], number: int, server_name: str | None) -> Origin:
         if self.tls is not None:
-            family, ip = addresses[place]
-            return pool.origin(family, ip, self.port, self.tls.get(), server_name)
-        if addresses is not self._addresses:
-            self._origins = [pool.origin(family, ip, self.port) for family, ip in addresses]
-            self._addresses = addresses
-        origin: Origin = self._origins[place]
-        if numeric_address(self.host) is not None:
-            self.fixed = origin
+            place = places[number]
+            return pool.origin(place.family, place.ip, place.port or self.port, self.tls.get(), server_name)
+        if places is not self._places:
+            self._origins = [pool.origin(place.family, place.ip, place.port or self.port) for place in places]
+            self._places = places
+            if numeric_address(self.host) is not None:
+                self.fixed = self._origins[0]
+        origin: Origin = self._origins[number]
         return origin
 
 

@@ -16,6 +16,7 @@ from gevent.pool import Pool
 
 from kong_gevent.balancer.algorithms import Peer
 from kong_gevent.balancer.health import SUCCESS, TCP_FAILURE, TIMEOUT
+from kong_gevent.dns import NameNotResolved
 from kong_gevent.errors import ConnectionClosed, DeadlineExceeded
 from kong_gevent.proxy.stream import Stream, connect
 from kong_gevent.proxy.tls import TlsStream
@@ -126,7 +127,7 @@ class Prober:
         settings = checks.settings
         timeout = settings["timeout"] or DEFAULT_TIMEOUT
         host = checks.host or peer.name
-        sock = connect(peer.family, (peer.ip, peer.port), timeout)
+        sock = connect(*self._address(peer), timeout)
         if settings["type"] == "tcp":
             sock.close()
             return SUCCESS
@@ -144,6 +145,16 @@ class Prober:
         finally:
             stream.close()
         return None if status is None else checks.active.report_of(status)
+
+    def _address(self, peer: Peer) -> tuple[int, tuple[str, int]]:
+        """Where to connect to. Raises ConnectionError for a name that leads nowhere."""
+        if peer.family:
+            return peer.family, (peer.ip, peer.port)
+        try:
+            place = self._gateway.resolver.look(peer.name).places[0]
+        except NameNotResolved as error:
+            raise ConnectionError(str(error)) from None
+        return place.family, (place.ip, place.port or peer.port)
 
     def _stream(self, sock: Any, checks: Checks, host: str) -> Stream:
         if checks.settings["type"] not in TLS_KINDS:

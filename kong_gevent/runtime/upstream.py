@@ -7,12 +7,12 @@ import ssl
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
+from kong_gevent.dns import NameNotResolved
 from kong_gevent.errors import AnswerError, ConnectionClosed, DeadlineExceeded, HttpError
 from kong_gevent.http import problem
 from kong_gevent.http.heads import AnswerHead
 from kong_gevent.pdk import Context, Exit
 from kong_gevent.proxy.pool import Lease, Try
-from kong_gevent.proxy.resolver import NameNotResolved
 from kong_gevent.runtime.answers import AnswerNow, ClientFault
 from kong_gevent.runtime.balancing import NO_PEER, BalancedEndpoint, NoPeers, finish
 from kong_gevent.runtime.call import Call

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kong_gevent.balancer.health import UpstreamHealth
+from kong_gevent.dns import NameNotResolved
 from kong_gevent.observe.secrets import shown_fields, shown_target
 from kong_gevent.pdk import Context, Exit
-from kong_gevent.proxy.resolver import NameNotResolved
-from kong_gevent.runtime.balancing import BalancedEndpoint, Balancer, NoPeers
+from kong_gevent.runtime.balancing import BalancedEndpoint, NoPeers
 from kong_gevent.runtime.call import Call
 from kong_gevent.runtime.upstream import no_peer, unresolved
 
@@ -28,13 +28,14 @@ def describe(gateway: Gateway, ctx: Context, health_of: HealthOf) -> tuple[Row, 
     endpoint = call.target.endpoint
     refusal: Exit | None = None
     if isinstance(endpoint, BalancedEndpoint):
-        told, host, refusal = _balanced(gateway, ctx, endpoint.balancer, health_of)
+        told, host, refusal = _balanced(gateway, ctx, endpoint, health_of)
         if host is not None and not ctx.route.preserve_host:
             call.change_host(host)
     else:
         told = {"name": None, "host": endpoint.host, "port": endpoint.port}
         try:
-            told["addresses"] = [{"ip": ip, "port": endpoint.port} for _, ip in gateway.resolver.resolve(endpoint.host)]
+            places = gateway.resolver.look(endpoint.host).places
+            told["addresses"] = [{"ip": place.ip, "port": place.port or endpoint.port} for place in places]
         except NameNotResolved as error:
             told.update(addresses=[], error=str(error))
             refusal = unresolved(ctx, error)
@@ -58,9 +59,10 @@ def _request(ctx: Context, call: Call) -> Row:
 
 
 def _balanced(
-    gateway: Gateway, ctx: Context, balancer: Balancer, health_of: HealthOf
+    gateway: Gateway, ctx: Context, endpoint: BalancedEndpoint, health_of: HealthOf
 ) -> tuple[Row, bytes | None, Exit | None]:
     """An upstream with its targets, the Host for the target that gets the request if that is certain, a refusal."""
+    balancer = endpoint.balancer
     entity = balancer.entity
     health = health_of(entity["id"])
     told: Row = {
@@ -69,21 +71,21 @@ def _balanced(
         "algorithm": entity["algorithm"],
         "healthy": balancer.healthy,
         "health_checked": balancer.checks is not None,
-        "targets": [_target(balancer, key, target, health) for key, target in list(balancer.targets.items())],
+        "targets": [_target(endpoint, key, target, health) for key, target in list(balancer.targets.items())],
     }
     peers = [peer for peers in balancer.peers_by_target().values() for peer in peers if peer.available and peer.weight]
     if not balancer.healthy or not peers:
         return told, None, no_peer(ctx)
-    hosts = {peer.host for peer in peers}
+    hosts = {endpoint.host_for(peer) for peer in peers}
     if balancer.hashes:
-        told["hash"], host = _hashed(gateway, ctx, balancer)
+        told["hash"], host = _hashed(gateway, ctx, endpoint)
         return told, host, None
     return told, next(iter(hosts)) if len(hosts) == 1 else None, None
 
 
-def _target(balancer: Balancer, key: str, target: Row, health: UpstreamHealth | None) -> Row:
+def _target(endpoint: BalancedEndpoint, key: str, target: Row, health: UpstreamHealth | None) -> Row:
     known = (health.targets.get(key) if health is not None else None) or {"health": None, "data": {"addresses": []}}
-    hosts = {peer.host.decode("latin-1") for peer in balancer.peers_of(target)}
+    hosts = {endpoint.host_for(peer).decode("latin-1") for peer in endpoint.balancer.peers_of(target)}
     return {
         "id": target["id"],
         "target": target["target"],
@@ -94,8 +96,9 @@ def _target(balancer: Balancer, key: str, target: Row, health: UpstreamHealth | 
     }
 
 
-def _hashed(gateway: Gateway, ctx: Context, balancer: Balancer) -> tuple[Row, bytes | None]:
+def _hashed(gateway: Gateway, ctx: Context, endpoint: BalancedEndpoint) -> tuple[Row, bytes | None]:
     """What is hashed and whom it leads to; a cookie that would be made is new each time, so it leads nowhere yet."""
+    balancer = endpoint.balancer
     entity = balancer.entity
     told: Row = {name: entity[name] for name in _HASHES if entity[name] is not None}
     key = balancer.key_of(ctx)
@@ -107,4 +110,4 @@ def _hashed(gateway: Gateway, ctx: Context, balancer: Balancer) -> tuple[Row, by
     except NoPeers:
         return told, None
     told["chosen"] = {"target": f"{peer.name}:{peer.target_port}", "ip": peer.ip, "port": peer.port}
-    return told, peer.host
+    return told, endpoint.host_for(peer)

@@ -9,9 +9,8 @@ from typing import Any
 import gevent
 import pytest
 
-from kong_gevent.offload import offload
+from kong_gevent.dns import Resolver
 from kong_gevent.pdk.kit import RedisFailed
-from kong_gevent.proxy.resolver import Resolver
 from kong_gevent.runtime.counts import CountTable
 from kong_gevent.runtime.redis_counters import RedisCounters
 from kong_gevent.runtime.sharing import RedisServer, Sharing
@@ -39,7 +38,7 @@ def connect() -> Iterator[Made]:
         def make(server: Redis | None = None, *, trusted: str = "", **record: Any) -> RedisServer:
             settings: Any = Settings(trusted)
             tls = Contexts(settings).outgoing
-            sharing = Sharing(CountTable(1 << 8), None, 1.0, Resolver(offload).resolve, tls)
+            sharing = Sharing(CountTable(1 << 8), None, 1.0, Resolver().addresses, tls)
             if server is not None:
                 record = {"host": server.address, "port": server.port, "ssl": server.tls, **record}
             made = sharing.redis({"timeout": 2000, "username": None, **record})
