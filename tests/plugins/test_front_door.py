@@ -13,6 +13,7 @@ import requests
 
 from tests.gateway import Gateway
 from tests.upstream import Upstream, plain
+from tests.wire import wait_until
 
 WHO = ("X-Consumer-ID", "X-Consumer-Custom-ID", "X-Consumer-Username", "X-Credential-Identifier",
        "X-Anonymous-Consumer", "X-Consumer-Groups", "X-Authenticated-Groups")  # fmt: skip
@@ -375,7 +376,11 @@ def limited(node: Gateway) -> Iterator[Upstream]:
 
 
 def test_use_is_exact_over_workers_and_refused_beyond(node: Gateway, limited: Upstream) -> None:
-    answers = [node.get("/limited", headers={"Connection": "close"}) for _ in range(6)]
+    answers = []
+    for number in range(1, 7):
+        answers.append(node.get("/limited", headers={"Connection": "close"}))
+        # What was used counts once the answer is sent; the access log is written after that.
+        wait_until(lambda: node.log("access.log").count("GET /limited ") == number)  # noqa: B023
     assert [answer.status_code for answer in answers] == [200] * 3 + [429] * 3
     shown = [answer.headers.get("X-RateLimit-Remaining-video-year") for answer in answers]
     assert shown == ["2", "1", "0", "0", "0", "0"]
