@@ -288,8 +288,8 @@ def _limits(
     bench: Bench, say: Say, store: str, settings: Mapping[str, str], policies: Mapping[str, Mapping[str, Any]]
 ) -> list[Figure]:
     best: dict[str, Sample] = {}
-    with contextlib.suppress(FileNotFoundError):
-        Path(settings.get("sqlite_path", "")).unlink()
+    if "sqlite_path" in settings:
+        Path(settings["sqlite_path"]).unlink(missing_ok=True)
     fill(bench, settings, 0, 0)
     with running(bench, settings) as gateway:
         for number, config in enumerate(policies.values()):
