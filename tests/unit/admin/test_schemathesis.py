@@ -14,7 +14,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from tests.unit.admin.test_fuzz_catalogue import World
+from tests.unit.admin.world import World
 
 CHECKS = (
     not_a_server_error,

@@ -6,7 +6,8 @@ import random
 import pytest
 
 from kong_gevent.admin import create_classic_app
-from tests.unit.admin.test_fuzz import JSON, NAMES, SPECIAL, broken_json, hostile_form, value
+from tests.unit.admin.hostile import NAMES, SPECIAL, broken_json, hostile_form, value
+from tests.unit.admin.world import JSON
 
 NOT_FOUND = (404, {"message": "Not found"})
 
