@@ -162,8 +162,9 @@ class WsgiRole:
     def _answer(self, ctx: Context, connection: Connection, answer: list[Any], pieces: Iterable[bytes]) -> None:
         """Send an answer: as a whole when its length is told, else piece by piece as they are made."""
         status, headers = answer
-        code, _, reason = status.partition(" ")
+        code, _, told = status.partition(" ")
         ctx.status = int(code)
+        reason = REASONS.get(ctx.status) or told.encode("latin-1")  # werkzeug shouts its own
         names = {name.lower() for name, _ in headers}
         length: int | None = None
         lines = []
@@ -177,7 +178,7 @@ class WsgiRole:
             lines.append(self._gateway.date_line())
         rest = iter(pieces)
         body = next(rest, b"") if length is None else b"".join(rest)
-        connection.start(ctx, ctx.status, reason.encode("latin-1"), b"".join(lines), length, body)
+        connection.start(ctx, ctx.status, reason, b"".join(lines), length, body)
         for piece in rest:
             connection.write(piece)
         connection.finish()

@@ -311,3 +311,10 @@ def test_debug_fields(make_gateway: Any, make_upstream: Any) -> None:
     assert (reply.get("kong-route-id"), reply.get("kong-route-name")) == (route["id"], "r")
     assert (reply.get("kong-service-id"), reply.get("kong-service-name")) == (route["service"]["id"], "s")
     assert ask_once(gateway, "GET", "/").get("kong-route-id") is None
+
+
+def test_the_admin_api_has_the_reasons_of_the_registry(gateway: Gateway) -> None:
+    created = gateway.admin("POST", "/services", {"host": "h"})
+    assert (created.status_code, created.reason) == (201, "Created")
+    for path, reason in ("/services/none", "Not Found"), ("/services?size=0", "Bad Request"):
+        assert gateway.admin("GET", path).reason == reason
