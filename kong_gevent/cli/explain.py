@@ -56,11 +56,13 @@ def command(
     remote: Remote,
     **asked: Any,
 ) -> int:
-    """Say what the gateway would do with a request, without sending it.
+    """Say what the gateway would do with a request, without sending it. A path alone is asked of localhost.
 
     Which route wins and why others do not, the plugins that would run with the settings that count, and what would be
     sent to whom.
     """
+    if url.startswith("/") and not any(header.lower().startswith("host:") for header in headers):
+        url = f"http://localhost{url}"
     with connect(options, remote) as client:
         told = client.explain(method.upper(), url, headers, **asked)
     if as_json:
