@@ -85,16 +85,19 @@ class Connection:
                 if code != SUCCESS:
                     raise TlsFailed(f"the server refuses StartTLS with code {code}")
             if tls is not None:
-                self._socket = tls.wrap_socket(self._socket, server_hostname=host)
-        except ssl.SSLError as error:
-            self.close()
-            raise TlsFailed(f"{host}:{port}: {error}") from error
+                self._secure(tls, host, port)
         except OSError as error:
             self.close()
             raise LdapError(f"{host}:{port}: {error}") from error
         except LdapError:
             self.close()
             raise
+
+    def _secure(self, tls: ssl.SSLContext, host: str, port: int) -> None:
+        try:
+            self._socket = tls.wrap_socket(self._socket, server_hostname=host)
+        except (ssl.SSLError, ConnectionError) as error:  # what speaks no TLS hangs up
+            raise TlsFailed(f"{host}:{port}: {error}") from error
 
     def bind(self, name: str, password: str) -> int:
         """Log in; the result code (RFC 4511, appendix A)."""

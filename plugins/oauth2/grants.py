@@ -23,7 +23,7 @@ from kong_gevent.plugins.oauth2.flow import (
     scope_of,
     user_of,
 )
-from kong_gevent.plugins.oauth2.hashing import is_hash, matches, outdated
+from kong_gevent.plugins.oauth2.hashing import DECOY, is_hash, matches, outdated
 
 BAD_CLIENT = ("invalid_client", "Invalid client authentication")
 BAD_REDIRECT = (
@@ -141,13 +141,11 @@ class Grants:
         identifier, secret, from_header = client_credentials(asked)
         refused = Refused(*BAD_CLIENT, BASIC if from_header else None)
         client = self._client(identifier)
-        if client is None:
+        if client is None or not (named_only or client["redirect_uris"]):
+            self._knows_secret(None, secret)
             raise refused
-        if not named_only:
-            if not client["redirect_uris"]:
-                raise refused
-            if asked.arguments.get("redirect_uri") is not None and self._redirect(asked, client) is None:
-                raise Refused(*BAD_REDIRECT)
+        if not named_only and asked.arguments.get("redirect_uri") is not None and self._redirect(asked, client) is None:
+            raise Refused(*BAD_REDIRECT)
         if client["client_type"] == "public":
             if secret is not None and secret.strip():
                 raise Refused("invalid_request", "client_secret is disallowed for public clients")
@@ -160,12 +158,19 @@ class Grants:
             return None
         return self._kit.entities(CLIENTS.name).select_by("client_id", identifier, cached=True)
 
-    def _knows_secret(self, client: Entity, secret: str | None) -> bool:
-        stored = client["client_secret"]
-        if secret is None or stored is None:
+    def _knows_secret(self, client: Entity | None, secret: str | None) -> bool:
+        """Whether this is the client's secret.
+
+        Every refusal costs the hashing of a secret, also that of no client: what it takes tells nobody which there are.
+        """
+        stored = client["client_secret"] if client is not None else None
+        if secret is None:
             return False
-        if not client["hash_secret"] or not is_hash(stored):
-            return compare_digest(secret.encode(), stored.encode())
+        if client is None or stored is None or not client["hash_secret"] or not is_hash(stored):
+            if stored is not None and compare_digest(secret.encode(), stored.encode()):
+                return True
+            self._kit.offload(matches, secret, DECOY)
+            return False
         if not self._kit.offload(matches, secret, stored):
             return False
         if outdated(stored):

@@ -11,6 +11,8 @@ from hmac import compare_digest
 ITERATIONS = 10_000
 LENGTH = 32
 PREFIX = f"$pbkdf2-sha512$i={ITERATIONS},l={LENGTH}$"
+DECOY = f"{PREFIX}{'A' * 22}${'A' * 43}"
+"""The stored form of a secret that nobody knows."""
 _HASH = re.compile(r"\$pbkdf2-(sha256|sha512)\$i=(\d{1,7}),l=(\d{1,3})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)")
 
 

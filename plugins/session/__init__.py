@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from time import time
 from typing import Any
@@ -162,18 +162,24 @@ class Session(Plugin):
     def access(self, ctx: Context, conf: Conf) -> Exit | None:
         """Recognise the client by its session, or end the session."""
         own = ctx.own(self)
-        own.state, own.lines = None, []
+        own.state, own.lines, own.cookies = None, [], cookies_of(ctx)
         now = self.clock()
-        state = self._open(ctx, conf, own, now)
+        opened = conf.main.open(own.cookies, now)
+        state: State | None = opened or self._remembered(conf, own, now)
         if state is None:
             return None
         if self._ends(ctx, conf):
-            return ctx.exit(200, None, {"Set-Cookie": self._destroy(conf, state)})
+            return ctx.exit(200, None, {"Set-Cookie": self._destroy(conf, own, state, now)})
         consumer = self.kit.load_consumer(state.data[0])
         if consumer is None:
-            own.lines = self._destroy(conf, state)
+            own.lines = self._destroy(conf, own, state, now)
             return None
-        own.state = state = self._renewed(conf, own, state, now)
+        if opened is None:  # the browser was closed in between: go on as a session of its own
+            state = State.begin(state.subject, state.audience, state.data, now)
+            own.lines = self._save(conf, own, state, now)
+        else:
+            state = self._renewed(conf, own, state, now)
+        own.state = state
         _, credential, groups = state.data
         self._tell_upstream(ctx, conf, state, now)
         if groups:
@@ -182,19 +188,11 @@ class Session(Plugin):
         ctx.identify(Identity(consumer, {"id": credential, "consumer": {"id": consumer["id"]}}, credential))
         return None
 
-    def _open(self, ctx: Context, conf: Conf, own: Any, now: float) -> State | None:
-        """The session that a cookie of the request stands for."""
-        cookies = cookies_of(ctx)
-        for cookie in (conf.main, conf.second):
-            value = cookies.get(cookie.name) if cookie is not None else None
-            state = cookie.storage.load(value) if value else None
-            if state is None or state.audience != conf.audience or cookie.times.over(state, now):
-                continue
-            if cookie is conf.second:  # the browser was closed in between: go on as a session of its own
-                state = State.begin(state.subject, state.audience, state.data, now)
-                own.lines = self._save(conf, state, now)
-            return state
-        return None
+    @staticmethod
+    def _remembered(conf: Conf, own: Any, now: float) -> State | None:
+        """What the request's second cookie stands for; looked up when it is needed, which is rarely."""
+        second: Cookie | None = conf.second
+        return second.open(own.cookies, now) if second is not None else None
 
     def _renewed(self, conf: Conf, own: Any, state: State, now: float) -> State:
         """The session as it goes on: under a new identifier, or noted as used, when it is time."""
@@ -202,11 +200,10 @@ class Session(Plugin):
         if main.times.rolls(state, now):
             main.storage.forget(state, 0 if conf.remember else conf.stale_ttl or 0)
             state = state.roll(now)
+            own.lines = self._save(conf, own, state, now)
         elif main.times.touches(state, now):
             state = state.touch(now)
-        else:
-            return state
-        own.lines = self._save(conf, state, now)
+            own.lines = [main.line(state, now)]
         return state
 
     def _ends(self, ctx: Context, conf: Conf) -> bool:
@@ -222,9 +219,12 @@ class Session(Plugin):
             return isinstance(body, dict) and body.get(conf.logout_post_arg) is not None
         return False
 
-    def _destroy(self, conf: Conf, state: State) -> list[str]:
-        """Forget a session everywhere; the lines that take its cookies away."""
+    def _destroy(self, conf: Conf, own: Any, state: State, now: float) -> list[str]:
+        """Forget a session and what remembers it; the lines that take their cookies away."""
         conf.main.storage.forget(state, 0)
+        remembered = self._remembered(conf, own, now)
+        if remembered is not None:
+            conf.second.storage.forget(remembered, 0)
         return [cookie.gone() for cookie in (conf.main, conf.second) if cookie is not None]
 
     def _tell_upstream(self, ctx: Context, conf: Conf, state: State, now: float) -> None:
@@ -236,36 +236,52 @@ class Session(Plugin):
     def header_filter(self, ctx: Context, conf: Conf) -> None:
         """Begin a session for a client that was recognised, and hand cookies over."""
         own = ctx.own(self)
-        state: State | None = getattr(own, "state", None)
-        lines: list[str] = getattr(own, "lines", [])
+        if not hasattr(own, "state"):  # the request ended before this plugin saw it
+            own.state, own.lines, own.cookies = None, [], {}
+        state: State | None = own.state
+        lines: list[str] = own.lines
         now = self.clock()
         consumer, credential = ctx.consumer, ctx.credential
         if consumer is not None and credential is not None:
             groups = tuple(ctx.authenticated_groups or ())
             identifier = credential.get("id") or consumer["id"]
             if state is None or state.data[:2] != (consumer["id"], identifier):
+                if state is not None:  # another one has come since: their session ends here
+                    conf.main.storage.forget(state, 0)
                 subject = consumer.get("username") or consumer.get("custom_id") or consumer["id"]
-                state = State.begin(subject, conf.audience or "default", (consumer["id"], identifier, groups), now)
-                lines = self._save(conf, state, now)
+                state = State.begin(subject, conf.main.audience, (consumer["id"], identifier, groups), now)
+                lines = self._save(conf, own, state, now)
         for line in lines:
             ctx.response.add_header("Set-Cookie", line)
         if state is not None:
             for name, value in told(conf.response_headers, conf.main.times, state, now):
                 ctx.response.set_header(name, value)
 
-    def _save(self, conf: Conf, state: State, now: float) -> list[str]:
+    def _save(self, conf: Conf, own: Any, state: State, now: float) -> list[str]:
         """Keep a session; the lines of its cookies, the session's own first."""
         lines = [conf.main.line(state, now)]
         if conf.second is not None:
-            lines.append(conf.second.line(State.begin(state.subject, state.audience, state.data, now), now))
+            lines.append(self._remember(conf, own, state, now))
         return lines
+
+    def _remember(self, conf: Conf, own: Any, state: State, now: float) -> str:
+        """The line of the second cookie: under a new identifier, while its absolute time goes on."""
+        second: Cookie = conf.second
+        before = self._remembered(conf, own, now)
+        fresh = State.begin(state.subject, state.audience, state.data, now)
+        if before is not None:
+            second.storage.forget(before, conf.stale_ttl or 0)
+            if before.data == state.data:
+                fresh = before.roll(now)
+        return second.line(fresh, now)
 
 
 class Cookie:
-    """One of the two cookies: its name, how long its sessions last, where they are kept, and its attributes."""
+    """One of the two cookies: its name, for whom and how long its sessions are, where they are kept, its attributes."""
 
     def __init__(self, conf: Conf, name: str, times: Times, storage: Storage, persistent: bool = False) -> None:
         self.name = name
+        self.audience: str = conf.audience or "default"
         self.times = times
         self.storage = storage
         self._persistent = persistent
@@ -279,6 +295,14 @@ class Cookie:
         if conf.cookie_http_only:
             parts.append("HttpOnly")
         self._attributes = "; ".join(parts)
+
+    def open(self, cookies: Mapping[str, str], now: float) -> State | None:
+        """The session that a request's cookies stand for, unless it is over."""
+        value = cookies.get(self.name)
+        state = self.storage.load(value) if value else None
+        if state is None or state.audience != self.audience or self.times.over(state, now):
+            return None
+        return state
 
     def line(self, state: State, now: float) -> str:
         """Keep the session and give the value of `Set-Cookie`."""

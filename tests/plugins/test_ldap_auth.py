@@ -1,9 +1,12 @@
 """ldap-auth: against a real LDAP server, and against servers that misbehave."""
 
+from __future__ import annotations
+
 import base64
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from kong_gevent.errors import SchemaViolation
 from kong_gevent.pdk.testing import InMemoryGateway, Run
 from kong_gevent.plugins.ldap_auth.client import Connection, LdapError, escape
 from tests.servers.slapd import BASE, Slapd
+from tests.wire import wait_until
 
 Make = Callable[..., InMemoryGateway]
 USERS = {"ada": "s3cret", "colon": "a:b:c", "Lovelace, Ada+x": "odd", "münchen": "straße"}
@@ -122,6 +126,46 @@ def test_anonymous_goes_on_without_a_name(plugin: Make, settings: dict[str, Any]
     assert "X-Anonymous-Consumer" not in ask(made, "ada", "s3cret").upstream.headers
 
 
+def test_credentials_are_hidden_from_the_upstream_only_when_they_are_good(
+    plugin: Make, settings: dict[str, Any]
+) -> None:
+    made = plugin()
+    made.consumer("guest")
+    made.use("ldap-auth", **settings, anonymous="guest", hide_credentials=True)
+    given = {"Authorization": f"ldap {token('ada', 'wrong')}", "Proxy-Authorization": "other x"}
+    assert made.get(headers=given).upstream.headers["Authorization"] == given["Authorization"]
+    both = {**given, "Authorization": f"ldap {token('ada', 's3cret')}"}
+    assert "Authorization" not in str(made.get(headers=both).upstream.headers)
+
+
+def test_nobody_says_themselves_who_they_are(plugin: Make, settings: dict[str, Any]) -> None:
+    forged = {
+        "X-Consumer-ID": "x",
+        "X_Consumer_Username": "x",
+        "X-Credential-Identifier": "x",
+        "X-Consumer-Custom-ID": "x",
+    }
+    made = plugin("ldap-auth", **settings)
+    run = made.get(headers={**forged, "Authorization": f" ldap {token('ada', 's3cret')}"})
+    assert (run.status, run.upstream.headers["X-Credential-Identifier"]) == (200, "ada")
+    assert "x" not in (run.upstream.headers.get(name) for name in forged)
+
+
+def test_guests_are_those_who_were_refused_and_not_those_who_cannot_be_asked_about(
+    plugin: Make, settings: dict[str, Any], directory: Slapd
+) -> None:
+    made = plugin()
+    made.consumer("guest")
+    made.use("ldap-auth", **{**settings, "ldap_port": 1}, anonymous="guest")
+    assert (ask(made, "ada", "s3cret").status, made.get().status) == (500, 200)
+
+
+def test_a_server_without_tls_is_a_refusal(plugin: Make, answers: Answers, caplog: pytest.LogCaptureFixture) -> None:
+    made = plugin("ldap-auth", **answers.settings, ldaps=True)
+    assert ask(made, "ada", "s3cret").status == 401
+    assert f"ldap-auth: 127.0.0.1:{answers.settings['ldap_port']}: " in caplog.text
+
+
 @pytest.mark.parametrize("way", ["ldaps", "start_tls"])
 def test_tls(plugin: Make, settings: dict[str, Any], directory: Slapd, way: str) -> None:
     port = directory.tls_port if way == "ldaps" else directory.port
@@ -173,6 +217,107 @@ class TestVerdicts:
         key = "ldap_auth_cache:31482e1873773455ea22bc157941e7e68dca8035d8658d1828a026d7914514ed"
         assert made.kit.cached(key, lambda: True, 60) is True
         assert ask(made, "ada", "s3cret").status == 200
+
+    def test_they_are_not_remembered_without_a_time(
+        self, make_slapd: Callable[..., Slapd], settings: dict[str, Any], plugin: Make
+    ) -> None:
+        directory = make_slapd({"ada": "s3cret"})
+        made = plugin("ldap-auth", **{**settings, "ldap_port": directory.port}, cache_ttl=0)
+        assert ask(made, "ada", "s3cret").status == 200
+        directory.kill()
+        assert ask(made, "ada", "s3cret").status == 500
+
+    def test_they_are_asked_for_again_when_their_time_is_over(self, plugin: Make, answers: Answers) -> None:
+        made = plugin("ldap-auth", **answers.settings, cache_ttl=0.001)
+        assert ask(made, "ada", "s3cret").status == 200
+        wait_until(lambda: ask(made, "ada", "s3cret").status == 200 and answers.asked > 1)
+
+    @pytest.mark.parametrize("other", [{"attribute": "cn"}, {"base_dn": "dc=other"}, {"cache_ttl": 61}])
+    def test_they_are_for_one_configuration(self, plugin: Make, answers: Answers, other: dict[str, Any]) -> None:
+        made = plugin("ldap-auth", on="route", **answers.settings)
+        assert ask(made, "ada", "s3cret").status == 200
+        route = made.insert("routes", paths=["/other"], service={"id": made.service["id"]})
+        made.use("ldap-auth", on={"route": route}, **{**answers.settings, **other})
+        assert made.get("/other", headers={"Authorization": f"ldap {token('ada', 's3cret')}"}).status == 200
+        assert answers.asked == 2
+
+
+class Answers:
+    """A server that accepts every bind and hangs up on TLS; counts connections and binds."""
+
+    ACCEPTED = bytes.fromhex("61070a010004000400")
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.connections: list[socket.socket] = []
+        self.talks: list[threading.Thread] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.settings = {
+            "ldap_host": "127.0.0.1",
+            "ldap_port": self.listener.getsockname()[1],
+            "base_dn": BASE,
+            "attribute": "uid",
+            "timeout": 5000,
+        }
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections.append(connection)
+            self.talks.append(threading.Thread(target=self._talk, args=(connection,), daemon=True))
+            self.talks[-1].start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        try:
+            while (message := connection.recv(1000)) and message[0] != 0x16:  # 0x16: a TLS handshake
+                if message[5] == 0x60:  # a bind, and no farewell
+                    self.asked += 1
+                    content = message[2:5] + self.ACCEPTED
+                    connection.sendall(bytes((0x30, len(content))) + content)
+        except OSError:
+            pass
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Hang up, and wait for the talks to end."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for connection in self.connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for talk in self.talks:
+            talk.join()
+
+
+@pytest.fixture
+def answers() -> Iterator[Answers]:
+    server = Answers()
+    yield server
+    server.close()
+
+
+class TestConnections:
+    def test_one_serves_one_bind_after_another(self, plugin: Make, answers: Answers) -> None:
+        made = plugin("ldap-auth", **answers.settings, cache_ttl=0)
+        assert [ask(made, "ada", "s3cret").status for _ in range(3)] == [200] * 3
+        assert (answers.asked, len(answers.connections)) == (3, 1)
+
+    def test_one_that_ended_is_made_anew(self, plugin: Make, answers: Answers) -> None:
+        made = plugin("ldap-auth", **answers.settings, cache_ttl=0)
+        assert ask(made, "ada", "s3cret").status == 200
+        answers.connections[0].shutdown(socket.SHUT_RDWR)
+        assert ask(made, "ada", "s3cret").status == 200
+        assert len(answers.connections) == 2
+
+    def test_none_is_kept_without_keepalive(self, plugin: Make, answers: Answers) -> None:
+        made = plugin("ldap-auth", **answers.settings, cache_ttl=0, keepalive=0)
+        assert [ask(made, "ada", "s3cret").status for _ in range(2)] == [200] * 2
+        assert len(answers.connections) == 2
 
 
 class Liar:

@@ -2,8 +2,11 @@
 
 import base64
 import json
+import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -16,7 +19,7 @@ from kong_gevent.pdk.testing import InMemoryGateway, Run
 from kong_gevent.plugins.oauth2 import GRANTS, OAuth2
 from kong_gevent.plugins.oauth2.flow import redirect_to
 from kong_gevent.plugins.oauth2.hashing import PREFIX, hash_secret, matches
-from tests.gateway import Gateway
+from tests.gateway import LOOPBACK, Gateway, free_ports
 from tests.integration.stores import LASTING, Stores, stores
 from tests.upstream import Upstream
 from tests.wire import wait_until
@@ -633,7 +636,9 @@ def two_nodes(
     return [make_gateway(workers=2, env=settings) for _ in range(2)]
 
 
-def test_of_fifty_who_show_the_same_code_one_gets_a_token(two_nodes: list[Gateway], upstream: Upstream) -> None:
+def test_of_fifty_who_show_the_same_code_or_refresh_token_one_gets_a_token(
+    two_nodes: list[Gateway], upstream: Upstream
+) -> None:
     first, second = two_nodes
     route = first.route(upstream.url)
     service = route["service"]["id"]
@@ -654,10 +659,39 @@ def test_of_fifty_who_show_the_same_code_one_gets_a_token(two_nodes: list[Gatewa
         node = two_nodes[number % 2]
         return requests.post(f"{node.proxy_url}/oauth2/token", data=asked, headers=HTTPS, timeout=90)
 
-    with ThreadPoolExecutor(50) as pool:
-        answers = list(pool.map(exchange, range(50)))
-    assert sorted(answer.status_code for answer in answers) == [200] + [400] * 49
-    token = next(answer for answer in answers if answer.status_code == 200).json()["access_token"]
+    def the_one_of_fifty() -> dict[str, str]:
+        with ThreadPoolExecutor(50) as pool:
+            answers = list(pool.map(exchange, range(50)))
+        assert sorted(answer.status_code for answer in answers) == [200] + [400] * 49
+        body: dict[str, str] = next(answer for answer in answers if answer.status_code == 200).json()
+        return body
+
+    made = the_one_of_fifty()
+    asked = {**asked, "grant_type": "refresh_token", "refresh_token": made["refresh_token"]}
+    token = the_one_of_fifty()["access_token"]
     for node in two_nodes:
         answer = requests.get(f"{node.proxy_url}/", headers={"Authorization": f"Bearer {token}"}, timeout=10)
         assert answer.status_code == 200, answer.text
+
+
+def test_over_tls_no_proxy_needs_to_be_believed(upstream: Upstream) -> None:
+    (port,) = free_ports(1)
+    with Gateway(start=False) as gateway:
+        gateway.settings["KONG_PROXY_LISTEN"] += f", {LOOPBACK}:{port} ssl"
+        gateway.start()
+        gateway.route(upstream.url, service={"name": "example"})
+        gateway.create("/services/example/plugins", name="oauth2", config={"enable_client_credentials": True})
+        gateway.create("/consumers", username="ada")
+        gateway.create("/consumers/ada/oauth2", name="app", client_id="id", client_secret="secret")
+        asked = {"grant_type": "client_credentials", "client_id": "id", "client_secret": "secret"}
+        answer = requests.post(f"{gateway.proxy_url}/oauth2/token", data=asked, headers=HTTPS, timeout=10)
+        assert (answer.status_code, answer.json()["error"]) == (400, "access_denied")
+        unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+        with closing(HTTPSConnection(LOOPBACK, port, timeout=10, context=unverified)) as client:
+            client.request("POST", "/oauth2/token", urlencode(asked), FORM)
+            response = client.getresponse()
+            token = json.load(response)["access_token"]
+            assert response.status == 200
+            client.request("GET", "/", headers={"Authorization": f"Bearer {token}"})
+            assert client.getresponse().status == 200

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from kong_gevent.errors import SchemaViolation
+from kong_gevent.pdk import Conf, Config, Context, LookupFailed, Plugin
 from kong_gevent.pdk.testing import InMemoryGateway, Run
 from kong_gevent.plugins.session import Session
 from kong_gevent.plugins.session.sealing import Seal
-from kong_gevent.plugins.session.state import State
+from kong_gevent.plugins.session.state import State, TableStorage
 from tests.gateway import Gateway
 from tests.upstream import Upstream
 from tests.wire import wait_until
@@ -256,7 +257,7 @@ def test_a_consumer_that_is_gone_has_no_session(plugin: Make, storage: str) -> N
     assert cookies(run) == {"session": ""}
 
 
-def test_another_credential_begins_another_session(plugin: Make) -> None:
+def test_who_has_a_session_is_not_asked_for_a_key(plugin: Make) -> None:
     made = make(plugin)
     made.consumer("bob", "b")
     jar = log_in(made)
@@ -324,6 +325,178 @@ def test_old_names(plugin: Make) -> None:
     config = stored["config"]
     found = config["cookie_same_site"], config["cookie_http_only"], config["remember"], config["stale_ttl"]
     assert found == ("Lax", False, True, 3)
+
+
+def rows(made: InMemoryGateway) -> dict[str, float]:
+    """The sessions in the datastore: identifier → seconds to live."""
+    made.flush()
+    return {row["session_id"]: row["ttl"] for row in made.store.dao("sessions").each()}
+
+
+def test_an_old_row_lives_as_long_as_it_may_be_stale(plugin: Make, clock: Clock) -> None:
+    made = make(plugin, storage="kong", idling_timeout=0, stale_ttl=7)
+    jar = log_in(made)
+    (first,) = rows(made)
+    clock.now += 3000
+    come(made, jar)
+    kept = rows(made)
+    assert len(kept) == 2
+    assert 0 < kept[first] <= 7
+
+
+def test_remembered_browsers_leave_no_rows_behind(plugin: Make, clock: Clock) -> None:
+    made = make(plugin, storage="kong", remember=True, stale_ttl=0)
+    jar = log_in(made)
+    first = rows(made)
+    assert len(first) == 2
+    clock.now += 100  # the use is noted
+    run = come(made, jar)
+    assert list(cookies(run)) == ["session"]
+    assert set(rows(made)) == set(first)
+    jar.update(cookies(run))
+    for _ in range(4):
+        clock.now += 800  # after the last one three quarters of the time are over
+        jar.update(cookies(come(made, jar)))
+    assert who(come(made, jar)) == "ada"
+    renewed = rows(made)
+    assert (len(renewed), set(renewed) & set(first)) == (2, set())
+    clock.now += 86400
+    run = come(made, {"remember": jar["remember"]})
+    assert (who(run), set(cookies(run))) == ("ada", {"session", "remember"})
+    assert len(rows(made)) == 3  # the session that is over has its own time to live
+    assert who(come(made, {"remember": jar["remember"]})) == "guest"
+
+
+def test_a_remembered_browser_is_known_for_the_absolute_time_only(plugin: Make, clock: Clock) -> None:
+    made = make(plugin, remember=True, remember_absolute_timeout=10 * 86400)
+    jar = log_in(made)
+    for _ in range(3):
+        clock.now += 3 * 86400
+        run = come(made, {"remember": jar["remember"]})
+        assert who(run) == "ada"
+        jar = cookies(run)
+    clock.now += 2 * 86400
+    assert who(come(made, {"remember": jar["remember"]})) == "guest"
+
+
+def test_logging_out_ends_what_is_remembered_too(plugin: Make, clock: Clock) -> None:
+    made = make(plugin, storage="kong", remember=True)
+    jar = log_in(made)
+    run = come(made, jar, "POST", "/?session_logout=1")
+    assert [line.partition("=")[0] for line in lines(run)] == ["session", "remember"]
+    assert all(line.endswith("Max-Age=0") for line in lines(run))
+    assert rows(made) == {}
+    assert who(come(made, {"remember": jar["remember"]})) == "guest"
+    jar = log_in(made)
+    clock.now += 86400  # only the second cookie is good now
+    assert come(made, jar, "DELETE", "/?session_logout=1").upstreams == []
+    assert who(come(made, {"remember": jar["remember"]})) == "guest"
+
+
+def test_whoever_proves_to_be_another_gets_a_session_of_their_own(plugin: Make) -> None:
+    made = plugin()
+    made.consumer("ada", "a")
+    made.consumer("bob", "b")
+    made.use("session", secret="top secret", storage="kong", response_headers=["subject"]).use("key-auth")
+    jar = cookies(made.get(headers={"apikey": "a"}))
+    (first,) = rows(made)
+    run = come(made, jar, headers={"apikey": "b"})
+    assert (who(run), run.response.headers["Session-Subject"]) == ("bob", "bob")
+    assert list(cookies(run)) == ["session"]
+    assert first not in rows(made)
+    assert come(made, cookies(run), headers={"apikey": "b"}).response.headers.all("Set-Cookie") == []
+
+
+@pytest.mark.parametrize(
+    ("names", "subject"), [({"custom_id": "c-7"}, "c-7"), ({"username": "u", "custom_id": "c"}, "u")]
+)
+def test_the_subject_is_what_the_consumer_is_called(plugin: Make, names: dict[str, str], subject: str) -> None:
+    made = plugin("session", response_headers=["subject"]).use("key-auth")
+    consumer = made.insert("consumers", **names)
+    made.insert("keyauth_credentials", consumer={"id": consumer["id"]}, key="k")
+    assert made.get(headers={"apikey": "k"}).response.headers["Session-Subject"] == subject
+
+
+class Named(Plugin):
+    """Authenticates without a consumer, and in groups."""
+
+    name = "named"
+    config = Config
+    priority = 1000
+
+    def access(self, ctx: Context, conf: Conf) -> None:
+        """As a directory would."""
+        if ctx.request.header("x-consumer"):
+            ctx.authenticated_groups = ["staff", "Admin"]
+            consumer = self.kit.load_consumer(ctx.request.header("x-consumer"), by_username=True)
+            ctx.authenticate(consumer, {"id": "c1"}, "c1")
+        elif ctx.credential is None:
+            ctx.authenticate(None, {"id": "c1", "username": "u"}, "u")
+
+
+@pytest.fixture
+def groups(clock: Clock) -> Any:
+    made = InMemoryGateway(Named)
+    made.consumer("ada")
+    made.use("session", secret="s").use("named")
+    yield made
+    made.close()
+
+
+def test_no_session_without_a_consumer(groups: InMemoryGateway) -> None:
+    run = groups.get()
+    assert (run.status, lines(run)) == (200, [])
+    assert run.upstream.headers["X-Credential-Identifier"] == "u"
+
+
+def test_groups_are_part_of_the_session(groups: InMemoryGateway) -> None:
+    jar = cookies(groups.get(headers={"X-Consumer": "ada"}))
+    run = come(groups, jar, headers={"X-Authenticated-Groups": "forged", "X_Authenticated_Groups": "forged"})
+    assert run.upstream.headers["X-Authenticated-Groups"] == "staff, Admin"
+    assert run.upstream.headers["X-Credential-Identifier"] == "c1"
+    assert "forged" not in str(run.upstream.headers)
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=b", "application/json"])
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_a_body_of_any_kind_may_ask_for_the_end(plugin: Make, kind: str, method: str) -> None:
+    made = make(plugin, read_body_for_logout=True)
+    part = '--b\r\nContent-Disposition: form-data; name="session_logout"\r\n\r\n1\r\n--b--\r\n'
+    body = part if "multipart" in kind else '{"session_logout": true}'
+    assert come(made, log_in(made), method, body=body, headers={"Content-Type": kind}).upstreams == []
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        "{other}; session={good}",
+        "session={good}; session=x",
+        'session="{good}"',
+        " session = {good} ",
+        "a;b;session={good}",
+    ],
+)
+def test_how_cookies_may_be_written(plugin: Make, cookie: str) -> None:
+    made = make(plugin)
+    good = log_in(made)["session"]
+    assert who(made.get(headers={"Cookie": cookie.format(good=good, other="x=1")})) == "ada"
+
+
+def test_an_audience_that_is_null_is_the_default_one(plugin: Make) -> None:
+    made = make(plugin, audience=None)
+    assert who(come(made, log_in(made))) == "ada"
+
+
+def test_the_datastore_being_away_ends_the_request(plugin: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make(plugin, storage="kong")
+    jar = log_in(made)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise LookupFailed("no datastore")
+
+    monkeypatch.setattr(TableStorage, "load", fail)
+    run = come(made, jar)
+    assert (run.status, run.upstreams) == (503, [])
 
 
 @pytest.mark.parametrize("storage", STORAGES)
