@@ -80,4 +80,4 @@ class FileLog(LogPlugin):
         try:
             self.kit.offload(file.write, records, conf.reopen)
         except OSError as error:
-            self.kit.log.error("file-log: failed to open the file: %s (%d records lost)", error, len(records))
+            raise OSError(f"failed to open the file: {error.strerror or error}") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from hashlib import sha256
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -100,6 +102,7 @@ class HttpLog(LogPlugin):
             user = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
             conf.fields["Authorization"] = f"Basic {b64encode(user).decode()}"
         conf.seconds = conf.timeout / 1000 if conf.timeout else None
+        conf.keep, conf.used = (conf.keepalive or 0) / 1000, monotonic()
         conf.session = requests.Session()
         conf.session.trust_env = False
         conf.session.verify = False
@@ -107,7 +110,9 @@ class HttpLog(LogPlugin):
 
     def queue_of(self, conf: Conf) -> Queue:
         """One queue for all configurations that send to the same place in the same way."""
-        way = (conf.http_endpoint, conf.method, conf.content_type, conf.timeout, conf.keepalive, conf.retry_count)
+        secret = conf.fields.get("Authorization")  # the name is logged
+        who = sha256(secret.encode()).hexdigest()[:8] if secret else ""
+        way = (conf.url, who, conf.method, conf.content_type, conf.timeout, conf.keepalive, conf.retry_count)
         conf.bare = conf.queue["max_batch_size"] == 1 and conf.queue_size in (None, 1)
         return self.open_queue(conf, ":".join(map(str, way)), queue_parameters(conf.queue, vars(conf)))
 
@@ -118,9 +123,12 @@ class HttpLog(LogPlugin):
     def send(self, conf: Conf, records: list[Any]) -> None:
         """One request for a batch. Raises when the server does not take it."""
         body = records[0] if conf.bare else _array(records)
+        if monotonic() - conf.used > conf.keep:
+            conf.session.close()  # idle for too long; it opens another connection
         answer = conf.session.request(
             conf.method, conf.url, data=body, headers=conf.fields, timeout=conf.seconds, allow_redirects=False
         )
+        conf.used = monotonic()
         if answer.status_code >= 300:
             text = answer.text[:SHOWN]
             raise OSError(f"request to {conf.place} returned status code {answer.status_code} and body {text}")

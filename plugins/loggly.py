@@ -14,6 +14,11 @@ ENTERPRISE = 41058
 USER_FACILITY = 1 << 3
 
 
+def _escaped(value: str) -> str:
+    """A value within structured data (RFC 5424, section 6.3.3)."""
+    return "".join(f"\\{character}" if character in '\\"]' else character for character in value)
+
+
 class LogglyConfig(Config):
     """Settings of loggly."""
 
@@ -42,7 +47,7 @@ class Loggly(LogPlugin):
     def configure(self, conf: Conf) -> None:
         """Prepare severities and what stands around each record."""
         conf.severities = Severities(conf)
-        tags = "".join(f' tag="{tag}"' for tag in conf.tags or ())
+        tags = "".join(f' tag="{_escaped(tag)}"' for tag in conf.tags or ())
         conf.middle = f"Z {self.kit.hostname} kong - - [{conf.key}@{ENTERPRISE}{tags}] ".encode()
         conf.datagrams = Datagrams(conf.host or "logs-01.loggly.com", conf.port or 514, conf.timeout)
         super().configure(conf)

@@ -69,6 +69,8 @@ class Context:
     override: Override | None = None
     answer: AnswerFields | None = None
     status: int = 0
+    upstream_status: int = 0
+    """What the upstream answered, when the client gets another status; else 0."""
     source: str = "service"
     proxied_at: float = 0.0
     first_byte_at: float = 0.0

@@ -7,6 +7,7 @@ and kept with what it describes; a request then costs one joining of texts, and 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     from kong_gevent.pdk.context import Context
     from kong_gevent.pdk.identity import Identity
 
+log = logging.getLogger("kong_gevent.plugins")
 REDACTED = "REDACTED"
 WORKSPACE_NAME = "default"
 WORKSPACE_ID = "0f3f7a6c-6e0d-5b7e-9f59-6d1d5c1c9d0e"
 """There is one workspace; Kong gives it a random id, ours is the same everywhere."""
 _SECRET_FIELDS = ("authorization", "proxy-authorization")
 _RECORD = (
-    b'{"request":{"id":"%b","size":%d,%b},"upstream_uri":%b,"upstream_status":"%b",'
+    b'{"request":{"id":"%b","size":%d,%b%b},"upstream_uri":%b,"upstream_status":"%b",'
     b'"response":{"status":%d,"size":%d,"headers":%b},'
     b'"latencies":{"kong":%d,"proxy":%d,"request":%d,"receive":%d},"tries":[%b],"client_ip":%b,"started_at":%d,'
     b'"source":"%b","workspace":"' + WORKSPACE_ID.encode() + b'","workspace_name":"' + WORKSPACE_NAME.encode() + b'"'
@@ -69,7 +71,10 @@ class Recorder:
         """The record as an object of the caller's own. Use it in the `log` phase."""
         record: dict[str, Any] = orjson.loads(self._text(ctx, b""))
         for name, value in (ctx.log_fields or {}).items():
-            put(record, name, value)
+            try:
+                put(record, name, value)
+            except ValueError as error:  # one field that has no place takes nothing from the others
+                log.error("request %s: %s", ctx.id, error)
         return record
 
     def text(self, ctx: Context) -> bytes:
@@ -93,6 +98,7 @@ class Recorder:
             ctx.request_id,
             ctx.head_size + exchange.received,
             self._asked.get(key) or self._ask(ctx, key),
+            (connection.described or _describe_tls(connection)) if connection.tls else b"",
             _json(ctx.upstream_target),
             statuses,
             ctx.status,
@@ -137,6 +143,20 @@ def _json(value: bytes) -> bytes:
     return _dumps(value.decode("latin-1"))
 
 
+def _describe_tls(connection: Any) -> bytes:
+    """What was agreed on in the handshake; whether the client has shown a certificate, which then was verified."""
+    tls = connection.stream.tls
+    cipher = tls.cipher()
+    facts = {
+        "version": tls.version(),
+        "cipher": cipher and cipher[0],
+        "client_verify": "SUCCESS" if connection.client_subject is not None else "NONE",
+    }
+    text: bytes = b',"tls":%b' % _dumps(facts)
+    connection.described = text
+    return text
+
+
 def _describe_fields(fields: RequestFields) -> bytes:
     headers = fields.index.texts()
     for name in _SECRET_FIELDS:
@@ -174,8 +194,9 @@ def _tries(ctx: Context, epoch: float) -> tuple[bytes, bytes]:
     if not ctx.failed_tries:
         if lease is None:
             return b"", b""
-        return b"%d" % ctx.status, _try(lease.origin, lease.reused, epoch + ctx.proxied_at)
-    codes = [attempt.code or ctx.status for attempt in ctx.tries if attempt.code or ctx.first_byte_at]
+        return b"%d" % (ctx.upstream_status or ctx.status), _try(lease.origin, lease.reused, epoch + ctx.proxied_at)
+    last = ctx.upstream_status or ctx.status
+    codes = [attempt.code or last for attempt in ctx.tries if attempt.code or ctx.first_byte_at]
     tries = [_try(attempt, attempt.reused, attempt.began, attempt.code) for attempt in ctx.tries]
     return b", ".join([b"%d" % code for code in codes]), b",".join(tries)
 

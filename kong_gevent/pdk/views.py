@@ -209,7 +209,10 @@ class ResponseView(View):
     def status(self, status: int) -> None:
         if not 100 <= status <= 599:
             raise ValueError("code must be a number between 100 and 599")
-        self._ctx.status = status
+        ctx = self._ctx
+        if ctx.answer is not None and not ctx.upstream_status:
+            ctx.upstream_status = ctx.status
+        ctx.status = status
 
     @property
     def source(self) -> str:

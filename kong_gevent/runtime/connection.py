@@ -75,6 +75,7 @@ class Connection(ReceivedBody):
         "last",
         "listener",
         "peer_bytes",
+        "described",
         "peer_ip",
         "peer_port",
         "port",
@@ -101,6 +102,7 @@ class Connection(ReceivedBody):
         self.server_ip = listener.server_ip
         self.port = listener.port
         self.tls = listener.tls
+        self.described = b""  # its TLS in log records (see `pdk.record`), once it was asked for
         self.trusted = gateway.forwarding.trusts(self.peer_ip)
         self.forwarded_lines = b""
         self.forwarded_for: Any = None

@@ -192,7 +192,7 @@ class Gateway:
         if not fields.date:
             lines += self.date_line()
         if self._upstream_status:
-            lines += b"X-Kong-Upstream-Status: %d\r\n" % ctx.status
+            lines += b"X-Kong-Upstream-Status: %d\r\n" % (ctx.upstream_status or ctx.status)
         if self.debug_header and ctx.fields.index.get("kong-debug"):
             lines += self._debug_lines(ctx)
         return lines

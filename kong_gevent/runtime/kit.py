@@ -49,6 +49,9 @@ class WorkerKit:
         self._cache = cache
         self._kept = cache.kept
         self._queues: dict[str, BatchQueue] = {}
+        self._losses = metrics.counter(
+            "kong_queue_entries_lost_total", "Entries of plugins' queues that were dropped or given up", "queue"
+        )
         self.publish: Callable[[], None] = lambda: None
         """Tells all workers that a plugin has written to the store; set by the node."""
         self.timers = 0
@@ -133,11 +136,14 @@ class WorkerKit:
         """See `Kit.queue`."""
         queue = self._queues.get(name)
         if queue is None:
-            queue = self._queues[name] = BatchQueue(name, send, **parameters)
+            queue = self._queues[name] = BatchQueue(name, send, self._count_loss, **parameters)
         elif queue.send != send:
             queue.send = send
             queue.adjust(**parameters)
         return queue
+
+    def _count_loss(self, queue: str, count: int) -> None:
+        self._losses(queue.strip("[]")).add(count)
 
     def flush(self, seconds: float) -> None:
         """Let queues and shared counters send what they hold, for at most so many seconds, when the worker leaves."""
@@ -148,6 +154,7 @@ class WorkerKit:
             gevent.joinall([gevent.spawn(job) for job in jobs])
         for queue in self._queues.values():
             if lost := queue.unsent:
+                self._count_loss(queue.label or queue.name, lost)
                 self.log.error("queue %s: %d entries could not be sent before the end and were lost", queue.name, lost)
 
     def close(self) -> None:

@@ -262,6 +262,8 @@ class Pipeline:
     def send_exit(self, ctx: Context, answer: Exit, phases: Phases) -> None:
         """Answer without (or instead of) the upstream; header_filter and body_filter run as for any answer."""
         ctx.source = answer.source
+        if ctx.answer is not None:  # a plugin's answer in place of the upstream's
+            ctx.upstream_status = ctx.upstream_status or ctx.status
         ctx.status = answer.status
         ctx.answer = None
         earlier = ctx.down

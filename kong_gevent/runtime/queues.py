@@ -25,20 +25,22 @@ REPORTED = 1000
 class BatchQueue:
     """Entries wait for one consumer greenlet, which sends them in batches and retries with back-off (as Kong 3.9).
 
-    `sent` and `dropped` count entries; dropped are those for which the queue was full or retries ran out. The
-    parameters are those of `adjust`.
+    `sent` and `dropped` count entries; dropped are those for which the queue was full or retries ran out, of which
+    `on_loss` is told, with what the queue is called. The parameters are those of `adjust`.
     """
 
     def __init__(
         self,
         name: str,
         send: Callable[[list[Any]], None],
+        on_loss: Callable[[str, int], None] = lambda queue, count: None,
         **parameters: Any,
     ) -> None:
         self.name = name
         self.send = send
         self.sent = 0
         self.dropped = 0
+        self.on_loss = on_loss
         self._entries: deque[Any] = deque()
         self._bytes = 0
         self._arrived = Event()
@@ -67,6 +69,7 @@ class BatchQueue:
         `label` stands before what is logged. With `concurrency_limit` -1 there is no waiting: each entry is sent at
         once, in a greenlet of its own.
         """
+        self.label = label
         self._tag = f"{label} queue {self.name}" if label else f"queue {self.name}"
         self._batch_size = max_batch_size
         self._delay = max_coalescing_delay
@@ -118,7 +121,7 @@ class BatchQueue:
             return True
         size = len(entry)
         if size > limit:
-            self.dropped += 1
+            self._lose(1)
             log.error("%s: string to be queued is longer (%d bytes) than the queue's max_bytes", self._tag, size)
             return False
         lost = 0
@@ -133,7 +136,11 @@ class BatchQueue:
 
     def _drop_oldest(self) -> None:
         self._count_out(self._entries.popleft())
-        self.dropped += 1
+        self._lose(1)
+
+    def _lose(self, count: int) -> None:
+        self.dropped += count
+        self.on_loss(self.label or self.name, count)
 
     def _count_out(self, entry: Any) -> None:
         if self._bytes and isinstance(entry, (str, bytes)):
@@ -146,7 +153,7 @@ class BatchQueue:
 
     def _send_alone(self, entry: Any) -> None:
         if len(self._alone) >= self._limit:
-            self.dropped += 1
+            self._lose(1)
             self._tell_loss("too many entries are being sent, dropping new ones")
             return
         job = gevent.spawn(self._deliver, [entry])
@@ -197,7 +204,7 @@ class BatchQueue:
                     log.info("%s: queue resumed processing", self._tag)
                 return
             if monotonic() - began > self._retry_time:
-                self.dropped += len(batch)
+                self._lose(len(batch))
                 log.error(
                     "%s: could not send entries due to max_retry_time exceeded. %d queue entries were lost",
                     self._tag,

@@ -16,6 +16,7 @@ class HttpSink:
         sink = self
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.statuses: list[int] = []
+        self.clients: set[tuple[str, int]] = set()
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -23,6 +24,7 @@ class HttpSink:
             def handle_one(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 fields = {name.lower(): value for name, value in self.headers.items()}
+                sink.clients.add(self.client_address)
                 sink.requests.append((self.command, self.path, fields, body))
                 self.send_response(sink.statuses.pop(0) if sink.statuses else 200)
                 self.send_header("Content-Length", "2")

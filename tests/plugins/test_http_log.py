@@ -115,6 +115,46 @@ def test_configurations_of_one_place_share_a_queue(plugin: Make, sink: HttpSink)
     assert [len(body) for body in sink.bodies] == [2]
 
 
+def test_configurations_with_other_credentials_share_nothing(plugin: Make, sink: HttpSink) -> None:
+    queue = {"max_batch_size": 2, "max_coalescing_delay": 5}
+    made = plugin("http-log", on="route", http_endpoint=f"http://a:1@127.0.0.1:{sink.port}", queue=queue)
+    other = made.insert("routes", paths=["/other"], service={"id": made.service["id"]})
+    made.use("http-log", on={"route": other}, http_endpoint=f"http://a:2@127.0.0.1:{sink.port}", queue=queue)
+    made.get("/")
+    made.get("/other")
+    made.flush()
+    assert len({fields["authorization"] for _, _, fields, _ in sink.requests}) == 2
+
+
+def test_credentials_are_not_in_the_log(plugin: Make, caplog: pytest.LogCaptureFixture) -> None:
+    made = plugin("http-log", http_endpoint="http://user:s3cret@127.0.0.1:1/", queue={"max_retry_time": 0})
+    made.get()
+    made.flush()
+    assert "queue entries were lost" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize(("keepalive", "connections"), [(60000, 1), (0, 2)])
+def test_idle_connections_are_kept_for_a_time(plugin: Make, sink: HttpSink, keepalive: int, connections: int) -> None:
+    made = plugin("http-log", http_endpoint=f"http://127.0.0.1:{sink.port}", keepalive=keepalive)
+    for _ in range(2):
+        made.get()
+        made.flush()
+    assert len(sink.clients) == connections
+
+
+def test_the_newest_configuration_sends_what_waits(plugin: Make, sink: HttpSink) -> None:
+    queue = {"max_batch_size": 9, "max_coalescing_delay": 60}
+    made = plugin("http-log", http_endpoint=f"http://127.0.0.1:{sink.port}", headers={"X-Key": "old"}, queue=queue)
+    made.get("/1")
+    (entity,) = made.store.dao("plugins").each()
+    made.update("plugins", entity["id"], config={"headers": {"X-Key": "new"}})
+    made.get("/2")
+    made.flush()
+    ((_, _, fields, body),) = sink.requests
+    assert (fields["x-key"], len(json.loads(body))) == ("new", 2)
+
+
 def test_custom_fields_are_in_the_record(plugin: Make, sink: HttpSink) -> None:
     made = plugin(
         "http-log", http_endpoint=f"http://127.0.0.1:{sink.port}", custom_fields_by_lua={"mine": "return 'x'"}

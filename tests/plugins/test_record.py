@@ -119,12 +119,15 @@ class Note(Plugin):
         super().__init__(kit)
         self.notes: dict[str, Any] = {}
         self.headers: dict[str, str] = {}
+        self.status: int | None = None
         self.kept: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
     def header_filter(self, ctx: Context, conf: Conf) -> None:
         """Change the answer."""
         for name, value in self.headers.items():
             ctx.response.add_header(name, value)
+        if self.status is not None:
+            ctx.response.status = self.status
 
     def log(self, ctx: Context, conf: Conf) -> None:
         """Keep the record."""
@@ -185,6 +188,33 @@ def test_the_json_tells_the_fields_of_the_answer_as_they_went_out(plugin: Make) 
     assert headers["x-new"] == "3"
     assert headers["via"] == "1.1 up, 1.1 kong/3.9.1"
     assert {"x-kong-proxy-latency", "x-kong-upstream-latency", "x-kong-request-id", "date"} <= set(headers)
+
+
+@pytest.mark.parametrize("name", ["client_ip.x", "request.method.x", "tries.x"])
+def test_a_field_without_a_place_takes_nothing_from_the_others(
+    plugin: Make, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = plugin(Note)
+    note(made).notes = {name: 1, "mine": 2}
+    made.get()
+    record = noted(made)
+    assert (record["mine"], record["client_ip"], record["request"]["method"]) == (2, "127.0.0.1", "GET")
+    assert f"the log field {name} leads through " in caplog.text
+
+
+def test_what_the_upstream_answered_is_told_when_a_plugin_changes_it(plugin: Make) -> None:
+    made = plugin(Note)
+    note(made).status = 418
+    record = made.get().log
+    assert (record["upstream_status"], record["response"]["status"], record["source"]) == ("200", 418, "upstream")
+    made.use("response-ratelimiting", limits={"a": {"year": 1}})
+    note(made).status = None
+    made.upstream.respond = respond(203, b"", {"X-Kong-Limit": "a=1"})
+    told = [made.get().log for _ in range(2)]
+    assert [(record["upstream_status"], record["response"]["status"]) for record in told] == [
+        ("203", 203),
+        ("203", 429),
+    ]
 
 
 def test_what_is_kept_of_a_request_is_told_of_the_same_request_only(plugin: Make) -> None:

@@ -171,6 +171,12 @@ class TestLoggly:
         made.flush()
         assert datagrams.receive().startswith(b"<%d>1 " % number)
 
+    def test_tags_cannot_break_out_of_their_quotes(self, plugin: Make, datagrams: DatagramSink) -> None:
+        made = plugin("loggly", host="127.0.0.1", port=datagrams.port, key="k", tags=['a" b="c', "\\]"])
+        made.get()
+        made.flush()
+        assert rb'[k@41058 tag="a\" b=\"c" tag="\\\]"] {' in datagrams.receive()
+
 
 class TestSyslog:
     @pytest.fixture

@@ -87,3 +87,78 @@ def test_a_full_queue_drops_the_oldest() -> None:
     assert (len(queue), queue.dropped) == (3, 2)
     queue.flush()
     assert sink.batches == [[2, 3, 4]]
+
+
+class TestLimits:
+    def test_it_warns_once_when_it_gets_crowded(self, caplog: pytest.LogCaptureFixture) -> None:
+        sink = Sink()
+        queue = BatchQueue("q", sink, label="[x plugin 1]", max_batch_size=10, max_coalescing_delay=60, max_entries=5)
+        for number in range(4):
+            queue.put(number)
+        assert caplog.text == ""
+        for number in range(4):
+            queue.put(number)
+        assert caplog.text.count("[x plugin 1] queue q: queue at 80% capacity") == 1
+        assert caplog.text.count("queue full, dropping old entries until processing is successful again") == 1
+        queue.flush()
+
+    def test_it_tells_that_it_goes_on(self, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO", queues.log.name)
+        queue = BatchQueue("q", Sink(), max_coalescing_delay=60, max_batch_size=2, max_entries=1)
+        queue.put("dropped")
+        queue.put("kept")
+        queue.flush()
+        assert caplog.text.count("queue q: queue resumed processing") == 1
+
+    def test_bytes_are_bounded(self, caplog: pytest.LogCaptureFixture) -> None:
+        sink = Sink()
+        queue = BatchQueue("q", sink, max_batch_size=10, max_coalescing_delay=60, max_bytes=10)
+        queue.put(b"x" * 11)
+        assert "string to be queued is longer (11 bytes) than the queue's max_bytes" in caplog.text
+        for text in (b"aaaa", b"bbbb", b"cc", b"ddddddd", {"no": "text"}):
+            queue.put(text)
+        assert "byte capacity exceeded, 2 queue entries were dropped" in caplog.text
+        assert queue.dropped == 3
+        queue.flush()
+        assert sink.batches == [[b"cc", b"ddddddd", {"no": "text"}]]
+
+    def test_losses_are_reported_with_what_the_queue_is_called(self) -> None:
+        told: list[tuple[str, int]] = []
+        queue = BatchQueue(
+            "q",
+            Sink(10**6),
+            lambda *loss: told.append(loss),
+            label="[x]",
+            max_batch_size=3,
+            max_retry_time=0,
+            max_entries=3,
+        )
+        for number in range(4):
+            queue.put(number)
+        queue.flush()
+        assert told == [("[x]", 1), ("[x]", 3)]
+        assert queue.dropped == 4
+
+    def test_an_entry_alone_is_sent_at_once(self) -> None:
+        sink = Sink()
+        queue = BatchQueue("q", sink, concurrency_limit=-1, max_batch_size=10, max_coalescing_delay=60)
+        queue.put("a")
+        queue.put("b")
+        gevent.sleep(0)
+        assert sink.batches == [["a"], ["b"]]
+
+    def test_a_batch_that_is_tried_again_holds_up_those_behind_it(self) -> None:
+        sink = Sink(failures=3)
+        queue = BatchQueue("q", sink, max_coalescing_delay=0, initial_retry_delay=0.001)
+        for number in range(3):
+            queue.put(number)
+        queue.flush()
+        assert sink.batches == [[0], [1], [2]]
+
+    def test_a_drained_queue_starts_anew(self) -> None:
+        sink = Sink()
+        queue = BatchQueue("q", sink, max_coalescing_delay=0)
+        for number in range(2):
+            queue.put(number)
+            queue.flush()
+        assert sink.batches == [[0], [1]]
