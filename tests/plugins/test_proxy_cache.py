@@ -12,7 +12,8 @@ import pytest
 from kong_gevent.errors import SchemaViolation
 from kong_gevent.pdk.testing import InMemoryGateway, Run, respond
 from kong_gevent.plugins import proxy_cache
-from kong_gevent.plugins.proxy_cache import media_type, query_text
+from kong_gevent.plugins.proxy_cache.entries import place_of, query_text
+from kong_gevent.plugins.proxy_cache.rules import media_type
 from kong_gevent.runtime.node_cache import NodeCache
 from tests.gateway import Gateway
 from tests.upstream import Pause, Upstream, answer, plain, script
@@ -303,6 +304,101 @@ class TestCollapse:
         assert made.kit.node_cache.claim(b"proxy-cache:x", 1)
 
 
+class TestStoring:
+    """What is stored, for how long, and what never is."""
+
+    @pytest.mark.parametrize(
+        ("config", "answer", "seconds"),
+        [
+            ({}, {}, 300),
+            ({"cache_ttl": 7}, {}, 7),
+            ({"cache_ttl": 7, "storage_ttl": 50}, {}, 50),
+            ({"cache_ttl": 7, "storage_ttl": 3}, {}, 3),
+            ({"cache_control": True}, {"Cache-Control": "max-age=20"}, 20),
+            ({"cache_control": True}, {"Cache-Control": "max-age=20, s-maxage=10"}, 10),
+            ({"cache_control": True, "storage_ttl": 90}, {"Cache-Control": "max-age=20"}, 90),
+        ],
+    )
+    def test_how_long(
+        self,
+        cache: Make,
+        config: dict[str, Any],
+        answer: dict[str, str],
+        seconds: int,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        made = cache(answer, **config)
+        kept: list[float] = []
+        put = made.kit.node_cache.put
+        monkeypatch.setattr(
+            made.kit.node_cache, "put", lambda key, entry, ttl: kept.append(ttl) or put(key, entry, ttl)
+        )
+        made.get("/a")
+        assert kept == [seconds]
+
+    def test_an_entry_of_another_version_is_replaced(self, cache: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = cache()
+        made.get("/a")
+        monkeypatch.setattr(proxy_cache, "VERSION", 2)
+        assert twice(made, {}, {}) == ["Bypass", "Hit"]
+
+    @pytest.mark.parametrize("framing", ["Content-Length: 20", "Transfer-Encoding: chunked"])
+    def test_an_answer_that_was_cut_is_not_stored(self, cache: Make, framing: str) -> None:
+        made = cache()
+        whole = made.upstream.respond
+        body = "5\r\nhello\r\n" if "chunked" in framing else "hello"
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n{framing}\r\n\r\n"
+        made.upstream.respond = lambda _: (head + body).encode()
+        with pytest.raises(AssertionError, match="not complete"):
+            made.get("/a")
+        made.upstream.respond = whole
+        assert twice(made) == ["Miss", "Hit"]
+
+    def test_chunked_answers_are_stored_when_they_are_complete(self, cache: Make) -> None:
+        made = cache()
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+        made.upstream.respond = lambda _: head + b"2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n"
+        runs = [made.get("/a") for _ in range(2)]
+        assert [told(run) for run in runs] == ["Miss", "Hit"]
+        assert [run.response.text for run in runs] == ["abcde"] * 2
+        assert runs[1].response.headers["Content-Length"] == "5"
+
+    def test_hop_by_hop_fields_are_not_served_again(self, cache: Make) -> None:
+        hop = {"Keep-Alive": "timeout=5", "Proxy-Authenticate": "Basic", "Upgrade": "x", "TE": "x", "Trailers": "x"}
+        made = cache(hop)
+        made.get("/a")
+        assert not {name.lower() for name, _ in made.get("/a").response.headers.fields} & {name.lower() for name in hop}
+
+    def test_routes_are_told_apart(self, cache: Make) -> None:
+        made = cache()
+        made.insert("routes", hosts=["other.test"], service={"id": made.service["id"]})
+        assert twice(made, {}, {"headers": {"Host": "other.test"}}, {}, {"headers": {"Host": "other.test"}}) == [
+            *["Miss"] * 2,
+            *["Hit"] * 2,
+        ]
+
+    def test_values_of_a_repeated_header_make_a_difference(self, cache: Make) -> None:
+        made = cache(vary_headers=["x-v", "x-w"])
+        sent: list[Any] = [[("X-V", "1"), ("X-V", "2")], [("X-V", "1")], [("X-W", "1")], [("x-v", "1"), ("x-v", "2")]]
+        assert twice(made, *({"headers": fields} for fields in sent)) == ["Miss", "Miss", "Miss", "Hit"]
+
+    def test_a_hit_has_a_log_record_like_any_answer(self, cache: Make) -> None:
+        made = cache()
+        made.get("/a")
+        record = made.get("/a").log
+        assert (record["response"]["status"], record["tries"], record["upstream_status"]) == (200, [], "")
+
+    @pytest.mark.parametrize("status", [204, 304])
+    def test_answers_without_body(self, cache: Make, status: int) -> None:
+        made = cache(response_code=[status])
+        made.upstream.respond = lambda _: f"HTTP/1.1 {status} x\r\nContent-Type: text/plain\r\n\r\n".encode()
+        runs = [made.get("/a") for _ in range(2)]
+        assert [(run.status, told(run), run.response.body) for run in runs] == [
+            (status, "Miss", b""),
+            (status, "Hit", b""),
+        ]
+
+
 def test_what_is_too_large_is_not_stored(cache: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proxy_cache, "MAX_ENTRY", 1)
     assert twice(cache()) == ["Miss", "Miss"]
@@ -338,6 +434,28 @@ class TestAdmin:
         assert made.admin("DELETE", "/proxy-cache").status_code == 204
         assert twice(made, {"path": "/a"}, {"path": "/b"}) == ["Miss", "Miss"]
         assert made.admin("GET", "/proxy-cache").status_code == 405
+
+    def test_a_purge_reaches_nodes_that_have_what_this_one_has_not(self, cache: Make) -> None:
+        made = cache()
+        key = made.get("/a").response.headers["X-Cache-Key"]
+        made.kit.node_cache.delete(place_of(key))
+        heard: list[str] = []
+        made.kit.signal = lambda topic, text: heard.append(text)  # type: ignore[method-assign]
+        for asked in (key, "*", "nonsense"):
+            assert made.admin("DELETE", f"/proxy-cache/{asked}").status_code == 404
+        assert heard == [key]
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+    def test_other_methods_are_not_allowed(self, cache: Make, method: str) -> None:
+        assert cache().admin(method, "/proxy-cache/x").status_code == 405
+
+    def test_repeated_fields_are_shown_as_lists(self, cache: Make) -> None:
+        made = cache()
+        made.upstream.respond = lambda _: (
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-A: 1\r\nX-A: 2\r\nX-A: 3\r\nContent-Length: 0\r\n\r\n"
+        )
+        key = made.get("/a").response.headers["X-Cache-Key"]
+        assert made.admin("GET", f"/proxy-cache/{key}").json["headers"]["X-A"] == ["1", "2", "3"]
 
     def test_what_other_nodes_purge_is_purged_here(self, cache: Make) -> None:
         made = cache()

@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
-import orjson
-
-from kong_gevent.pdk import (
-    AdminCall,
-    AdminReply,
-    Conf,
-    Config,
-    Context,
-    Endpoint,
-    Exit,
-    HeaderTemplate,
-    Kit,
-    Plugin,
-    fields,
-)
+from kong_gevent.pdk import Conf, Config, Context, Endpoint, Exit, Kit, Plugin, fields
+from kong_gevent.plugins.proxy_cache.admin import TOPIC, CacheEndpoints
+from kong_gevent.plugins.proxy_cache.entries import Entry, cache_key, pack, place_of
+from kong_gevent.plugins.proxy_cache.rules import directives, is_fresh, is_kept, matches, media_type, resource_ttl
 
 VERSION = 1
 MAX_ENTRY = 8 << 20
 """Bytes of the largest body that is stored."""
-MAX_KEYS, MAX_KEY = 4096, 512
-"""Keys that a configuration remembers per worker, and bytes of the request target that they may be made of."""
 MAX_APART, MAX_APART_BYTES = 256, 64 << 10
 """Entries that a worker keeps taken apart, and bytes of each."""
 PATIENCE = 10.0
 """Seconds for which a request waits for another one that asks the same."""
-PREFIX = b"proxy-cache:"
-EVERYTHING = "*"
-HOP = frozenset(
-    (
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailers",
-        "transfer-encoding",
-        "upgrade",
-        "content-length",
-    )
-)
 
 
 def _switch(what: str) -> fields.Boolean:
@@ -121,39 +91,6 @@ class ProxyCacheConfig(Config):
     )
 
 
-class Entry:
-    """A stored answer taken apart. `sent` are its fields with a gap for the age, if that is told."""
-
-    __slots__ = ("body", "facts", "sent", "stored")
-
-    def __init__(self, data: bytes) -> None:
-        self.stored = data
-        size = int.from_bytes(data[:4], "big")
-        self.facts: dict[str, Any] = orjson.loads(data[4 : 4 + size])
-        self.body = data[4 + size :]
-        self.sent: dict[tuple[bool, bool, bool], HeaderTemplate] = {}
-
-    def fields(self, key: str, shown: tuple[bool, bool, bool]) -> HeaderTemplate:
-        """What goes out; `shown`: age, status, key."""
-        template = self.sent.get(shown)
-        if template is None:
-            lines: list[tuple[str, str | bytes]] = [
-                (name, HeaderTemplate.constant(value.encode("latin-1"))) for name, value in self.facts["headers"]
-            ]
-            age, status, told = shown
-            lines += [("Age", "%d")] if age else []
-            lines += [("X-Cache-Status", "Hit")] if status else []
-            lines += [("X-Cache-Key", key)] if told else []
-            template = self.sent[shown] = HeaderTemplate(lines)
-        return template
-
-
-def pack(facts: Mapping[str, Any], body: bytes) -> bytes:
-    """The octets of an entry."""
-    head = orjson.dumps(facts)
-    return len(head).to_bytes(4, "big") + head + body
-
-
 class ProxyCache(Plugin):
     """Stores answers and serves them again."""
 
@@ -167,10 +104,11 @@ class ProxyCache(Plugin):
         self.clock: Callable[[], float] = time.time
         self.entries: dict[bytes, Entry] = {}
         self.plugins: set[str] = set()
+        self.admin = CacheEndpoints(kit, self.plugins)
 
     def init_worker(self) -> None:
         """Purge what is purged on other nodes."""
-        self.kit.on_signal(self.name, self._forget)
+        self.kit.on_signal(TOPIC, self.admin.forget)
 
     def configure(self, conf: Conf) -> None:
         """Prepare what decides about requests and answers."""
@@ -199,7 +137,7 @@ class ProxyCache(Plugin):
                 ctx.own(self).status = "Bypass"
                 return None
         key = cache_key(ctx, conf)
-        place = PREFIX + key.encode()
+        place = place_of(key)
         entry = self._look_up(place)
         if entry is None and conf.collapse_misses and not self._is_first(ctx, place):
             entry = self._look_up(place)
@@ -281,7 +219,7 @@ class ProxyCache(Plugin):
             if ttl <= 0:
                 return None
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.lines]
-        kept = [(name, value) for name, value in headers if _is_kept(name.lower())]
+        kept = [(name, value) for name, value in headers if is_kept(name.lower())]
         facts = {"version": VERSION, "status": ctx.status, "headers": kept, "timestamp": now, "ttl": ttl}
         if ctx.method == b"HEAD":
             told = answer.index.get("content-length")
@@ -311,146 +249,6 @@ class ProxyCache(Plugin):
         if getattr(own, "claimed", False):
             self.kit.node_cache.release(own.place)
 
-    # --- Admin API ---------------------------------------------------------------------------------------------------
-
     def endpoints(self) -> Iterable[Endpoint]:
-        """`/proxy-cache`, its entries, and the same below a plugin's id."""
-        one = {"GET": self._show, "DELETE": self._remove}
-        answers: Mapping[str, Any] = {"GET": {200: {"type": "object"}}, "DELETE": {204: None}}
-        return (
-            Endpoint("/proxy-cache", {"DELETE": self._purge}, answers=answers),
-            Endpoint("/proxy-cache/{key}", one, answers=answers),
-            Endpoint("/proxy-cache/{plugin}/caches/{key}", one, answers=answers),
-        )
-
-    def _purge(self, call: AdminCall) -> AdminReply:
-        self._forget(EVERYTHING)
-        self.kit.signal(self.name, EVERYTHING)
-        return AdminReply()
-
-    def _forget(self, key: str) -> None:
-        if key == EVERYTHING:
-            self.kit.node_cache.clear()
-        else:
-            self.kit.node_cache.delete(PREFIX + key.encode())
-
-    def _show(self, call: AdminCall, key: str, plugin: str | None = None) -> AdminReply:
-        data = self.kit.node_cache.get(PREFIX + key.encode()) if self._knows(plugin) else None
-        if data is None:
-            return AdminReply({"message": "Not found"}, 404)
-        entry = Entry(data)
-        headers: dict[str, Any] = {}
-        for name, value in entry.facts["headers"]:
-            earlier = headers.get(name)
-            headers[name] = (
-                value if earlier is None else [*(earlier if isinstance(earlier, list) else [earlier]), value]
-            )
-        shown: dict[str, Any] = {**entry.facts, "headers": headers, "body": entry.body.decode("utf-8", "replace")}
-        shown |= {"body_len": len(entry.body), "req_body": ""}
-        return AdminReply(shown)
-
-    def _remove(self, call: AdminCall, key: str, plugin: str | None = None) -> AdminReply:
-        if self._knows(plugin) and self.kit.node_cache.delete(PREFIX + key.encode()):
-            self.kit.signal(self.name, key)
-            return AdminReply()
-        return AdminReply({"message": "Not found"}, 404)
-
-    def _knows(self, plugin: str | None) -> bool:
-        return plugin is None or plugin in self.plugins
-
-
-def cache_key(ctx: Context, conf: Conf) -> str:
-    """What tells answers apart: consumer, route, method, path, query and the headers that vary; hexadecimal."""
-    values = tuple(ctx.field(name) for name in conf.vary_headers) if conf.vary_headers else ()
-    route = ctx.matched_route
-    place = (ctx.consumer_id, route and route["id"], ctx.method, ctx.target, repr(values) if values else "")
-    known: str | None = conf.keys.get(place)
-    if known is None:
-        path = ctx.raw_path.lower() if conf.ignore_uri_case else ctx.raw_path
-        arguments = ctx.request.query_args(1000)
-        parts = (
-            f"{place[0]}:{place[1]}" if place[0] else place[1] or "default",
-            ctx.method.decode("latin-1"),
-            path.decode("latin-1"),
-            query_text(arguments, conf.vary_query_params),
-            place[4],
-        )
-        known = hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
-        if len(ctx.target) + len(place[4]) <= MAX_KEY:
-            if len(conf.keys) >= MAX_KEYS:
-                conf.keys.clear()
-            conf.keys[place] = known
-    return known
-
-
-def query_text(arguments: Mapping[str, Any], names: list[str] | None) -> str:
-    """`a=0,1:b=2:flag`: all arguments sorted, or those of the names in their order."""
-    chosen = sorted(arguments) if names is None else [name for name in names if name in arguments]
-    parts = []
-    for name in chosen:
-        value = arguments[name]
-        if value is True:
-            parts.append(name)
-        elif isinstance(value, list):
-            parts.append(f"{name}={','.join(sorted(str(item) for item in value))}")
-        else:
-            parts.append(f"{name}={value}")
-    return ":".join(parts)
-
-
-def directives(values: Iterable[str]) -> dict[str, Any]:
-    """`Cache-Control` taken apart: names in lower case, with numbers, texts or True."""
-    found: dict[str, Any] = {}
-    for part in ",".join(values).split(","):
-        name, equals, value = part.strip().partition("=")
-        text = value.strip().strip('"')
-        found[name.strip().lower()] = (int(text) if text.isascii() and text.isdigit() else text) if equals else True
-    found.pop("", None)
-    return found
-
-
-def resource_ttl(said: Mapping[str, Any], expires: str, now: float) -> int:
-    """Seconds for which an answer is fresh, by what it says itself; 0 when it says nothing."""
-    for name in ("s-maxage", "max-age"):
-        if name in said:
-            return said[name] if isinstance(said[name], int) and said[name] is not True else 0
-    try:
-        return int(parsedate_to_datetime(expires).timestamp() - now + 0.5) if expires else 0
-    except (ValueError, TypeError, OverflowError):
-        return 0
-
-
-def is_fresh(conf: Conf, asked: Mapping[str, Any], age: int, ttl: int) -> bool:
-    """Whether a stored answer will do."""
-    if not conf.cache_control:
-        return age <= (conf.cache_ttl or 300)
-    if age > _number(asked.get("max-age"), age) or ttl - age < _number(asked.get("min-fresh"), ttl - age):
-        return False
-    stale = asked.get("max-stale")
-    return age <= ttl or stale is True or age - ttl <= _number(stale, -1)
-
-
-def _number(value: Any, otherwise: int) -> int:
-    return value if isinstance(value, int) and value is not True else otherwise
-
-
-Media = tuple[str, str, frozenset[tuple[str, str]]]
-
-
-def media_type(text: str) -> Media | None:
-    """Type, subtype and parameters; None for what is none."""
-    media, *parameters = (part.strip() for part in text.split(";"))
-    kind, slash, subtype = media.lower().partition("/")
-    if not (slash and kind and subtype) or "/" in subtype or " " in media:
-        return None
-    pairs = (part.partition("=") for part in parameters if part)
-    return kind, subtype, frozenset((name.strip().lower(), value.strip().strip('"')) for name, _, value in pairs)
-
-
-def matches(entry: Media, kind: Media) -> bool:
-    """Whether a media type is one that the entry names."""
-    return entry[0] in ("*", kind[0]) and entry[1] in ("*", kind[1]) and entry[2] == kind[2]
-
-
-def _is_kept(name: str) -> bool:
-    return name not in HOP and "ratelimit-remaining" not in name
+        """Those of `CacheEndpoints`."""
+        return self.admin.all()
