@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from kong_gevent.conf import Listener, Settings
 from kong_gevent.errors import ConfigurationError
+from kong_gevent.http.preamble import LOCAL
 from kong_gevent.runtime.listen import open_one
 from kong_gevent.runtime.reasons import NOTHING_YET
 
@@ -51,13 +52,10 @@ def accepts(listener: Listener, timeout: float = 1) -> bool:
 def ask(listener: Listener, method: str, path: str, body: str | None = None, timeout: float = 5) -> tuple[int, str]:
     """Send one request to a listener; status and text of the answer. Raises OSError when there is none."""
     host, port = client_address(listener)
-    connection = (
-        http.client.HTTPSConnection(host, port, timeout=timeout, context=_unverified())
-        if listener.ssl
-        else http.client.HTTPConnection(host, port, timeout=timeout)
-    )
+    connection = http.client.HTTPConnection(host, port, timeout=timeout)
     headers = {"Content-Type": "application/x-www-form-urlencoded"} if body is not None else {}
     try:
+        connection.sock = _connected(listener, timeout)
         connection.request(method, path, body, headers)
         answer = connection.getresponse()
         return answer.status, answer.read().decode("utf-8", "replace")
@@ -65,6 +63,18 @@ def ask(listener: Listener, method: str, path: str, body: str | None = None, tim
         raise OSError(f"{client_url(listener)}: {error!r}") from error
     finally:
         connection.close()
+
+
+def _connected(listener: Listener, timeout: float) -> socket.socket:
+    """A connection to one of our own listeners, as far as the first byte of HTTP. Raises OSError."""
+    sock = socket.create_connection(client_address(listener), timeout)
+    try:
+        if listener.proxy_protocol:
+            sock.sendall(LOCAL)
+        return _unverified().wrap_socket(sock, server_hostname=client_address(listener)[0]) if listener.ssl else sock
+    except OSError:
+        sock.close()
+        raise
 
 
 def _unverified() -> ssl.SSLContext:

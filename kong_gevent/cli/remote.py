@@ -98,7 +98,9 @@ def connect(options: Options, remote: Remote) -> Client:
         listeners = options.running().admin_listeners
         if not listeners:
             raise click.ClickException("the gateway has no Admin listener")
-        addr = probe.client_url(next((each for each in listeners if not each.ssl), listeners[0]))
+        addr = probe.client_url(
+            next((each for each in listeners if not (each.ssl or each.proxy_protocol)), listeners[0])
+        )
     verify = not remote.insecure and (remote.ca or True)
     return Client(addr, token=remote.secret(), verify=verify, cert=remote.identity(), timeout=TIMEOUT)
 

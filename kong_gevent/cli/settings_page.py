@@ -32,9 +32,9 @@ it in this version.
 
 `proxy_listen`, `admin_listen`, `classic_admin_listen` and `status_listen` are `off` or a list of
 `<address>:<port> [flags]`. The address is IPv4, IPv6 in brackets, a host name or `*`. Flags: `reuseport`,
-`ssl` ([tls.md](tls.md)), `backlog=N`, `bind`, `deferred`, `ipv6only=on|off`,
-`so_keepalive=on|off|[idle]:[interval]:[count]`. `http2` and `proxy_protocol` are understood and refused: the gateway
-does not offer them yet.
+`ssl` ([tls.md](tls.md)), `proxy_protocol` ([proxies.md](proxies.md)), `backlog=N`, `bind`, `deferred`,
+`ipv6only=on|off`, `so_keepalive=on|off|[idle]:[interval]:[count]`. `http2` is understood and refused: the gateway does
+not offer it yet.
 """
 
 _PREFIXES = """

@@ -50,10 +50,9 @@ def listeners(values: Values) -> tuple[dict[str, list[Listener]], list[str]]:
 
 def _unserved(key: str, entry: Listener) -> Iterator[str]:
     """What a listener asks for and would not get: refused, since another protocol is worse than no start."""
-    for flag, name in (("http2", "HTTP/2"), ("proxy_protocol", "the PROXY protocol")):
-        if getattr(entry, flag):
-            text = entry.listener + (" http2" if entry.http2 else "")
-            yield f"{key}: '{text}' asks for {name} ('{flag}'), which {_LATER}; remove the flag or this address"
+    if entry.http2:
+        asked = f"{key}: '{entry.listener} http2' asks for HTTP/2 ('http2')"
+        yield f"{asked}, which {_LATER}; remove the flag or this address"
 
 
 def _twice(parsed: Mapping[str, list[Listener]]) -> Iterator[str]:
@@ -64,6 +63,16 @@ def _twice(parsed: Mapping[str, list[Listener]]) -> Iterator[str]:
                 both = key if seen[entry.address] == key else f"{seen[entry.address]} and {key}"
                 yield f"{both}: the address {entry.address} is given twice; choose another port for one"
             seen.setdefault(entry.address, key)
+
+
+def advice(values: Values, parsed: Mapping[str, list[Listener]]) -> Iterator[str]:
+    """Warnings about a client's address that is to come from the PROXY protocol, and from where it cannot come."""
+    if values["real_ip_header"].lower() != "proxy_protocol":
+        return
+    if not any(entry.proxy_protocol for entry in parsed["proxy_listen"]):
+        yield "real_ip_header = proxy_protocol, but no address of proxy_listen has the flag 'proxy_protocol'"
+    if not values["trusted_ips"]:
+        yield "real_ip_header = proxy_protocol, but trusted_ips is empty: nobody is believed"
 
 
 def _not_yet(values: Values) -> Iterator[str]:

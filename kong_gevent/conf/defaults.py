@@ -261,7 +261,7 @@ PROXY = rows(
         "real_ip_header",
         "string",
         "X-Real-IP",
-        "Header field that carries the client's address when the peer is trusted.",
+        "Header field that carries the client's address when the peer is trusted; or `proxy_protocol`.",
     ),
     ("real_ip_recursive", "ngx_boolean", "off", "Take the last address of that field which is not trusted."),
     ("error_default_type", "enum", "text/plain", "Media type of error answers when the client accepts any.", _TYPES),

@@ -103,6 +103,7 @@ def _build(merged: Mapping[str, Given], environ: Mapping[str, str], warnings: li
     if problems:
         raise ConfigurationError(problems)
     warnings += [*storage_checks.advice(parsed), *exposure.advice(parsed, listeners["admin_listen"])]
+    warnings += checks.advice(parsed, listeners)
     for name in ("sqlite_path", *storage_checks.FILES):
         if parsed[name]:
             parsed[name] = os.path.normpath(os.path.join(parsed["prefix"], parsed[name]))

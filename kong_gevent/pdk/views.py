@@ -298,6 +298,12 @@ class ClientView(View):
         return port
 
     @property
+    def port(self) -> int:
+        """The client's port: the peer's, or what a PROXY protocol header says it is (`real_ip_header`)."""
+        port: int = self._ctx.connection.client_port
+        return port
+
+    @property
     def server_ip(self) -> str:
         """The address of our end."""
         ip: str = self._ctx.connection.server_ip

@@ -202,7 +202,7 @@ class Roles:
         role, wanted = found[0]
         gateway = self._node.gateway
         context = gateway.certificates.listener_context(role) if wanted.ssl else None
-        return Listener(gateway, role, host, port, self._role(role), context)
+        return Listener(gateway, role, host, port, self._role(role), context, wanted.proxy_protocol)
 
     def _role(self, role: str) -> Any:
         if role not in self._made:

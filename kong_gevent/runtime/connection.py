@@ -40,7 +40,7 @@ _BODILESS = frozenset((204, 304))
 class Listener:
     """What the connections of one listening address have in common; `serve` handles one request of a connection."""
 
-    __slots__ = ("__weakref__", "context", "gateway", "port", "role", "serve", "server_ip", "tls")
+    __slots__ = ("__weakref__", "announced", "context", "gateway", "port", "role", "serve", "server_ip", "tls")
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Listener:
         port: int,
         serve: Callable[[Connection, Any, float], None],
         context: ssl.SSLContext | None = None,
+        announced: bool = False,
     ) -> None:
         self.gateway = gateway
         self.role = role
@@ -58,6 +59,7 @@ class Listener:
         self.serve = serve
         self.context = context
         self.tls = context is not None
+        self.announced = announced
 
 
 class Connection(ReceivedBody):
@@ -69,6 +71,8 @@ class Connection(ReceivedBody):
         "_minor",
         "awaited",
         "can_tunnel",
+        "client_ip",
+        "client_port",
         "forwarded_for",
         "forwarded_lines",
         "gone",
@@ -97,7 +101,7 @@ class Connection(ReceivedBody):
         self.stream = stream
         self.listener = listener
         self.gateway = gateway
-        self.peer_ip, self.peer_port = peer
+        self.peer_ip, self.peer_port = self.client_ip, self.client_port = peer
         self.peer_bytes = self.peer_ip.encode() or b"unix:"
         self.server_ip = listener.server_ip
         self.port = listener.port
@@ -160,7 +164,7 @@ class Connection(ReceivedBody):
         except (ConnectionClosed, DeadlineExceeded, OSError):
             if stream.untaken:
                 self.gateway.cut.slow_readers += 1
-                log.info("client %s: it does not take its answer: %d bytes were sent", self.peer_ip, self.sent)
+                log.info("client %s: it does not take its answer: %d bytes were sent", self.client_ip, self.sent)
                 stream.reset()  # nobody will take what the kernel still holds
             return False
 
@@ -228,7 +232,7 @@ class Connection(ReceivedBody):
         self._expect_body(1, NO_FIELDS)
         self._linger = True
         gateway = self.gateway
-        log.info("client %s: %d %s", self.peer_ip, error.status, error.reason)
+        log.info("client %s: %d %s", self.client_ip, error.status, error.reason)
         ctx = Context(gateway, self, self, (b"-", b"-", 1, NO_FIELDS, 0), began)
         gateway.pipeline.refuse(ctx, error)
 

@@ -20,6 +20,8 @@ class Forwarding:
         self._networks = trusted
         self._trusts_unix = trusts_unix
         self._header = header.lower()
+        self.by_preamble = self._header == "proxy_protocol"
+        """Whether a trusted peer tells the client's address in a PROXY protocol header, and not in a field."""
         self._recursive = recursive
         self._decisions: dict[str, bool] = {}
         self._via = {1: b"1.1 " + product, 0: b"1.0 " + product}
@@ -52,6 +54,9 @@ class Forwarding:
         peer: str = connection.peer_ip
         if not connection.trusted:
             return peer
+        if self.by_preamble:
+            named: str = connection.client_ip
+            return named
         if self._header == "x-forwarded-for":
             listed = ctx.fields.forwarding.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
         else:
@@ -141,8 +146,9 @@ class Forwarding:
         sent = ctx.fields.forwarding
         connection = ctx.connection
         listed = sent.get(b"x-forwarded-for")
-        peer: bytes = connection.peer_bytes
         client = self.client_address(ctx).encode("latin-1")
+        # A balancer that speaks the PROXY protocol is no hop of HTTP: whom it names is who asks.
+        peer: bytes = client if self.by_preamble else connection.peer_bytes
         fields: list[tuple[bytes, Any]] = [
             (b"X-Real-IP", client),
             (b"X-Forwarded-For", b"%b, %b" % (listed, peer) if listed else client),

@@ -112,6 +112,8 @@ class Gateway:
         self.tunnels = 0
         self.catch_up: Callable[[], None] = lambda: None
         """Takes over what has been written on this node so far; set by the role of the proxy."""
+        self.admits: Callable[[Any], bool] = lambda connection: True
+        """Whether there is room for a connection whose client another has named; set by a worker with limits."""
         self.cut = Cut()
         self.pipeline = Pipeline(self)
         self.on_pipeline: list[Callable[[Pipeline], None]] = []

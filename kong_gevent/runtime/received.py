@@ -44,7 +44,7 @@ class ReceivedBody(BodyBuffer):
     _linger: bool
     gateway: Gateway
     keep: bool
-    peer_ip: str
+    client_ip: str
     started: bool
     stream: Stream
     trailers: list[tuple[bytes, bytes]]
@@ -97,7 +97,7 @@ class ReceivedBody(BodyBuffer):
         """The client has stalled, or sends fewer bytes per second than it has to."""
         self.stream.fault = None
         self.gateway.cut.slow_bodies += 1
-        log.info("client %s: 408 the body did not come in time: %d bytes did", self.peer_ip, self.received)
+        log.info("client %s: 408 the body did not come in time: %d bytes did", self.client_ip, self.received)
         return HttpError(408, problem.MESSAGES[408], "the body did not come in time")
 
     def _continue(self) -> None:

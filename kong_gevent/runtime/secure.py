@@ -47,13 +47,13 @@ class TlsConnection(Connection):
         except ssl.SSLError as error:
             if error.reason == "HTTP_REQUEST":
                 self._answer_clear_text()
-            log.info("client %s: TLS handshake failed: %s", self.peer_ip, _words(error))
+            log.info("client %s: TLS handshake failed: %s", self.client_ip, _words(error))
             return False
         except DeadlineExceeded:
-            log.info("client %s: TLS handshake not done in %g s", self.peer_ip, gateway.header_timeout)
+            log.info("client %s: TLS handshake not done in %g s", self.client_ip, gateway.header_timeout)
             return False
         except (ConnectionClosed, OSError, Overloaded) as error:
-            log.info("client %s: TLS handshake failed: %s", self.peer_ip, error)
+            log.info("client %s: TLS handshake failed: %s", self.client_ip, error)
             return False
         self.shaken = True
         tls = self.stream.tls

@@ -17,6 +17,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from kong_gevent.proxy.stream import Stream
 from kong_gevent.proxy.tls import ServerTlsStream
+from kong_gevent.runtime.announced import AnnouncedConnection, AnnouncedTlsConnection
 from kong_gevent.runtime.clients import ClientLimits
 from kong_gevent.runtime.connection import Connection, Listener
 from kong_gevent.runtime.secure import TlsConnection
@@ -37,7 +38,13 @@ CUT = ("slow_heads", "slow_bodies", "slow_readers", "refused", "bad_preambles")
 FULL_PAUSE = 0.05
 """Seconds without accepting when the process has run out of file descriptors."""
 
-
+KINDS: dict[tuple[bool, bool], type[Connection]] = {
+    (False, False): Connection,
+    (True, False): TlsConnection,
+    (False, True): AnnouncedConnection,
+    (True, True): AnnouncedTlsConnection,
+}
+"""The connections of a listener: with TLS, with PROXY protocol headers."""
 NO_ROOM = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 34\r\n"
     b'Connection: close\r\n\r\n{"message":"Too many connections"}'
@@ -72,6 +79,7 @@ class GatewayWorker(GeventWorker):
         trusts = self.gateway.forwarding.trusts
         limits = ClientLimits(self.gateway.settings, master().addresses, self.lane, self._siblings, trusts)
         self._limits: ClientLimits | None = limits if limits.active else None
+        self.gateway.admits = self._admits
         listeners = [(sock, self.node.listener_of(sock)) for sock in self.sockets]
         for sock, listener in listeners:
             if listener.role != "proxy":
@@ -166,15 +174,13 @@ class GatewayWorker(GeventWorker):
             why = limits.full(len(self._connections)) or limits.enter(self._serial + 1, peer[0])
             if why:
                 self._turn_away(sock, listener, peer[0], why)
+                sock.close()
                 return
         self._serial += 1
         context = listener.context
-        if context is None:
-            stream = Stream(sock, self.gateway.streams)
-            connection = Connection(stream, listener, peer, self._serial)
-        else:
-            stream = ServerTlsStream(sock, self.gateway.streams, context)
-            connection = TlsConnection(stream, listener, peer, self._serial)
+        streams = self.gateway.streams
+        stream = Stream(sock, streams) if context is None else ServerTlsStream(sock, streams, context)
+        connection = KINDS[context is not None, listener.announced](stream, listener, peer, self._serial)
         self._connections.add(connection)
         stream.owner = connection
         stream.deadline = monotonic() + self.gateway.header_timeout
@@ -182,8 +188,16 @@ class GatewayWorker(GeventWorker):
         self._counts[ACCEPTED] += 1
         self._counts[ACTIVE] = len(self._connections)
 
+    def _admits(self, connection: Connection) -> bool:
+        """See `Gateway.admits`."""
+        limits = self._limits
+        why = limits.enter(connection.serial, connection.client_ip) if limits is not None else ""
+        if why:
+            self._turn_away(connection.stream.sock, connection.listener, connection.client_ip, why)
+        return not why
+
     def _turn_away(self, sock: Any, listener: Listener, address: str, why: str) -> None:
-        """Say that there is no room, as far as that takes no waiting, and close."""
+        """Say that there is no room, as far as that takes no waiting; the socket is to be closed then."""
         self.gateway.cut.refused += 1
         log.info("client %s: 503 refused: %s", address, why)
         try:
@@ -193,7 +207,6 @@ class GatewayWorker(GeventWorker):
             sock.recv(65536)  # what is left unread makes the kernel reset the connection, and the answer may be lost
         except OSError:
             pass  # nothing to read yet, or it has gone already
-        sock.close()
 
     # --- serving ---------------------------------------------------------------------------------------------------
 

@@ -65,8 +65,8 @@ def environ_of(connection: Connection, head: Any) -> dict[str, Any]:
         "SERVER_NAME": connection.server_ip,
         "SERVER_PORT": str(connection.port),
         "SERVER_PROTOCOL": f"HTTP/1.{minor}",
-        "REMOTE_ADDR": connection.peer_ip,
-        "REMOTE_PORT": str(connection.peer_port),
+        "REMOTE_ADDR": connection.client_ip,
+        "REMOTE_PORT": str(connection.client_port),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": "https" if connection.tls else "http",
         "wsgi.input": io.BufferedReader(Body(connection)),
@@ -215,6 +215,7 @@ class WsgiConnection:
     def __init__(self, gateway: Gateway, environ: dict[str, Any]) -> None:
         self.peer_ip: str = environ.get("REMOTE_ADDR", "")
         self.peer_port = int(environ.get("REMOTE_PORT") or 0)
+        self.client_ip, self.client_port = self.peer_ip, self.peer_port
         self.peer_bytes = self.peer_ip.encode() or b"unix:"
         self.server_ip: str = environ.get("SERVER_NAME", "")
         port = int(environ.get("SERVER_PORT") or 80)

@@ -17,7 +17,7 @@ PLACEHOLDER = b"(one for each request)"
 class ImaginedClient:
     """Connection and exchange in one (see `runtime.exchange`), of which nothing can be read or written."""
 
-    peer_port = 0
+    peer_port = client_port = 0
     server_ip = ""
     serial = requests = 1
     client_subject: str | None = None
@@ -27,7 +27,7 @@ class ImaginedClient:
     awaited: Any = None
 
     def __init__(self, gateway: Gateway, request: ImaginedRequest) -> None:
-        self.peer_ip = request.client_ip
+        self.peer_ip = self.client_ip = request.client_ip
         self.peer_bytes = request.client_ip.encode() or b"unix:"
         self.tls = request.scheme == "https"
         self.server_name = request.sni

@@ -174,11 +174,6 @@ def test_all_errors_are_reported_at_once() -> None:
             "yet; remove the flag or this address",
         ),
         (
-            {"KONG_STATUS_LISTEN": "127.0.0.1:1 proxy_protocol"},
-            "status_listen: '127.0.0.1:1 proxy_protocol' asks for the PROXY protocol ('proxy_protocol'), which is not "
-            "available in this version yet; remove the flag or this address",
-        ),
-        (
             {"KONG_STREAM_LISTEN": "127.0.0.1:9"},
             "stream_listen = '127.0.0.1:9' is not available in this version yet; set it to off",
         ),
