@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
-from kong_gevent.admin.classic import faults, mapping
+from kong_gevent.admin.classic import faults, mapping, secured
 from kong_gevent.admin.classic.fields import IDENTITY, Field, Values, parse
 from kong_gevent.admin.classic.kinds import Kind
 from kong_gevent.db import Batch, Store, together
-from kong_gevent.errors import SchemaViolation, UniqueViolation
+from kong_gevent.errors import ForeignKeyViolation, SchemaViolation, UniqueViolation
 
 READ_ONLY = "This API was changed through its service or routes in a way that cannot be expressed here; change it there"
 _NEITHER = "At least a 'request_host' or a 'request_path' must be specified"
@@ -73,7 +73,7 @@ class Apis(Kind):
         """A service as an API; None when it is not marked as one."""
         if mapping.MARK not in (row["tags"] or ()):
             return None
-        values, _ = mapping.values_of(row, self._routes_of(row["id"]))
+        values, _ = mapping.values_of(row, self.routes_of(row["id"]))
         values["created_at"] = _TIME.shown(row)
         return {name: value for name, value in values.items() if value is not None}
 
@@ -82,7 +82,8 @@ class Apis(Kind):
         row = self.dao.select(key)
         return row is not None and mapping.MARK in (row["tags"] or ())
 
-    def _routes_of(self, key: str) -> list[Values]:
+    def routes_of(self, key: str) -> list[Values]:
+        """The routes of a service."""
         return list(self._routes.each(parent=("service", key)))
 
     # Writing
@@ -116,13 +117,19 @@ class Apis(Kind):
         return self._rewrite(merged, old)
 
     def remove(self, old: Values) -> None:
-        """The service with all its routes and their plugins."""
+        """The service with all its routes, their plugins, and its certificate."""
 
         def work(batch: Batch) -> None:
-            routes = [("routes", route["id"]) for route in self._routes_of(old["id"])]
-            batch.delete(*routes, ("services", old["id"]))
+            gone = [("routes", route["id"]) for route in self.routes_of(old["id"])]
+            certificate = secured.certificate_of(self.store, old["id"])
+            if certificate is not None:
+                gone.append(("certificates", certificate["id"]))
+            batch.delete(*gone, ("services", old["id"]))
 
-        together(self.store, work)
+        try:
+            together(self.store, work)
+        except ForeignKeyViolation:
+            raise faults.Refused(409, {"message": secured.IN_USE}) from None
 
     def _parsed(self, given: Mapping[str, Any]) -> Values:
         values, errors = parse(self.fields, _prepared(given))
@@ -157,17 +164,20 @@ class Apis(Kind):
             service = self.dao.select(values["id"])
             if service is None:
                 raise faults.not_there()
-            stored = self._routes_of(values["id"])
+            stored = self.routes_of(values["id"])
             before, whole = mapping.values_of(service, stored)
             if not whole:
                 raise faults.Refused(409, {"message": READ_ONLY})
             batch.update("services", values["id"], mapping.service_of(values))
-            self._reroute(batch, values, mapping.routes_of(before), stored)
+            shared = secured.follow(batch, self.store, values, stored)
+            self._reroute(batch, values, mapping.routes_of(before), stored, shared)
 
         return self._write(values, work)
 
-    def _reroute(self, batch: Batch, values: Values, before: Mapping[str, Values], stored: list[Values]) -> None:
-        """Change the routes of an API; what else was set on them stays."""
+    def _reroute(
+        self, batch: Batch, values: Values, before: Mapping[str, Values], stored: list[Values], shared: Values
+    ) -> None:
+        """Change the routes of an API; what else was set on them stays. `shared`: what new ones have to say as well."""
         wanted = mapping.routes_of(values)
         gone = []
         for part, route in before.items():
@@ -178,7 +188,7 @@ class Apis(Kind):
             elif mapping.matching(wanted[part], [found]) is None:
                 batch.update("routes", found["id"], wanted[part])
         for part in wanted.keys() - before.keys():
-            batch.insert("routes", self._new(values["id"], wanted[part]))
+            batch.insert("routes", self._new(values["id"], {**shared, **wanted[part]}))
         batch.delete(*gone)
 
     @staticmethod
@@ -202,6 +212,8 @@ class Apis(Kind):
     def schema_fault(self, error: SchemaViolation, values: Values) -> faults.Refused:
         """What today's rules refuse beyond the classic ones."""
         wrong = set(error.fields)
+        if "snis" in wrong:
+            return faults.Refused(409, {"request_host": str(error.fields["snis"])})
         if "hosts" in wrong or "headers" in wrong:
             return faults.invalid({"request_host": f"Invalid value: {values.get('request_host')}"})
         if "paths" in wrong:

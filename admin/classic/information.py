@@ -8,9 +8,10 @@ from typing import Any, cast
 
 from flask import Blueprint, Response
 
-from kong_gevent.admin.classic import tables
+from kong_gevent.admin.classic import secured, ssl, tables
 from kong_gevent.admin.classic.described import INFORMATION
 from kong_gevent.admin.classic.faults import Refused
+from kong_gevent.admin.classic.fields import Field as ClassicField
 from kong_gevent.admin.classic.fields import Values
 from kong_gevent.admin.classic.views import add_path, shown
 from kong_gevent.admin.node import SERVER_COUNTERS, NodeFacade
@@ -31,13 +32,15 @@ class Information:
 
     def root(self) -> Response:
         """`GET /`."""
-        configured = sorted({row["name"] for row in self._node.store.dao("plugins").each()})
+        configured = {row["name"] for row in self._node.store.dao("plugins").each()}
+        if secured.any_of(self._node.store):
+            configured.add(ssl.NAME)
         return shown(
             {
                 "tagline": "Welcome to Kong",
                 "version": VERSION,
                 "hostname": self._node.hostname,
-                "plugins": {"available_on_server": sorted(self._node.plugins), "enabled_in_cluster": configured},
+                "plugins": {"available_on_server": self._plugins(), "enabled_in_cluster": sorted(configured)},
                 "lua_version": f"{platform.python_implementation()} {platform.python_version()}",
             }
         )
@@ -49,11 +52,16 @@ class Information:
 
     def enabled(self) -> Response:
         """`GET /plugins/enabled`."""
-        return shown({"enabled_plugins": sorted(self._node.plugins)})
+        return shown({"enabled_plugins": self._plugins()})
+
+    def _plugins(self) -> list[str]:
+        return sorted({*self._node.plugins, *tables.OWN})
 
     def schema(self, name: str) -> Response:
         """`GET /plugins/schema/{name}`: the settings that the classic API knows."""
         name = tables.OLD_NAMES.get(name, name)
+        if name in tables.OWN:
+            return shown({"fields": {field.name: _told(field) for field in tables.OWN[name]}, "no_consumer": True})
         schema = cast(Plugins, self._node.store.catalogue["plugins"].schema).of_plugin(name)
         if schema is None:
             raise Refused(404, {"message": f"No plugin named '{name}'"})
@@ -73,6 +81,11 @@ class Information:
         if (shape is not None and shape.no_consumer) or schema.shape["consumer"].must_be_null:
             body["no_consumer"] = True
         return shown(body)
+
+
+def _told(field: ClassicField) -> Values:
+    """The settings of plugins that are none today are switches, off unless given, or required."""
+    return {"type": field.type, "required": True} if field.required else {"type": field.type, "default": False}
 
 
 def _field(shape: Mapping[str, Field], path: str) -> Field | None:

@@ -5,50 +5,54 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from kong_gevent.admin.classic import faults, tables
+from kong_gevent.admin.classic import faults, ssl, tables
 from kong_gevent.admin.classic.apis import Apis
-from kong_gevent.admin.classic.fields import IDENTITY, Field, Values
-from kong_gevent.admin.classic.kinds import Kind
-from kong_gevent.db import Store
+from kong_gevent.admin.classic.configurations import EXISTS, Configurations
+from kong_gevent.admin.classic.fields import Values
+from kong_gevent.admin.classic.kinds import Page
+from kong_gevent.db import Store, paging
 from kong_gevent.db.entities.plugins import Plugins
 from kong_gevent.errors import SchemaViolation, UniqueViolation
-from kong_gevent.schema import infer, merge
+from kong_gevent.schema import infer
 from kong_gevent.schema.checks import get, put
 from kong_gevent.schema.kinds import Array
 from kong_gevent.schema.kinds import Field as SchemaField
 from kong_gevent.schema.kinds import Record as SchemaRecord
 from kong_gevent.schema.messages import ENTITY
 from kong_gevent.schema.record import Record
+from kong_gevent.schema.rules import is_uuid
 
 _PLAIN = tables.Shape()
 
 
-def fields(settings: str) -> tuple[Field, ...]:
-    """The fields of a configuration; `settings` is the name of its settings (`value` before 0.5)."""
-    alias = ("value",) if settings == "config" else ("config",)
-    return (
-        *IDENTITY,
-        Field("api_id", "id", source="service", required=True, reference=True, queryable=True),
-        Field("consumer_id", "id", source="consumer", reference=True, queryable=True),
-        Field("name", required=True, immutable=True, queryable=True),
-        Field(settings, "table", source="config", aliases=alias),
-        Field("enabled", "boolean"),
-    )
+class PluginConfigurations(Configurations):
+    """Plugins on APIs; those of wider or narrower scopes cannot be said here and are not shown.
 
-
-class PluginConfigurations(Kind):
-    """Plugins on APIs; those of wider or narrower scopes cannot be said here and are not shown."""
+    Those of `ssl` are among them, though today that is no plugin.
+    """
 
     def __init__(self, store: Store, apis: Apis, settings: str = "config") -> None:
-        super().__init__(store, "plugins", fields(settings))
-        self._apis = apis
-        self._settings = settings
+        super().__init__(store, "plugins", apis, settings)
         self._schema = cast(Plugins, self.dao.entity.schema)
+        self._ssl = ssl.SslConfigurations(store, apis, settings)
 
     # Reading
 
+    def by_id(self, key: str) -> Values | None:
+        """Of either kind."""
+        return super().by_id(key) or self._ssl.by_id(key)
+
+    def pages(self, filters: Mapping[str, Any]) -> Page:
+        """Both kinds in the order of their ids."""
+        plugins = super().pages(filters)
+        if "consumer_id" in filters:  # which `ssl` never has
+            return plugins
+        return both(plugins, self._ssl.pages(filters))
+
     def show(self, row: Mapping[str, Any]) -> Values | None:
         """A plugin in its classic shape; None when it is on no API, or on a route of one only."""
+        if "cert" in row:
+            return self._ssl.show(row)
         if row["service"] is None or row["route"] is not None or not self._apis.exists(row["service"]["id"]):
             return None
         shown = super().show(row)
@@ -59,6 +63,8 @@ class PluginConfigurations(Kind):
     def of_api(self, api: str, identifier: str) -> Values | None:
         """A configuration of one API by its id, or by the name of its plugin."""
         found = self.find(identifier)
+        if found is None and identifier == ssl.NAME:
+            return self._ssl.of_api(api)
         if found is None:
             name = tables.OLD_NAMES.get(identifier, identifier)
             rows = self.dao.each(parent=("service", api))
@@ -68,23 +74,32 @@ class PluginConfigurations(Kind):
     # Writing
 
     def insert(self, given: Mapping[str, Any]) -> Values:
-        """With the plugin's name of today."""
+        """With the plugin's name of today, and an id that the other kind does not have either."""
+        key = given.get("id")
+        if is_uuid(key) and self.by_id(str(key)) is not None:
+            raise faults.Refused(409, {"id": faults.exists("id", key)})
+        if given.get("name") == ssl.NAME:
+            return self._ssl.insert(given)
         return super().insert(_renamed(given))
 
     def replace(self, old: Values, given: Mapping[str, Any]) -> Values:
         """With the plugin's name of today."""
+        if old["name"] == ssl.NAME:
+            return self._ssl.replace(old, given)
         return super().replace(old, _renamed(given))
 
     def change(self, old: Values, given: Mapping[str, Any]) -> Values:
         """With the plugin's name of today."""
+        if old["name"] == ssl.NAME:
+            return self._ssl.change(old, given)
         return super().change(old, _renamed(given))
 
-    def merged(self, old: Values, patch: Values) -> Values:
-        """Settings are merged key by key."""
-        values = super().merged(old, patch)
-        if self._settings in patch and isinstance(patch[self._settings], dict):
-            values[self._settings] = merge(old[self._settings], patch[self._settings])
-        return values
+    def remove(self, old: Values) -> None:
+        """Of either kind."""
+        if old["name"] == ssl.NAME:
+            self._ssl.remove(old)
+        else:
+            super().remove(old)
 
     def checked(self, values: Values, old: Values | None) -> Values:
         """Settings that the plugin accepts, on an API that exists."""
@@ -94,16 +109,15 @@ class PluginConfigurations(Kind):
         if schema is None:
             raise faults.invalid({self._settings: f'Plugin "{name}" not found'})
         shape = tables.SHAPES.get(name, _PLAIN)
-        if values.get("consumer_id") and (shape.no_consumer or schema.shape["consumer"].must_be_null):
-            raise faults.invalid({"message": "No consumer can be configured for that plugin"})
+        if shape.no_consumer or schema.shape["consumer"].must_be_null:
+            self._refuse_consumer(values)
         given = values.get(self._settings) or {}
         values[self._settings] = given = {**shape.defaults, **given}
         errors = _unknown(shape, given)
         if errors:
-            raise faults.invalid({f"{self._settings}.{path}": text for path, text in errors.items()})
+            raise self._wrong(errors)
         self._check_settings(schema, shape, values)
-        if not self._apis.exists(values["api_id"]):
-            raise faults.Refused(404, {"api_id": faults.missing("api_id", values["api_id"])})
+        self._require_api(values)
         return values
 
     def _check_settings(self, schema: Record, shape: tables.Shape, values: Values) -> None:
@@ -143,7 +157,7 @@ class PluginConfigurations(Kind):
 
     def taken(self, error: UniqueViolation) -> faults.Refused:
         """One configuration per plugin, API and consumer."""
-        return faults.Refused(409, {"message": "Plugin configuration already exists"})
+        return faults.Refused(409, {"message": EXISTS})
 
     def _fault(self, errors: Mapping[Any, Any], entity: Values, values: Values) -> faults.Refused:
         shape = tables.SHAPES.get(values["name"], _PLAIN)
@@ -153,6 +167,18 @@ class PluginConfigurations(Kind):
             return self._settings if path == "message" else names.get(path) or self.renamed(path)
 
         return faults.invalid(faults.flat(errors, entity, rename))
+
+
+def both(first: Page, second: Page) -> Page:
+    """Rows of two kinds as one list, in the order of their ids."""
+
+    def read(size: int, offset: str | None) -> tuple[list[Values], str | None]:
+        pages = first(size, offset), second(size, offset)
+        rows = sorted((row for rows, _ in pages for row in rows), key=lambda row: row["id"])
+        more = len(rows) > size or any(token for _, token in pages)
+        return rows[:size], paging.encode_offset([rows[:size][-1]["id"]]) if more else None
+
+    return read
 
 
 def _names_fields(errors: Mapping[Any, Any]) -> bool:

@@ -87,6 +87,15 @@ SHAPES: Mapping[str, Shape] = {
 }
 """Plugins of 2015; all others show all of their settings as they are."""
 
+OWN: Mapping[str, tuple[Field, ...]] = {
+    "ssl": (
+        Field("cert", required=True),
+        Field("key", required=True),
+        Field("only_https", "boolean"),
+    ),
+}
+"""Plugins of 2015 that are no plugins today, with their settings; none of them can be for a consumer."""
+
 OLD_NAMES: Mapping[str, str] = {
     "keyauth": "key-auth",
     "basicauth": "basic-auth",

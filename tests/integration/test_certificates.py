@@ -6,6 +6,7 @@ import ssl
 import threading
 
 import pytest
+import requests
 
 from tests import pki, wire
 from tests.gateway import LOOPBACK, Gateway, free_ports
@@ -199,3 +200,29 @@ def test_sessions_are_resumed_on_every_worker_after_a_crash_and_after_a_reload(n
     for _ in range(4):
         again, session = resumed(port, "a.test", session, context)
         assert again
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_the_classic_plugin_ssl(node, port, upstream):
+    """It is served for the API's host as soon as it is stored, and refuses HTTP where it is told to."""
+    default = shown(port, "a.test")
+    first, second = pki.pair("a.test"), pki.pair("a.test")
+    form = {"name": "a", "request_host": "a.test", "upstream_url": upstream.url}
+    assert node.admin("POST", "/classic/apis", data=form).status_code == 201
+    form = {"name": "ssl", "config.cert": first.cert, "config.key": first.key, "config.only_https": "true"}
+    made = node.admin("POST", "/classic/apis/a/plugins", data=form)
+    assert made.status_code == 201, made.text
+    path = f"/classic/apis/a/plugins/{made.json()['id']}"
+    assert {shown(port, "a.test") for _ in range(8)} == {first.serial}
+    assert shown(port, "b.test") == default
+    refused = node.get("/x", headers={"Host": "a.test"})
+    assert (refused.status_code, refused.json()["message"]) == (426, "Please use HTTPS protocol")
+    assert (refused.headers["Upgrade"], refused.headers["Connection"].lower()) == ("TLS/1.2, HTTP/1.1", "upgrade")
+    secured = requests.get(f"https://{LOOPBACK}:{port}/x", headers={"Host": "a.test"}, verify=False, timeout=30)
+    assert secured.status_code == 200
+    form = {"config.cert": second.cert, "config.key": second.key, "config.only_https": "false"}
+    assert node.admin("PATCH", path, data=form).status_code == 200
+    assert {shown(port, "a.test") for _ in range(8)} == {second.serial}
+    assert node.get("/x", headers={"Host": "a.test"}).status_code == 200
+    assert node.admin("DELETE", "/classic/apis/a").status_code == 204
+    assert {shown(port, "a.test") for _ in range(8)} == {default}
