@@ -199,15 +199,22 @@ def classic_config(name: str, config: Mapping[str, Any]) -> Values:
     """Today's settings in the classic shape: what it has no name for, and what is unset, is left out."""
     shape = tables.SHAPES.get(name)
     if shape is None:
-        return {key: value for key, value in config.items() if value is not None}
+        return cast(Values, _without_nulls(config))
     shown: Values = {}
     for old, new in shape.fields.items():
         value = get(config, new)
         if old in shape.single and isinstance(value, list):
             value = value[0] if value else None
         if value is not None and not ("." in old and value == []):
-            put(shown, old, value)
+            put(shown, old, _without_nulls(value))
     return shown
+
+
+def _without_nulls(value: Any) -> Any:
+    """Unset fields are absent at any depth."""
+    if isinstance(value, Mapping):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def modern_config(name: Any, given: Mapping[str, Any]) -> Values:

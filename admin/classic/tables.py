@@ -61,6 +61,7 @@ SHAPES: Mapping[str, Shape] = {
     "cors": Shape(
         _same("methods headers exposed_headers max_age credentials preflight_continue", origin="origins"),
         single=frozenset({"origin"}),
+        defaults={"methods": ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"]},
         no_consumer=True,
     ),
     "file-log": Shape(_same("path")),

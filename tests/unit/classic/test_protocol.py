@@ -23,6 +23,7 @@ def test_bodies(api):
     assert (status, made["name"]) == (201, "a")
 
 
+CREDENTIALS = "key-auth keyauth basic-auth basicauth hmac-auth oauth2 acls jwt".split()
 METHODS = [
     ("/apis", "GET POST PUT"),
     ("/apis/a", "GET PATCH DELETE"),
@@ -35,6 +36,13 @@ METHODS = [
     ("/consumers/a", "GET PATCH DELETE"),
     ("/consumers/a/key-auth", "GET POST PUT"),
     ("/consumers/a/keyauth/b", "GET PATCH DELETE"),
+    *((f"/consumers/a/{name}", "GET POST PUT") for name in CREDENTIALS),
+    *((f"/consumers/a/{name}/b", "GET PATCH DELETE") for name in CREDENTIALS if name != "jwt"),
+    ("/consumers/a/jwt/b", "GET DELETE"),
+    ("/oauth2", "GET"),
+    ("/plugins_configurations/a", "GET PATCH DELETE"),
+    ("/plugins/schema/a", "GET"),
+    ("/plugins/a/schema", "GET"),
     ("/", "GET"),
     ("/status", "GET"),
     ("/plugins/enabled", "GET"),
