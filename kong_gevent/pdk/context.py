@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from kong_gevent.http import problem
-from kong_gevent.pdk.edits import FieldEdits, HeaderTemplate
-from kong_gevent.pdk.identity import IDENTITY_NAMES, Identity
+from kong_gevent.pdk.edits import IDENTITY_NAMES, FieldEdits, HeaderTemplate, begun
+from kong_gevent.pdk.identity import Identity
 from kong_gevent.pdk.upstream import UpstreamView
 from kong_gevent.pdk.views import NORMAL_NAMES, ClientView, RequestView, ResponseView
 
@@ -274,16 +274,19 @@ class Context:
 
     def set_upstream(self, template: HeaderTemplate, values: tuple[Any, ...] = ()) -> None:
         """Set the upstream's fields of a prepared template at once; as `ctx.upstream.set_all`."""
-        if self.up is None and (self.identity_edited or template.names.isdisjoint(IDENTITY_NAMES)):
-            self.up = FieldEdits(template, values)
+        edits = self.up
+        if template.tells_identity and not self.identity_edited:
+            edits = self.edit_upstream(template.names)
+        if edits is None:
+            self.up = begun(template, values)
         else:
-            self.edit_upstream(template.names).set_all(template, values)
+            edits.set_all(template, values)
 
     def set_response(self, template: HeaderTemplate, values: tuple[Any, ...] = ()) -> None:
         """Set the answer's fields of a prepared template at once; as `ctx.response.set_all`."""
         edits = self.down
         if edits is None:
-            self.down = FieldEdits(template, values)
+            self.down = begun(template, values)
         else:
             edits.set_all(template, values)
 
@@ -321,7 +324,7 @@ class Context:
         """
         self.proxied_at = self.first_byte_at = monotonic()
         length = length if self.method == b"HEAD" else None
-        return Exit(status, body, FieldEdits(fields, values), "exit", length)
+        return Exit(status, body, begun(fields, values), "exit", length)
 
     def error(self, status: int, message: str | None = None, headers: Mapping[str, Any] | None = None) -> Exit:
         """End the request with an error answer in the format that the client accepts; with the request id in it."""

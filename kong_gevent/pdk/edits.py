@@ -8,6 +8,16 @@ from typing import Any, Protocol
 
 from kong_gevent.http.fields import TOKEN, FieldIndex, normalised_name
 
+IDENTITY_HEADERS = (
+    "X-Consumer-ID",
+    "X-Consumer-Custom-ID",
+    "X-Consumer-Username",
+    "X-Credential-Identifier",
+    "X-Anonymous-Consumer",
+)
+"""Fields that tell the upstream who asks."""
+IDENTITY_NAMES = frozenset(normalised_name(name) for name in IDENTITY_HEADERS)
+"""The same as they are looked up."""
 _MAX_KNOWN = 4096
 _NOTHING: AbstractSet[str] = frozenset()
 _known: dict[str, tuple[str, bytes]] = {}
@@ -73,10 +83,10 @@ class HeaderTemplate:
 
     Patterns are texts with `%d` (integers), `%a` (numbers) or `%b` (bytes without line breaks, which the caller vouches
     for); a value that never changes goes through `constant`. `added` are fields that get one more line and keep the
-    others; `cleared` are names to remove.
+    others, unless the very same line was added before; `cleared` are names to remove.
     """
 
-    __slots__ = ("added", "names", "pattern")
+    __slots__ = ("added", "names", "pattern", "tells_identity")
 
     def __init__(
         self,
@@ -88,6 +98,7 @@ class HeaderTemplate:
         self.names = _shared(frozenset([_name(name)[0] for name, _ in fields] + [_name(name)[0] for name in cleared]))
         self.added = _shared(frozenset([_name(name)[0] for name, _ in added]))
         self.pattern = b"".join([_line(_name(name)[1], _bytes(pattern)) for name, pattern in (*fields, *added)])
+        self.tells_identity = not IDENTITY_NAMES.isdisjoint(self.names)
 
     @staticmethod
     def constant(value: str | int | float | bytes) -> bytes:
@@ -118,91 +129,75 @@ class Section(Protocol):
 class FieldEdits:
     """What was set, added and cleared; names ignore case and take `_` for `-`."""
 
-    _touched: AbstractSet[str] = _NOTHING
-    _added: AbstractSet[str] = _NOTHING
-    _serial: int = 0
+    __slots__ = ("_added", "_text", "_touched")
 
-    def __init__(self, template: HeaderTemplate | None = None, values: tuple[Any, ...] = ()) -> None:
-        """With a template: as if it had been given to `set_all`, which is how most edits begin."""
-        self._lines: dict[Any, bytes]  # by name, (name, serial number) of an added line, or template
-        if template is None:
-            self._lines = {}
-        else:
-            self._lines = {template: template.pattern % values}
-            self._touched = template.names
-            if template.added:
-                self._added = template.added
+    def __init__(self) -> None:
+        self._text = b""  # all new lines, each with its line end
+        self._touched: AbstractSet[str] = _NOTHING
+        self._added: AbstractSet[str] = _NOTHING
 
     def set(self, name: str, value: str | int | float | bytes | Sequence[str]) -> None:
         """Set the field to one value, or to several lines when a list is given; earlier values go."""
         key, encoded = _name(name)
-        self._make_way(key)
         if isinstance(value, (list, tuple)):
-            self._lines[key] = b"".join([_line(encoded, item) for item in value])
+            lines = b"".join([_line(encoded, item) for item in value])
         else:
-            self._lines[key] = _line(encoded, value)  # type: ignore[arg-type]
-        self._touched |= {key}
+            lines = _line(encoded, value)  # type: ignore[arg-type]
+        self._make_way(key)
+        self._text += lines
 
     def set_all(self, template: HeaderTemplate, values: tuple[Any, ...] = ()) -> None:
         """Set the fields of a template at once; earlier values of them go."""
         names = template.names
-        if not self._lines and not self._touched:
-            self._touched = names
-        else:
-            union, apart = _unions.get((self._touched, names)) or _unite(self._touched, names)
-            if not apart or (self._added and not self._added.isdisjoint(names)):
-                self._drop(names)
-            self._touched = union
-        self._lines[template] = template.pattern % values
+        union, apart = _unions.get((self._touched, names)) or _unite(self._touched, names)
+        if not apart or (self._added and not self._added.isdisjoint(names)):
+            self._drop(names)
+        self._touched = union
+        lines = template.pattern % values
         if template.added:
+            if not self._added.isdisjoint(template.added):
+                again = lines.splitlines(keepends=True)
+                self._text = b"".join([line for line in self._each() if line not in again])
             self._added |= template.added
+        self._text += lines
 
     def add(self, name: str, value: str | int | float | bytes) -> None:
         """Add one more line of the field and keep the others."""
         key, encoded = _name(name)
-        self._serial += 1
-        self._lines[(key, self._serial)] = _line(encoded, value)
+        self._text += _line(encoded, value)
         self._added |= {key}
 
     def clear(self, name: str) -> None:
         """Remove the field in every spelling."""
-        key, _ = _name(name)
-        self._make_way(key)
-        self._lines.pop(key, None)
-        self._touched |= {key}
+        self._make_way(_name(name)[0])
 
     def _make_way(self, key: str) -> None:
-        """Drop added lines of this name, and its lines among those of a template."""
-        if key in self._added or (key in self._touched and key not in self._lines):
+        """Drop all lines of this name, those that are there already and those of the message itself."""
+        if key in self._touched or key in self._added:
             self._drop(frozenset((key,)))
+        self._touched |= {key}
 
     def _drop(self, names: AbstractSet[str]) -> None:
         """Take the lines of these names out of everything that was set or added so far."""
         self._added -= names
-        for entry, lines in list(self._lines.items()):
-            if isinstance(entry, HeaderTemplate):
-                kept = [line for line in lines.splitlines(keepends=True) if _name_of(line) not in names]
-                self._lines[entry] = b"".join(kept)
-            elif (entry if isinstance(entry, str) else entry[0]) in names:
-                del self._lines[entry]
+        self._text = b"".join([line for line in self._each() if _name_of(line) not in names])
+
+    def _each(self) -> list[bytes]:
+        return self._text.splitlines(keepends=True)
 
     def over(self, earlier: FieldEdits) -> FieldEdits:
         """These edits applied on top of earlier ones; `earlier` is used up."""
         touched = self._touched
-        if earlier._lines and not (earlier._touched.isdisjoint(touched) and earlier._added.isdisjoint(touched)):
+        if not earlier.apart_from(touched):
             earlier._drop(touched)
-        for entry, lines in self._lines.items():
-            if isinstance(entry, tuple):
-                earlier._serial += 1
-                entry = (entry[0], earlier._serial)
-            earlier._lines[entry] = lines
+        earlier._text += self._text
         earlier._touched |= touched
         earlier._added |= self._added
         return earlier
 
     def snapshot(self) -> tuple[AbstractSet[str], bytes]:
         """The names that were set or cleared, and all new lines: equal as long as nothing is changed."""
-        return self._touched, self.added()
+        return self._touched, self._text
 
     def touches(self, name: str) -> bool:
         """Whether the values that a message had under this normalised name go, because it was set or cleared."""
@@ -216,10 +211,7 @@ class FieldEdits:
         """The values set or added under this name; an empty list when it was cleared, None when it is untouched."""
         key = normalised_name(name)
         found = [
-            line.partition(b": ")[2].rstrip(b"\r\n").decode("latin-1")
-            for lines in self._lines.values()
-            for line in lines.splitlines(keepends=True)
-            if _name_of(line) == key
+            line.partition(b": ")[2].rstrip(b"\r\n").decode("latin-1") for line in self._each() if _name_of(line) == key
         ]
         if found:
             return found
@@ -240,7 +232,7 @@ class FieldEdits:
 
     def added(self) -> bytes:
         """All new lines, each with its line end."""
-        return b"".join(self._lines.values())
+        return self._text
 
     def apply(self, section: Section, forward: bytes | None = None) -> bytes:
         """The section's lines after these edits; `forward` are its bytes when nothing has to be removed."""
@@ -249,10 +241,22 @@ class FieldEdits:
         if cut is None or cut[0] is not touched:
             if touched is section.untouched_by or section.index.lacks(touched):
                 section.untouched_by = touched
-                return (section.forward if forward is None else forward) + b"".join(self._lines.values())
+                return (section.forward if forward is None else forward) + self._text
             lines = [line for line in section.lines if normalised_name(line[0].decode("latin-1")) not in touched]
             cut = section.cut = (touched, b"".join([b"%b: %b\r\n" % line for line in lines]))
-        return cut[1] + b"".join(self._lines.values())
+        return cut[1] + self._text
+
+
+_new = FieldEdits.__new__
+
+
+def begun(template: HeaderTemplate, values: tuple[Any, ...] = ()) -> FieldEdits:
+    """Edits that begin with a template, as most do: what `set_all` makes of none, at half the cost."""
+    edits = _new(FieldEdits)
+    edits._text = template.pattern % values
+    edits._touched = template.names
+    edits._added = template.added
+    return edits
 
 
 def set_many(edits: FieldEdits, headers: Mapping[str, Any]) -> None:

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kong_gevent.http.fields import normalised_name
-from kong_gevent.pdk.edits import FieldEdits, HeaderTemplate, Section
-from kong_gevent.pdk.identity import IDENTITY_NAMES
+from kong_gevent.pdk.edits import IDENTITY_NAMES, FieldEdits, HeaderTemplate, Section
 from kong_gevent.pdk.templates import Template
 
 if TYPE_CHECKING:

@@ -5,19 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kong_gevent.http.fields import normalised_name
-from kong_gevent.pdk.edits import HeaderTemplate
-
-NAMES = (
-    "X-Consumer-ID",
-    "X-Consumer-Custom-ID",
-    "X-Consumer-Username",
-    "X-Credential-Identifier",
-    "X-Anonymous-Consumer",
-)
-
-IDENTITY_NAMES = frozenset(normalised_name(name) for name in NAMES)
-"""The same as they are looked up."""
+from kong_gevent.pdk.edits import IDENTITY_HEADERS, HeaderTemplate
 
 
 class Identity:
@@ -42,7 +30,11 @@ class Identity:
             identifier if credential else None,
             "true" if consumer and not credential else None,
         )
-        fields = [(name, HeaderTemplate.constant(value)) for name, value in zip(NAMES, values, strict=True) if value]
-        self.fields = HeaderTemplate(fields, cleared=NAMES)
+        fields = [
+            (name, HeaderTemplate.constant(value))
+            for name, value in zip(IDENTITY_HEADERS, values, strict=True)
+            if value
+        ]
+        self.fields = HeaderTemplate(fields, cleared=IDENTITY_HEADERS)
         self.lines = self.fields.pattern % ()
         self.described = b""  # its JSON in log records (see `pdk.record`), once it was asked for
