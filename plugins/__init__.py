@@ -5,6 +5,7 @@ BUNDLED = (
     "bot-detection",
     "cors",
     "session",
+    "mtls-auth",
     "jwt",
     "oauth2",
     "key-auth",

@@ -79,13 +79,15 @@ def serials_of(*pairs: Pair) -> Sequence[int]:
 
 
 class Authority:
-    """A certificate authority. `above`: the one that has signed for it, None: it is a root."""
+    """A certificate authority. `above`: the one that has signed for it, None: it is a root; not `ca`: it only poses."""
 
-    def __init__(self, name: str = "Test authority", above: "Authority | None" = None, *, days: int = 30) -> None:
+    def __init__(
+        self, name: str = "Test authority", above: "Authority | None" = None, *, days: int = 30, ca: bool = True
+    ) -> None:
         self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         self.key = new_key()
         self.above = above
-        constraints = x509.BasicConstraints(ca=True, path_length=None)
+        constraints = x509.BasicConstraints(ca=ca, path_length=None)
         self.certificate = self._signed((above or self), self.name, self.key, days, [(constraints, True)])
 
     @property
@@ -103,19 +105,21 @@ class Authority:
         name: str,
         *names: str,
         days: int = 2,
+        begins: int = -10,
         extensions: Sequence[x509.ExtensionType] = (),
         subject: x509.Name | None = None,
+        key: Any = None,
     ) -> Pair:
         """A certificate with this common name, these DNS names, addresses, URIs and mail addresses, and its chain.
 
-        Negative `days`: it has expired.
+        It is valid from `begins` days from now until `days` from now: negative `days`, and it has expired.
         """
-        key = new_key()
+        key = key or new_key()
         subject = subject or x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         added: list[tuple[x509.ExtensionType, bool]] = [(extension, False) for extension in extensions]
         if names:
             added.append((x509.SubjectAlternativeName([_general(each) for each in names]), False))
-        return Pair(_pem(self._signed(self, subject, key, days, added)) + self.chain, key_text(key))
+        return Pair(_pem(self._signed(self, subject, key, days, added, begins)) + self.chain, key_text(key))
 
     def revoke(self, *pairs: Pair, hours: int = 12, key: Any = None) -> bytes:
         """A revocation list (DER) with these certificates. Negative `hours`: an old one; `key`: signed by another."""
@@ -133,7 +137,12 @@ class Authority:
 
     @staticmethod
     def _signed(
-        issuer: "Authority", subject: x509.Name, key: Any, days: int, extensions: list[tuple[x509.ExtensionType, bool]]
+        issuer: "Authority",
+        subject: x509.Name,
+        key: Any,
+        days: int,
+        extensions: list[tuple[x509.ExtensionType, bool]],
+        begins: int = -10,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
         builder = (
@@ -142,7 +151,7 @@ class Authority:
             .issuer_name(issuer.name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - 10 * _DAY)
+            .not_valid_before(now + begins * _DAY)
             .not_valid_after(now + days * _DAY)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

@@ -141,7 +141,7 @@ def pem_of(value: str) -> bytes:
     return decoded
 
 
-def load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+def load_pair(context: Any, certificate: bytes, key: bytes) -> None:
     """Add a certificate (with its chain) and its key, both PEM, to a context. Raises `ssl.SSLError`, `ValueError`.
 
     The module only reads files; these are in memory, so a key that came as text never lies on a disk.
@@ -201,11 +201,12 @@ def server_context(values: Any) -> ssl.SSLContext:
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
-    _load_dh_parameters(context, values)
+    load_dh_parameters(context, values)
     return context
 
 
-def _load_dh_parameters(context: ssl.SSLContext, values: Any) -> None:
+def load_dh_parameters(context: Any, values: Any) -> None:
+    """Give a context the parameters for DHE that the settings name. Raises ValueError with a message about them."""
     parameters = dh_parameters(values)
     if parameters is None:
         return

@@ -107,9 +107,9 @@ class Settings:
 
     # -- TLS
 
-    def certificate_pairs(self, role: str) -> list[tuple[str, str]]:
-        """See `certificates.pairs`."""
-        return certificates.pairs(self, role)
+    def certificate_pairs(self, role: str) -> list[tuple[bytes, bytes]]:
+        """See `certificates.pairs`; PEM. Raises `OSError`, `ValueError`."""
+        return [(certificates.pem_of(shown), certificates.pem_of(key)) for shown, key in certificates.pairs(self, role)]
 
     def server_context(self) -> ssl.SSLContext:
         """See `certificates.server_context`."""

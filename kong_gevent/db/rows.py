@@ -38,6 +38,7 @@ def cache_keys(kind: Entity, entity: Mapping[str, Any]) -> list[str]:
     """`<entity>:<field>:<value>` of every key by which a node may have cached an entity, or a list with it."""
     keys = [f"{kind.name}:{name}:{unique_value(entity[name])}" for name in kind.unique if entity[name] is not None]
     keys += [f"{kind.name}:{name}:{entity[name]['id']}" for name in kind.listed_by if entity[name] is not None]
+    keys += [f"{kind.name}:{','.join(names)}:{combination(entity, names)}" for names in kind.unique_together]
     return [f"{kind.name}:id:{entity['id']}", *keys]
 
 

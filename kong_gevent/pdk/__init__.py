@@ -7,6 +7,7 @@ with described fields; the Admin API, the published schema and the documentation
 
 from kong_gevent.errors import DaoError, GatewayError
 from kong_gevent.offload import offload
+from kong_gevent.pdk.client_certificates import CertificateRequest, ClientCertificate
 from kong_gevent.pdk.context import Context, Exit
 from kong_gevent.pdk.edits import HeaderTemplate
 from kong_gevent.pdk.endpoints import AdminCall, AdminReply, Endpoint
@@ -22,6 +23,8 @@ from kong_gevent.schema.entity import Entity, Reader
 __all__ = [
     "AdminCall",
     "AdminReply",
+    "CertificateRequest",
+    "ClientCertificate",
     "Conf",
     "Config",
     "Context",

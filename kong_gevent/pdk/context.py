@@ -24,6 +24,7 @@ from kong_gevent.pdk.views import NORMAL_NAMES, ClientView, RequestView, Respons
 if TYPE_CHECKING:
     from kong_gevent.http.answers import AnswerFields
     from kong_gevent.http.heads import Scanned
+    from kong_gevent.pdk.client_certificates import ClientCertificate
     from kong_gevent.pdk.plugin import Conf, Plugin
 
 _get: Any = dict.get
@@ -62,6 +63,8 @@ class Context:
     route: Any = None
     identity: Identity | None = None
     authenticated_groups: Sequence[str] | None = None
+    client_verify: str = "NONE"
+    """What log records tell of the client's certificate: `SUCCESS`, or `FAILED:` and why; set by who verifies it."""
     """Names of groups that an authentication has found out; assign to it. Plugins like acl judge by them."""
     identity_edited: bool = False  # whether plugins changed fields that tell who asks; `up` has all of them then
     up: FieldEdits | None = None
@@ -219,6 +222,11 @@ class Context:
         self.identity = identity
         if self.identity_edited:
             self.up.set_all(identity.fields)  # type: ignore[union-attr]
+
+    @property
+    def client_certificate(self) -> ClientCertificate | None:
+        """The certificate that the client has shown, unverified; None when it was not asked, or had none."""
+        return self.connection.client_certificate  # type: ignore[no-any-return]
 
     @property
     def consumer(self) -> dict[str, Any] | None:

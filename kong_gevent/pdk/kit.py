@@ -129,6 +129,13 @@ class Entities(Protocol):
         """The entity whose unique field has this value."""
         ...
 
+    def select_together(self, values: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The entity that has a combination of values which exists once (`Entity.unique_together`), `cached`.
+
+        References are `{"id": …}` or None, which counts as a value.
+        """
+        ...
+
     def children(self, field: str, parent_id: str, cached: bool = False) -> list[dict[str, Any]]:
         """The entities whose foreign field refers to a parent; `cached` needs the field in the kind's `listed_by`."""
         ...

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from kong_gevent.pdk.client_certificates import CertificateRequest
     from kong_gevent.pdk.context import Context, Exit
     from kong_gevent.pdk.endpoints import Endpoint
     from kong_gevent.pdk.kit import Kit
@@ -32,6 +33,8 @@ class Conf:
     instance_name: str | None
     unused_phases: tuple[str, ...] = ()
     """Phases (after `access`) that this configuration has no use for; set in `configure`, they are not called then."""
+    client_certificates: CertificateRequest | None = None
+    """That clients are to be asked for a certificate; set in `configure`."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():

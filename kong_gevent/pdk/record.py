@@ -98,7 +98,7 @@ class Recorder:
             ctx.request_id,
             ctx.head_size + exchange.received,
             self._asked.get(key) or self._ask(ctx, key),
-            (connection.described or _describe_tls(connection)) if connection.tls else b"",
+            (connection.described or _describe_tls(ctx)) if connection.tls else b"",
             _json(ctx.upstream_target),
             statuses,
             ctx.status,
@@ -143,17 +143,21 @@ def _json(value: bytes) -> bytes:
     return _dumps(value.decode("latin-1"))
 
 
-def _describe_tls(connection: Any) -> bytes:
-    """What was agreed on in the handshake; whether the client has shown a certificate, which then was verified."""
-    tls = connection.stream.tls
+def _describe_tls(ctx: Context) -> bytes:
+    """What was agreed on in the handshake, if that is known, and what became of a certificate of the client."""
+    connection = ctx.connection
+    tls = getattr(getattr(connection, "stream", None), "tls", None)
+    if tls is None:
+        return b""
     cipher = tls.cipher()
     facts = {
         "version": tls.version(),
         "cipher": cipher and cipher[0],
-        "client_verify": "SUCCESS" if connection.client_subject is not None else "NONE",
+        "client_verify": ctx.client_verify if connection.client_subject is None else "SUCCESS",
     }
     text: bytes = b',"tls":%b' % _dumps(facts)
-    connection.described = text
+    if connection.client_certificate is None:  # else each request may have its own verdict
+        connection.described = text
     return text
 
 

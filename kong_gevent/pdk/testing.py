@@ -10,6 +10,7 @@ installed, and its settings; the gateway it returns sends requests through every
 
 from __future__ import annotations
 
+import ssl
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kong_gevent.pdk import Plugin
+from kong_gevent.pdk import ClientCertificate, Plugin
 from kong_gevent.pdk.loader import load_plugins
 from kong_gevent.pdk.memory import Answer, MemoryStream, MemoryUpstream, Received, read_message, respond
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kong_gevent.pdk import Context
+    from kong_gevent.runtime.connection import Connection
 
 __all__ = ["Answer", "InMemoryGateway", "Received", "Run", "plugin", "respond"]
 
@@ -202,8 +204,12 @@ class InMemoryGateway:
         self.sync.load()
         self.kit.publish = self.sync.poll
         self._listener = Listener(self.gateway, "proxy", "127.0.0.1", 8000, ProxyRole(parts))
+        self._tls_listener = Listener(self.gateway, "proxy", "127.0.0.1", 8443, ProxyRole(parts))
+        self._tls_listener.tls = True
         self._serial = 0
         self.peer = ("127.0.0.1", 50000)
+        self.shows: str | None = None
+        """The certificate (PEM, with what stands between) that clients show from now on; their requests are HTTPS."""
         self.service = self.insert("services", name="upstream", host="upstream.test", port=80)
         self.route = self.insert("routes", paths=["/"], service={"id": self.service["id"]})
 
@@ -307,17 +313,27 @@ class InMemoryGateway:
 
     def send(self, data: bytes) -> Run:
         """Send one request given as bytes."""
-        from kong_gevent.runtime.connection import Connection
-
         stream: Any = MemoryStream(data)
-        self._serial += 1
         asked, logged = len(self.upstream.requests), len(self._recorder.records)
-        Connection(stream, self._listener, self.peer, self._serial).run()
+        self._connection(stream).run()
         message = read_message(_without_interim(bytes(stream.written)), data.startswith(b"HEAD "))
         if message is None:
             raise AssertionError(f"the gateway's answer is not complete: {bytes(stream.written)!r}")
         log = self._recorder.records[logged] if len(self._recorder.records) > logged else {}
         return Run(Answer(*message), self.upstream.requests[asked:], log)
+
+    def _connection(self, stream: Any) -> Connection:
+        from kong_gevent.runtime.connection import Connection
+        from kong_gevent.runtime.secure import TlsConnection
+
+        self._serial += 1
+        if self.shows is None:
+            return Connection(stream, self._listener, self.peer, self._serial)
+        secured = TlsConnection(stream, self._tls_listener, self.peer, self._serial)
+        secured.shaken = True
+        chain = [f"{text}-----END CERTIFICATE-----\n" for text in self.shows.split("-----END CERTIFICATE-----")[:-1]]
+        secured.client_certificate = ClientCertificate([ssl.PEM_cert_to_DER_cert(text.strip()) for text in chain])
+        return secured
 
     def flush(self) -> None:
         """Wait until the queues of all plugins are empty."""

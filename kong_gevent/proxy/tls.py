@@ -11,9 +11,13 @@ import _socket
 import ssl
 from collections.abc import Callable
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from kong_gevent.errors import DeadlineExceeded
 from kong_gevent.proxy.stream import READ_SIZE, Stream, Streams
+
+if TYPE_CHECKING:
+    from kong_gevent.proxy.asking import AskingContext, AskingSide
 
 MAX_WRITE = 262144
 """Bytes that are encrypted before the first of them are sent: the bound on the memory of one write."""
@@ -33,7 +37,7 @@ class TlsStream(Stream):
     needs_closing_alert = True
     """Whether an end without TLS's own closing alert is an error: somebody else may have cut the message."""
 
-    tls: ssl.SSLObject
+    tls: ssl.SSLObject | AskingSide
     """The TLS side of this connection: version, cipher, certificate of the peer."""
 
     def __init__(
@@ -57,7 +61,7 @@ class TlsStream(Stream):
             super().close()
             raise ssl.SSLError(1, f"{server_name!r} cannot be the name of a TLS server: {error}") from error
 
-    def _begin(self, context: ssl.SSLContext, server_name: str | None, server: bool) -> None:
+    def _begin(self, context: ssl.SSLContext | AskingContext, server_name: str | None, server: bool) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server, server_hostname=server_name)
@@ -65,7 +69,7 @@ class TlsStream(Stream):
     def handshake(
         self,
         timeout: float | None = None,
-        begin_anew: Callable[[ssl.SSLObject], ssl.SSLContext | None] | None = None,
+        begin_anew: Callable[[ssl.SSLObject | AskingSide], ssl.SSLContext | AskingContext | None] | None = None,
     ) -> None:
         """Agree on keys and check the peer's certificate, within `timeout` s in all (None: `read_timeout` a wait).
 

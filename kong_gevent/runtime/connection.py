@@ -25,6 +25,7 @@ from kong_gevent.runtime.received import ReceivedBody
 from kong_gevent.runtime.tunnel import run_tunnel
 
 if TYPE_CHECKING:
+    from kong_gevent.pdk.client_certificates import ClientCertificate
     from kong_gevent.runtime.gateway import Gateway
 
 log = logging.getLogger("kong_gevent.connection")
@@ -95,6 +96,8 @@ class Connection(ReceivedBody):
     """The name that the client asked for in its TLS handshake."""
     client_subject: str | None = None
     """Subject of the certificate that the client has shown, and that was verified."""
+    client_certificate: ClientCertificate | None = None
+    """The certificate that the client has shown, and that nobody has verified yet."""
 
     def __init__(self, stream: Stream, listener: Listener, peer: tuple[str, int], serial: int) -> None:
         gateway = listener.gateway

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import ssl
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gevent import monkey
@@ -18,10 +19,14 @@ from gevent.event import Event
 
 from kong_gevent.conf import certificates
 from kong_gevent.offload import offload
-from kong_gevent.runtime.certificates import Certificate, CertificateTable, ServerNames
+from kong_gevent.runtime.asked import AskedNames
+from kong_gevent.runtime.certificates import AuthorityTable, Certificate, CertificateTable, ServerNames
 
 if TYPE_CHECKING:
     from kong_gevent.conf import Settings
+    from kong_gevent.proxy.asking import AskingContext
+
+    Made = ssl.SSLContext | AskingContext | None
 
 log = logging.getLogger("kong_gevent.tls")
 CAPACITY = 1000
@@ -34,6 +39,8 @@ _SETTINGS = (
     "ssl_session_tickets",
     "admin_ssl_client_verify",
 )
+Key = tuple[str, tuple[str, ...] | None]
+"""Id of a certificate ("": the default one), and `ServerSide.authorities`."""
 _NOT_READY = ssl.ALERT_DESCRIPTION_INTERNAL_ERROR  # never sent: the handshake begins anew
 
 
@@ -43,6 +50,8 @@ class ServerSide(ssl.SSLObject):
     asked_for: str | None = None
     wanted: Certificate | None = None
     """The certificate to make ready before the handshake begins anew."""
+    authorities: tuple[str, ...] | None = None
+    """Whose certificates the client is to be asked for when the handshake begins anew; None: it is not asked."""
 
 
 class ListenerContexts:
@@ -59,10 +68,7 @@ class ListenerContexts:
 
     def get(self, settings: Settings, role: str) -> ssl.SSLContext:
         """The context of a role (proxy, admin, status). Raises `ssl.SSLError`, `ValueError`, `OSError`."""
-        pairs = [
-            (certificates.pem_of(certificate), certificates.pem_of(key))
-            for certificate, key in settings.certificate_pairs(role)
-        ]
+        pairs = settings.certificate_pairs(role)
         authorities = [certificates.pem_of(entry) for entry in _client_authorities(settings, role)]
         own = [settings.get(name) for name in _SETTINGS]
         parts = [own, certificates.dh_parameters(settings), pairs, authorities]
@@ -98,7 +104,7 @@ def new_context(settings: Settings, pairs: list[tuple[bytes, bytes]]) -> ssl.SSL
 
 
 class ServerCertificates:
-    """What a worker's TLS listeners show to whom."""
+    """What a worker's TLS listeners show to whom, and whom they ask for a certificate."""
 
     def __init__(
         self,
@@ -107,14 +113,21 @@ class ServerCertificates:
         names: ServerNames,
         listeners: ListenerContexts | None = None,
         capacity: int = CAPACITY,
+        *,
+        asked: AskedNames | None = None,
+        authorities: AuthorityTable | None = None,
     ) -> None:
         self._settings = settings
         self._names = names
         self._listeners = listeners or ListenerContexts()
+        self._asked = asked or AskedNames({}, {})
+        self._authorities = authorities or AuthorityTable()
         self._capacity = capacity
-        self._ready: OrderedDict[str, tuple[Certificate, ssl.SSLContext | None]] = OrderedDict()
-        self._making: dict[str, Event] = {}
+        self._ready: OrderedDict[Key, Made] = OrderedDict()
+        self._making: dict[Key, Event] = {}
+        self._changes = 0  # of authorities
         table.on_change.append(self._forget)
+        self._authorities.on_change.append(self._forget_authority)
 
     def listener_context(self, role: str) -> ssl.SSLContext:
         """The context with which a role's handshakes begin. Raises as `ListenerContexts.get`.
@@ -131,59 +144,114 @@ class ServerCertificates:
         """OpenSSL's question within a handshake: which certificate? One that is not ready ends it; see `begin_anew`."""
         tls.asked_for = server_name
         certificate = self._names.find(server_name)
-        if certificate is None or certificate.text is None:
+        if certificate is not None and certificate.text is None:
+            certificate = None
+        if self._asked.names:
+            tls.authorities = self._asked.find(server_name)
+            if tls.authorities is not None:
+                tls.wanted = certificate
+                return _NOT_READY  # another library takes over
+        if certificate is None:
             return None
-        ready = self._ready.get(certificate.id)
-        if ready is None:
+        key = (certificate.id, None)
+        if key not in self._ready:
             tls.wanted = certificate
             return _NOT_READY
-        self._ready.move_to_end(certificate.id)
-        if ready[1] is not None:
-            tls.context = ready[1]
+        made: Any = self._ready[key]
+        self._ready.move_to_end(key)
+        if made is not None:
+            tls.context = made
         return None
 
-    def begin_anew(self, tls: ServerSide) -> ssl.SSLContext | None:
+    def begin_anew(self, tls: ServerSide) -> Made:
         """The context with which a handshake that failed begins anew; None: it just failed. May wait.
 
-        Raises `Overloaded`.
+        Raises `Overloaded`, and `ssl.SSLError` when a client that is to be asked for a certificate cannot be.
         """
-        if tls.wanted is None:
+        certificate = tls.wanted
+        if tls.authorities is not None:
+            import kong_gevent.proxy.asking  # noqa: F401 (loaded by nodes that need it, and not in a thread)
+
+            return self._get((certificate.id if certificate else "", tls.authorities), certificate, self._make_asking)
+        if certificate is None:
             return None
-        self._make_ready(tls.wanted)
+        self._get((certificate.id, None), certificate, self._make)
         return tls.context
 
-    def _make_ready(self, certificate: Certificate) -> None:
-        """Have the context of a certificate; many who wait for the same wait for one."""
-        under_way = self._making.get(certificate.id)
-        if under_way is not None:
+    def _get(self, key: Key, certificate: Certificate | None, make: Callable[[Any, Key], Made]) -> Made:
+        """The context for a key, which `make` makes; many who wait for the same wait for one."""
+        while key not in self._ready:
+            under_way = self._making.get(key)
+            if under_way is None:
+                return self._make_ready(key, certificate, make)
             under_way.wait()
-            return
-        done = self._making[certificate.id] = Event()
+        self._ready.move_to_end(key)
+        return self._ready[key]
+
+    def _make_ready(self, key: Key, certificate: Certificate | None, make: Callable[[Any, Key], Made]) -> Made:
+        done = self._making[key] = Event()
+        changes = self._changes
         try:
-            made = offload(self._make, certificate)
+            made = offload(make, certificate, key)
         finally:
-            del self._making[certificate.id]
+            del self._making[key]
             done.set()
-        if self._names.certificate(certificate.id) is certificate:
-            self._ready[certificate.id] = (certificate, made)
+        current = certificate is None or self._names.certificate(certificate.id) is certificate
+        if current and changes == self._changes:
+            self._ready[key] = made
             while len(self._ready) > self._capacity:
                 self._ready.popitem(last=False)
+        return made
 
-    def _make(self, certificate: Certificate) -> ssl.SSLContext | None:
+    def _make(self, certificate: Certificate, _key: Key) -> ssl.SSLContext | None:
         """The context of a certificate; None, with the reason in the log, for one that OpenSSL does not take."""
         try:
             return new_context(self._settings, certificate.pairs())
         except (ssl.SSLError, ValueError) as error:
-            reason = getattr(error, "reason", None) or str(error)
-            log.error(
-                "certificate %s cannot be used: %s; the default certificate is shown in its place",
-                certificate.id,
-                reason.lower().replace("_", " "),
-            )
+            _complain(certificate, error)
             return None
 
-    def _forget(self, key: str) -> None:
-        self._ready.pop(key, None)
+    def _make_asking(self, certificate: Certificate | None, key: Key) -> AskingContext:
+        """A context that asks clients for a certificate. Raises `ssl.SSLError`, `ValueError`, `OSError`."""
+        if certificate is not None:
+            try:
+                return self._asking(certificate.pairs(), key)
+            except (ssl.SSLError, ValueError) as error:
+                _complain(certificate, error)
+        return self._asking(self._settings.certificate_pairs("proxy"), key)
+
+    def _asking(self, pairs: list[tuple[bytes, bytes]], key: Key) -> AskingContext:
+        from kong_gevent.proxy.asking import AskingContext
+
+        context = AskingContext(self._settings.server_context())
+        certificates.load_dh_parameters(context, self._settings)
+        for certificate, secret in pairs:
+            certificates.load_pair(context, certificate, secret)
+        for authority in key[1] or ():
+            entity = self._authorities.entities.get(authority)
+            if entity is not None:
+                context.name_authority(entity["cert"])
+        return context
+
+    def _forget(self, certificate: str) -> None:
+        self._drop(lambda key: key[0] == certificate)
+
+    def _forget_authority(self, authority: str) -> None:
+        self._changes += 1
+        self._drop(lambda key: key[1] is not None and authority in key[1])
+
+    def _drop(self, concerned: Callable[[Key], bool]) -> None:
+        for key in [key for key in self._ready if concerned(key)]:
+            del self._ready[key]
+
+
+def _complain(certificate: Certificate, error: Exception) -> None:
+    reason = getattr(error, "reason", None) or str(error)
+    log.error(
+        "certificate %s cannot be used: %s; the default certificate is shown in its place",
+        certificate.id,
+        reason.lower().replace("_", " "),
+    )
 
 
 def _note_name(tls: Any, server_name: str | None, context: ssl.SSLContext) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from kong_gevent.db import rows
 from kong_gevent.errors import DatabaseError, InvalidPrimaryKey, InvalidUnique, Overloaded
 from kong_gevent.pdk.kit import LookupFailed
 
@@ -62,6 +63,12 @@ class EntityAccess:
             return self._kept(field, value, lambda: found(self._lookups.select_by, field, value))  # type: ignore[no-any-return]
         with asking():
             return found(self._dao.select_by, field, value)
+
+    def select_together(self, values: Mapping[str, Any]) -> Values | None:
+        """See `Entities.select_together`."""
+        names = next(names for names in self._dao.entity.unique_together if set(names) == set(values))
+        key = rows.combination(values, names)
+        return self._kept(",".join(names), key, lambda: self._lookups.select_together(values))  # type: ignore[no-any-return]
 
     def children(self, field: str, parent_id: str, cached: bool = False) -> list[Values]:
         """See `Entities.children`."""

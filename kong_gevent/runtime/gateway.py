@@ -62,7 +62,14 @@ class Gateway:
         self.secrets = Secrets(variables())
         self.plan = Plan(plugins, self.contexts, self.secrets, health)
         self.contexts.follow(self.plan.certificates, self.plan.authorities)
-        self.certificates = ServerCertificates(settings, self.plan.certificates, self.plan.server_names, listeners)
+        self.certificates = ServerCertificates(
+            settings,
+            self.plan.certificates,
+            self.plan.server_names,
+            listeners,
+            asked=self.plan.asked,
+            authorities=self.plan.authorities,
+        )
         self.resolver = Resolver.of(settings)
         self.pool = Pool(
             self.streams,

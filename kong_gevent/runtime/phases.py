@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kong_gevent.pdk import Conf, Context, Plugin
 from kong_gevent.vaults import Unresolved
 from kong_gevent.vaults.secrets import Secrets
+
+if TYPE_CHECKING:
+    from kong_gevent.runtime.asked import AskedNames
 
 log = logging.getLogger("kong_gevent.plugins")
 HTTP_PROTOCOLS = frozenset(("http", "https", "grpc", "grpcs"))
@@ -167,9 +170,10 @@ class Chain:
 class PluginTable:
     """All plugin configurations by name and scope; `version` changes whenever compiled chains become stale."""
 
-    def __init__(self, plugins: Mapping[str, Plugin], secrets: Secrets) -> None:
+    def __init__(self, plugins: Mapping[str, Plugin], secrets: Secrets, asked: AskedNames | None = None) -> None:
         self._plugins = plugins
         self._secrets = secrets
+        self._asked = asked
         self._shapes = {name: type(plugin).config().shape for name, plugin in plugins.items()}
         self._referring: set[str] = set()
         self._order = sorted(plugins.values(), key=lambda plugin: (plugin.priority, plugin.name), reverse=True)
@@ -219,6 +223,9 @@ class PluginTable:
             )
             configured = self._broken(entity, plugin)
         self._by_id[configured.id] = configured
+        request = configured.conf.client_certificates
+        if request is not None and self._asked is not None:
+            self._asked.put(configured.id, *configured.scope[:2], request)
         return configured
 
     def _with_secrets(self, entity: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -255,6 +262,8 @@ class PluginTable:
         old = self._by_id.pop(key, None)
         if old is None:
             return False
+        if self._asked is not None:
+            self._asked.remove(key)
         scoped = dict(self._scoped.get(old.plugin.name, {}))
         if scoped.get(old.scope) is old:
             del scoped[old.scope]

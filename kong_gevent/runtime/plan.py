@@ -15,6 +15,7 @@ from kong_gevent.http.target import escape_path
 from kong_gevent.pdk import Conf, Plugin
 from kong_gevent.proxy.pool import Origin, Pool
 from kong_gevent.router import Match, Router
+from kong_gevent.runtime.asked import AskedNames
 from kong_gevent.runtime.balancing import BalancedEndpoint, Balancer
 from kong_gevent.runtime.certificates import AuthorityTable, CertificateTable, ServerNames
 from kong_gevent.runtime.health_table import HealthTable
@@ -195,7 +196,6 @@ class Plan:
         self._health = health
         self.router: Router = Router()
         secrets = secrets or Secrets({})
-        self.table = PluginTable(plugins, secrets)
         self.services: dict[str, ServiceEntry] = {}
         self.routes: dict[str, RouteEntry] = {}
         self.balancers: dict[str, Balancer] = {}
@@ -203,6 +203,8 @@ class Plan:
         self._upstreams: dict[str, Balancer] = {}
         self._upstream_of: dict[str, str] = {}
         self._by_service: dict[str | None, set[str]] = {}
+        self.asked = AskedNames(self.routes, self._by_service)
+        self.table = PluginTable(plugins, secrets, self.asked)
         self._contexts = contexts
         self.certificates = CertificateTable(secrets)
         self.server_names = ServerNames(self.certificates)
@@ -241,6 +243,9 @@ class Plan:
             raise
 
     def _clear(self) -> None:
+        for part in self._parts.values():
+            for key in list(part.entities):
+                part.remove(key)
         self.router = Router()
         self.services.clear()
         self.routes.clear()
@@ -248,9 +253,6 @@ class Plan:
         self._upstreams.clear()
         self._upstream_of.clear()
         self._by_service.clear()
-        for part in self._parts.values():
-            for key in list(part.entities):
-                part.remove(key)
 
     def entities(self) -> dict[str, dict[str, Mapping[str, Any]]]:
         """What the plan was made from: kind → id → entity."""
@@ -361,20 +363,18 @@ class Plan:
                 return None
         entry = self.routes[entity["id"]] = RouteEntry(entity, service)
         self._by_service.setdefault(service.id if service else None, set()).add(entry.id)
+        self.asked.route_changed(entry.id)
         return entry
 
     def _apply_route(self, key: str, entity: Entity | None) -> None:
         old = self.routes.get(key)
         if old is not None:
             self._by_service.get(old.service.id if old.service else None, set()).discard(key)
-        if entity is None:
+        entry = self._make_route(entity) if entity is not None else None
+        if entity is None or entry is None:
             self.routes.pop(key, None)
             self.router.remove(key)
-            return
-        entry = self._make_route(entity)
-        if entry is None:
-            self.routes.pop(key, None)
-            self.router.remove(key)
+            self.asked.route_changed(key)
             return
         try:
             self.router.add(entity, entry.service.entity if entry.service else None, entry)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import logging
 import ssl
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, Overloaded
+from kong_gevent.pdk.client_certificates import ClientCertificate
 from kong_gevent.proxy.stream import Stream
 from kong_gevent.proxy.tls import ServerTlsStream
 from kong_gevent.runtime.connection import Connection
+from kong_gevent.runtime.contexts import ServerSide
+
+if TYPE_CHECKING:
+    from kong_gevent.proxy.asking import AskingContext
 
 log = logging.getLogger("kong_gevent.tls")
 _CLEAR_TEXT = (
@@ -22,7 +27,7 @@ _CLEAR_TEXT = (
 class TlsConnection(Connection):
     """A client's connection that begins with a handshake."""
 
-    __slots__ = ("client_subject", "server_name", "shaken")
+    __slots__ = ("client_certificate", "client_subject", "server_name", "shaken")
 
     stream: ServerTlsStream
 
@@ -31,6 +36,7 @@ class TlsConnection(Connection):
         self.shaken = False
         self.server_name: str | None = None
         self.client_subject: str | None = None
+        self.client_certificate: ClientCertificate | None = None
 
     def run(self) -> bool:
         """See `Connection.run`."""
@@ -58,13 +64,18 @@ class TlsConnection(Connection):
         self.shaken = True
         tls = self.stream.tls
         self.server_name = getattr(tls, "asked_for", None) or self.server_name
-        shown = tls.getpeercert()
+        shown: Any = tls.getpeercert()
         if shown:
             self.client_subject = subject_text(shown.get("subject", ()))
+        chain = tls.client_chain() if hasattr(tls, "client_chain") else ()
+        if chain:
+            self.client_certificate = ClientCertificate(chain)
         return True
 
-    def _begin_anew(self, tls: Any) -> ssl.SSLContext | None:
-        """See `ServerCertificates.begin_anew`."""
+    def _begin_anew(self, tls: Any) -> ssl.SSLContext | AskingContext | None:
+        """See `ServerCertificates.begin_anew`; only the side that heard the client's name can do so."""
+        if not isinstance(tls, ServerSide):
+            return None
         self.server_name = tls.asked_for
         return self.gateway.certificates.begin_anew(tls)
 

@@ -211,6 +211,8 @@ class WsgiConnection:
     """What a WSGI server tells about the client's connection."""
 
     server_name: str | None = None
+    client_certificate: Any = None
+    described = b""
 
     def __init__(self, gateway: Gateway, environ: dict[str, Any]) -> None:
         self.peer_ip: str = environ.get("REMOTE_ADDR", "")

@@ -31,7 +31,8 @@ def loaded() -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "library", ["backports", "brotli", "cassandra", "cryptography", "dns", "psycopg", "redis", "requests", "rich"]
+    "library",
+    ["backports", "brotli", "cassandra", "cryptography", "dns", "OpenSSL", "psycopg", "redis", "requests", "rich"],
 )
 def test_it_is_loaded_when_it_is_needed(loaded: set[str], library: str) -> None:
     assert library not in loaded

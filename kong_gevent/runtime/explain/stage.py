@@ -21,6 +21,7 @@ class ImaginedClient:
     server_ip = ""
     serial = requests = 1
     client_subject: str | None = None
+    client_certificate: Any = None
     started = uploading = gone = False
     keep = can_tunnel = True
     received = sent = 0

@@ -30,7 +30,7 @@ class Side:
         self.certificates = ServerCertificates(settings, self.table, self.names, None, capacity)
         self.made = []
         make = self.certificates._make
-        self.certificates._make = lambda certificate: (self.made.append(certificate.id), make(certificate))[1]
+        self.certificates._make = lambda certificate, key: (self.made.append(certificate.id), make(certificate, key))[1]
 
     def put(self, number, *names):
         pair = PAIRS[number]

@@ -1,0 +1,280 @@
+"""Client certificates on the proxy's TLS listeners: whom handshakes ask, and what mtls-auth makes of what they show."""
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import crypto
+
+from tests.gateway import LOOPBACK, Gateway, free_ports
+from tests.integration.support import ask_once
+from tests.pki import Authority, Pair, pair
+from tests.upstream import Upstream, plain
+from tests.wire import Answer, Stream, read_answer, wait_until
+
+ROOT, OTHER = Authority("Root"), Authority("Other root")
+MIDDLE = Authority("Middle", ROOT)
+ADA = ROOT.issue("ada")
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+MISSING, UNTRUSTED = b"No required TLS certificate was sent", b"TLS certificate failed verification"
+numbers = count()
+
+
+class TlsClient:
+    """A connection that shows a certificate, if it has one and is asked for it, and sends requests."""
+
+    def __init__(
+        self,
+        port: int,
+        shown: Pair | None = None,
+        name: str | None = None,
+        version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+        session: Any = None,
+        context: ssl.SSLContext | None = None,
+        folder: Path | None = None,
+        weak: bool = False,
+    ) -> None:
+        self.context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.context.check_hostname, self.context.verify_mode = False, ssl.CERT_NONE
+        self.context.minimum_version = self.context.maximum_version = version
+        if weak:
+            self.context.set_ciphers("DEFAULT@SECLEVEL=0")
+        if shown is not None and folder is not None:
+            self.context.load_cert_chain(*shown.files(folder))
+        self.sock = self.context.wrap_socket(
+            socket.create_connection((LOOPBACK, port), 30), server_hostname=name, session=session
+        )
+        self.stream = Stream(self.sock)
+        self.name = name
+
+    def get(self, path: str, *lines: str) -> Answer:
+        fields = "".join(f"{line}\r\n" for line in lines)
+        self.sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {self.name or 'nobody.test'}\r\n{fields}\r\n".encode())
+        return read_answer(self.stream)
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class Node(Gateway):
+    """A gateway with a TLS listener."""
+
+    folder: Path
+    tls_port: int
+
+    @contextlib.contextmanager
+    def tls(self, shown: Pair | None = None, name: str | None = None, **options: Any) -> Iterator[TlsClient]:
+        client = TlsClient(self.tls_port, shown, name, folder=self.folder, **options)
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def trusted(self, authority: Authority) -> str:
+        stored = self.admin("GET", "/ca_certificates").json()["data"]
+        known = [each for each in stored if each["cert"] == authority.cert]
+        return str((known or [self.create("/ca_certificates", cert=authority.cert)])[0]["id"])
+
+    def demand(self, upstream: Upstream, name: str | None, *trusted: Authority, **config: Any) -> str:
+        """A route for a server name (None: for all names) with the plugin; its path."""
+        at = f"/{next(numbers)}-"
+        route = self.route(upstream.url, paths=[at], **({"snis": [name]} if name else {}))
+        self.use(route, *trusted, **config)
+        return at
+
+    def use(self, route: dict[str, Any], *trusted: Authority, **config: Any) -> dict[str, Any]:
+        config["ca_certificates"] = [self.trusted(each) for each in trusted or (ROOT,)]
+        return self.create(f"/routes/{route['id']}/plugins", name="mtls-auth", config=config)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with Node(start=False) as node:
+        node.folder = tmp_path_factory.mktemp("clients")
+        (node.tls_port,) = free_ports(1)
+        node.settings["KONG_PROXY_LISTEN"] += f", {LOOPBACK}:{node.tls_port} ssl"
+        node.start()
+        node.create("/consumers", username="ada")
+        yield node
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with Upstream(plain(b"ok")) as server:
+        yield server
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
+def test_a_client_with_a_certificate_comes_in(gateway: Node, upstream: Upstream, version: ssl.TLSVersion) -> None:
+    at = gateway.demand(upstream, f"v{version}.test")
+    with gateway.tls(ADA, f"v{version}.test", version=version) as client:
+        for _ in range(3):
+            assert client.get(at).status == 200
+        assert client.sock.version() == ("TLSv1.2" if version is VERSIONS[0] else "TLSv1.3")
+    assert upstream.requests[-1].get("x-consumer-username") == "ada"
+    with gateway.tls(None, f"v{version}.test", version=version) as client:
+        for _ in range(2):
+            answer = client.get(at)
+            assert (answer.status, MISSING in answer.body) == (401, True)
+
+
+def _weak(made: Pair) -> Pair:
+    """The same certificate, signed with SHA-1."""
+    certificate = crypto.load_certificate(crypto.FILETYPE_PEM, made.cert.encode())
+    with pytest.warns(DeprecationWarning):  # nothing else still makes such signatures
+        certificate.sign(crypto.PKey.from_cryptography_key(ROOT.key), "sha1")
+    return Pair(crypto.dump_certificate(crypto.FILETYPE_PEM, certificate).decode(), made.key)
+
+
+def _alone(made: Pair) -> Pair:
+    """Without what stands between it and the root."""
+    end = "-----END CERTIFICATE-----\n"
+    return Pair(made.cert.partition(end)[0] + end, made.key)
+
+
+def _below(authority: Authority, count_: int) -> Authority:
+    for number in range(count_):
+        authority = Authority(f"Number {number}", authority)
+    return authority
+
+
+FOR_SERVERS = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+FOR_CLIENTS = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
+ENCIPHERING = x509.KeyUsage(False, False, True, False, False, False, False, False, False)
+REFUSED = {
+    "another authority": OTHER.issue("ada"),
+    "self-signed": pair("ada"),
+    "expired": ROOT.issue("ada", days=-1),
+    "not valid yet": ROOT.issue("ada", begins=1),
+    "for servers only": ROOT.issue("ada", extensions=[FOR_SERVERS]),
+    "key for enciphering": ROOT.issue("ada", extensions=[ENCIPHERING]),
+    "short key": ROOT.issue("ada", key=rsa.generate_private_key(65537, 1024)),
+    "weak digest": _weak(ROOT.issue("ada")),
+    "issued by no authority": Authority("eve", ROOT, ca=False).issue("ada"),
+    "authority expired": Authority("Old", ROOT, days=-1).issue("ada"),
+    "too long a chain": _below(ROOT, 11).issue("ada"),
+    "chain not sent": _alone(MIDDLE.issue("ada")),
+}
+ACCEPTED = {
+    "of the root": ADA,
+    "one between": MIDDLE.issue("ada"),
+    "ten between": _below(ROOT, 10).issue("ada"),
+    "RSA": ROOT.issue("ada", key=rsa.generate_private_key(65537, 2048)),
+    "Ed25519": ROOT.issue("ada", key=ed25519.Ed25519PrivateKey.generate()),
+    "for clients too": ROOT.issue("ada", extensions=[FOR_CLIENTS]),
+    "an alternative name": ROOT.issue("somebody", "ada"),
+}
+
+
+@pytest.fixture(scope="module")
+def strict(gateway: Node, upstream: Upstream) -> str:
+    return gateway.demand(upstream, "strict.test")
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
+@pytest.mark.parametrize("why", REFUSED)
+def test_who_is_refused(gateway: Node, upstream: Upstream, strict: str, why: str, version: ssl.TLSVersion) -> None:
+    before = len(upstream.requests)
+    with gateway.tls(REFUSED[why], "strict.test", version=version, weak=True) as client:
+        for _ in range(2):  # the first verdict, and the one that is remembered
+            answer = client.get(strict)
+            assert (answer.status, UNTRUSTED in answer.body) == (401, True)
+    assert len(upstream.requests) == before
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
+@pytest.mark.parametrize("what", ACCEPTED)
+def test_who_is_accepted(gateway: Node, strict: str, what: str, version: ssl.TLSVersion) -> None:
+    with gateway.tls(ACCEPTED[what], "strict.test", version=version) as client:
+        assert [client.get(strict).status for _ in range(2)] == [200, 200]
+
+
+def test_the_log_says_why(gateway: Node, strict: str) -> None:
+    with gateway.tls(REFUSED["expired"], "strict.test") as client:
+        assert client.get(strict).status == 401
+    wait_until(lambda: "is refused: certificate has expired (depth 0)" in gateway.log(), 30)
+
+
+def test_without_tls(gateway: Node, strict: str) -> None:
+    answer = ask_once(gateway, "GET", strict, "X-Client-Cert-DN: CN=ada", host="strict.test")
+    assert (answer.status, MISSING in answer.body) == (401, True)
+
+
+def test_the_host_of_a_request_is_not_the_name_of_the_handshake(gateway: Node, upstream: Upstream) -> None:
+    """Whoever shakes hands under a name that does not ask has shown nothing."""
+    gateway.demand(upstream, "asks.test")
+    at = gateway.demand(upstream, "asks-too.test")
+    with gateway.tls(ADA, "asks-not.test") as client:
+        client.name = "asks-too.test"
+        assert client.get(at).status == 404  # the route is only there under its own server name
+    with gateway.tls(ADA, "asks.test") as client:
+        client.name = "asks-too.test"
+        assert client.get(at).status == 404
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
+def test_a_session_is_never_resumed(gateway: Node, strict: str, version: ssl.TLSVersion) -> None:
+    """Neither one of a name that does not ask, nor one of the name itself."""
+    with gateway.tls(None, "asks-not.test", version=version) as client:
+        client.get("/")
+        session, context = client.sock.session, client.context
+    with gateway.tls(None, "asks-not.test", version=version, session=session, context=context) as client:
+        client.get("/")
+        assert client.sock.session_reused
+    with gateway.tls(None, "strict.test", version=version, session=session, context=context) as client:
+        assert client.get(strict).status in (401, 404)  # in TLS 1.2 a session counts with the name that it is of
+    with gateway.tls(ADA, "strict.test", version=version) as client:
+        assert client.get(strict).status == 200
+        session, context = client.sock.session, client.context
+    with gateway.tls(None, "strict.test", version=version, session=session, context=context) as client:
+        assert client.get(strict).status == 200  # the context still has the certificate
+        assert not client.sock.session_reused
+
+
+def test_what_changes_counts_from_the_next_handshake_on(gateway: Node, upstream: Upstream) -> None:
+    authority = Authority("Young")
+    at = f"/{next(numbers)}-"
+    route = gateway.route(upstream.url, paths=[at], snis=["live.test"])
+    young = authority.issue("ada")
+
+    def status(shown: Pair | None) -> int:
+        with gateway.tls(shown, "live.test") as client:
+            return client.get(at).status
+
+    assert status(None) == status(young) == 200
+    plugin = gateway.use(route, authority)
+    assert (status(None), status(young), status(ADA)) == (401, 200, 401)
+    newer = Authority("Newer")
+    gateway.change(f"/ca_certificates/{gateway.trusted(authority)}", cert=newer.cert)
+    assert (status(young), status(newer.issue("ada"))) == (401, 200)
+    gateway.change(f"/plugins/{plugin['id']}", enabled=False)
+    assert status(None) == 200
+    gateway.delete(f"/plugins/{plugin['id']}")
+
+
+def test_bodies_pipelines_and_the_closing_alert(gateway: Node, upstream: Upstream, strict: str) -> None:
+    body = b"x" * 300_000
+    with gateway.tls(ADA, "strict.test") as client:
+        head = f"POST {strict} HTTP/1.1\r\nHost: a.test\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        client.sock.sendall(head + body)
+        assert read_answer(client.stream).status == 200
+        assert upstream.requests[-1].body == body
+        client.sock.sendall(f"GET {strict} HTTP/1.1\r\nHost: a.test\r\n\r\n".encode() * 20)
+        assert [read_answer(client.stream).status for _ in range(20)] == [200] * 20
+        client.sock.unwrap()
+
+
+def test_a_large_answer(gateway: Node) -> None:
+    body = bytes(range(256)) * 20_000
+    with Upstream(plain(body)) as large:
+        at = gateway.demand(large, "large.test")
+        with gateway.tls(ADA, "large.test") as client:
+            assert client.get(at).body == body
