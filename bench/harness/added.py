@@ -1,19 +1,21 @@
-"""What a plugin adds to a request: two services of one gateway that differ in the plugin alone, asked in turn.
+"""What a plugin or a balancer adds to a request: two services of one gateway that differ in it alone, asked in turn.
 
-Both get the same requests, so that what remains of their difference is the plugin. It is small against the noise of a
+Both get the same requests, so that what remains of their difference is the plugin. That is small against the noise of a
 machine: the turns are short and many, and as elsewhere the lowest CPU time of each counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from harness.bench import Bench
 from harness.cases import Bar, Case
 from harness.figures import Figure, Measurement, own_gateway
 from harness.gateway import Addresses, Admin
-from harness.load import Sample
+from harness.load import Request, Sample
+from harness.nginx import UPSTREAM_ADDRESSES
 from harness.plugins import ITEMS, MEASURED_PATH, add_consumers, add_service, request_for
 from harness.process import BenchError
 from harness.ratios import Say, best_cpu, brief
@@ -24,6 +26,28 @@ SMALL = Bar(3, 1.5)
 CREDENTIAL = Bar(4, 2)
 SIGNED = Bar(10, 5)
 TRANSFORMER = Bar(10, 5)
+
+
+class Row(Protocol):
+    """What a row is called, and its bar in CPU µs per request."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def bar(self) -> Bar: ...
+
+
+class Balanced(NamedTuple):
+    """A row that is no plugin."""
+
+    name: str
+    title: str
+    bar: Bar
+
+
+BALANCER = Balanced("balancer", f"a balancer with {UPSTREAM_ADDRESSES} targets, added to plain", Bar(4, 2))
 
 
 @dataclass(frozen=True)
@@ -79,9 +103,22 @@ def case_of(addition: Addition, path: str = MEASURED_PATH) -> Case:
     return Case(addition.name, addition.title, request_for(f"{path}{ITEMS}", plugins), configure=configure)
 
 
-def added(addition: Addition) -> Measurement:
+def balanced(path: str = MEASURED_PATH) -> Case:
+    """What is asked of the service behind a balancer, or at BASE_PATH of the one that is called directly."""
+
+    def configure(admin: Admin, behind: Addresses) -> None:
+        add_service(admin, behind, "base", BASE_PATH)
+        admin.post("/upstreams", name=BALANCER.name)
+        for number in range(1, UPSTREAM_ADDRESSES + 1):
+            admin.post(f"/upstreams/{BALANCER.name}/targets", target=f"127.0.0.{number}:{behind.upstream}")
+        admin.post("/services", name="with", host=BALANCER.name)
+        admin.post("/services/with/routes", name="with", paths=[MEASURED_PATH])
+
+    return Case(BALANCER.name, BALANCER.title, Request(f"{path}{ITEMS}"), configure=configure)
+
+
+def added(row: Row, base: Case, measured: Case) -> Measurement:
     """The measurement of a row."""
-    base, measured = case_of(addition, BASE_PATH), case_of(addition)
 
     def run(bench: Bench, say: Say) -> list[Figure]:
         gateway = own_gateway(bench, measured)
@@ -96,19 +133,24 @@ def added(addition: Addition) -> Measurement:
                     say(f"  c={connections} turn {number + 1} {name:8}: {brief(kept[-1])}")
         finally:
             gateway.end()
-        return [_figure(addition, *samples.values())]
+        return [_figure(row, *samples.values())]
 
     return run
 
 
-def _figure(addition: Addition, without: Sequence[Sample], having: Sequence[Sample]) -> Figure:
+def _figure(row: Row, without: Sequence[Sample], having: Sequence[Sample]) -> Figure:
     if wrong := sum(sample.statuses + sample.broken for sample in (*without, *having)):
         raise BenchError(f"{wrong} requests were not answered as they should")
     each = [ours.cpu - base.cpu for ours, base in zip(having, without, strict=True)]
     low, high = best_cpu(without), best_cpu(having)
     note = f"{high:.1f} against {low:.1f} µs; single turns {min(each):+.1f} to {max(each):+.1f}"
-    bar = addition.bar
-    return Figure(addition.name, addition.title, high - low, "µs", bar.must, bar.aim, note=note, added=True)
+    return Figure(row.name, row.title, high - low, "µs", row.bar.must, row.bar.aim, note=note, added=True)
 
 
-ADDED = {addition.name: (addition.title, added(addition)) for addition in ADDITIONS}
+def _rows() -> Iterator[tuple[Row, Measurement]]:
+    for addition in ADDITIONS:
+        yield addition, added(addition, case_of(addition, BASE_PATH), case_of(addition))
+    yield BALANCER, added(BALANCER, balanced(BASE_PATH), balanced())
+
+
+ADDED = {row.name: (row.title, measurement) for row, measurement in _rows()}

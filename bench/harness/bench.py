@@ -16,6 +16,7 @@ from harness.gateway import ROOT, Addresses, Gateway, OtherGateway
 from harness.load import Request, Sample, check_answer, drive, exchange
 from harness.nginx import Nginx, start_proxy, start_upstream
 from harness.process import BenchError, Children, free_ports, pinned, wait_for_port
+from harness.secure import make_pair
 
 SEED_SECONDS = 600
 AnyTarget = Nginx | Gateway | OtherGateway
@@ -47,23 +48,30 @@ def ended_on_error(gateway: Gateway | OtherGateway) -> Iterator[None]:
 
 
 class Bench:
-    """Upstream, sink and nginx proxy of a run, and the gateways started for its cases."""
+    """Upstream, sink, talker and nginx proxy of a run, and the gateways started for its cases."""
 
     def __init__(self, children: Children, folder: Path, options: Options, files: int) -> None:
         self.children, self.folder, self.options, self.files = children, folder, options, files
-        upstream_port, proxy_port, sink_port = free_ports(3)
-        self.behind = Addresses(upstream_port, sink_port, folder)
+        upstream_port, proxy_port, tls_port, sink_port, talker_port = free_ports(5)
+        self.behind = Addresses(upstream_port, sink_port, talker_port, folder)
+        self.pair = make_pair(folder)
         core = options.load_core
         self.upstream = start_upstream(
             children, folder / "upstream", upstream_port, core, files, big_mib=options.big_mib
         )
-        script = Path(__file__).with_name("sink.py")
-        sink = children.start([sys.executable, str(script), str(sink_port)], core, folder / "sink.log")
-        wait_for_port(sink_port, sink)
-        ports = (proxy_port, upstream_port, sink_port)
-        self.nginx: Nginx = start_proxy(children, folder / "nginx", ports, options.gateway_core, files)
+        self._start_script("sink", sink_port)
+        self._start_script("talker", talker_port)
+        ports = {"port": proxy_port, "tls": tls_port, "backend": upstream_port}
+        ports |= {"sink": sink_port, "talker": talker_port}
+        self.nginx: Nginx = start_proxy(children, folder / "nginx", ports, self.pair, options.gateway_core, files)
         self._instances = 0
         self._seeded: dict[int, Path] = {}
+
+    def _start_script(self, name: str, port: int) -> None:
+        """Start one of our own upstreams on the load's core."""
+        script = Path(__file__).with_name(f"{name}.py")
+        command = [sys.executable, str(script), str(port)]
+        wait_for_port(port, self.children.start(command, self.options.load_core, self.folder / f"{name}.log"))
 
     def gateway(
         self, case: Case, settings: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
@@ -76,7 +84,8 @@ class Bench:
             with ended_on_error(other):
                 check_answer(other, case.request)
             return other
-        gateway = self.new_gateway(case.settings if settings is None else settings, case.routes, environment)
+        chosen = case.settings if settings is None else settings
+        gateway = self.new_gateway(chosen, case.routes, environment, case.request.tls)
         with ended_on_error(gateway):
             gateway.start()
             if case.configure is not None:
@@ -85,7 +94,11 @@ class Bench:
         return gateway
 
     def new_gateway(
-        self, settings: Mapping[str, str], routes: int = 0, environment: Mapping[str, str] | None = None
+        self,
+        settings: Mapping[str, str],
+        routes: int = 0,
+        environment: Mapping[str, str] | None = None,
+        tls: bool = False,
     ) -> Gateway:
         """A gateway that is not started yet, its store seeded with `routes` routes."""
         if self.options.other is not None:
@@ -102,6 +115,7 @@ class Bench:
             options.gateway_core,
             settings={"sqlite_path": str(store), **settings},
             environment=environment or {},
+            pair=self.pair if tls else None,
         )
         if routes:
             if routes not in self._seeded:

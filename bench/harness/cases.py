@@ -44,7 +44,7 @@ class Case:
     @property
     def needs_admin(self) -> bool:
         """Whether the case can only be set up on our own gateway."""
-        return bool(self.routes or self.settings) or self.configure is not one_route
+        return bool(self.routes or self.settings or self.request.tls) or self.configure is not one_route
 
 
 def one_route(admin: Admin, behind: Addresses) -> None:
@@ -161,6 +161,7 @@ CASES = (
         Bar(3.0, 2.0),
         one_route,
     ),
+    Case("tls", "plain proxy, clients over TLS", Request(PLAIN_PATH, tls=True), Bar(2.5, 1.8), one_route),
     Case(
         "cached",
         "proxy-cache hit, 1 KiB, against nginx's proxy_cache",

@@ -17,6 +17,7 @@ from harness import machine
 from harness.added import ADDED
 from harness.bench import Bench, Options
 from harness.cases import CASES
+from harness.connections import CONNECTIONS
 from harness.figures import FIGURES as NODE_FIGURES
 from harness.figures import IDLE_CLIENTS, SPARE_FILES, Figure
 from harness.gateway import ROOT
@@ -29,7 +30,7 @@ from harness.report import build, write
 from harness.scrape import SCRAPES
 from harness.stores import STORE_FIGURES
 
-FIGURES = {**ADDED, **NODE_FIGURES, **SCRAPES, **STORE_FIGURES, **RECOVERY_FIGURES}
+FIGURES = {**ADDED, **NODE_FIGURES, **CONNECTIONS, **SCRAPES, **STORE_FIGURES, **RECOVERY_FIGURES}
 EPILOG = """\
 examples:
   bench/run                                   everything, about an hour on a quiet machine

@@ -51,6 +51,7 @@ class Figure:
 
 Measurement = Callable[[Bench, Say], list[Figure]]
 PLAIN = next(case for case in CASES if case.name == "plain")
+TLS = next(case for case in CASES if case.name == "tls")
 ROUTES_10K = next(case for case in CASES if case.name == "routes-10k")
 
 
@@ -127,25 +128,31 @@ def memory(bench: Bench, say: Say) -> list[Figure]:
     return figures
 
 
-def idle(bench: Bench, say: Say) -> list[Figure]:
-    """Memory of idle keep-alive clients, after as many connections as wrk will use have been served before."""
-    count = min(IDLE_CLIENTS, bench.files - SPARE_FILES)
-    if bench.options.quick:
-        count = min(count, 1000)
-    gateway = bench.gateway(PLAIN)
-    try:
-        found = {}
-        for target in (bench.nginx, gateway):
-            bench.warm_up(target, PLAIN.request)
-            found[target.name] = idle_clients(target, PLAIN.request.example(), PLAIN.request.length, count)
-            say(f"  {target.name}: {found[target.name]}")
-    finally:
-        gateway.end()
-    ours, theirs = found[gateway.name], found[bench.nginx.name]
-    if ours.alive != ours.asked_again:
-        raise BenchError(f"only {ours.alive} of {ours.asked_again} idle clients got their second answer")
-    note = f"CPU while idle {ours.cpu_share:.1%} of a core; nginx {theirs.kib_each:.2f} KiB"
-    return [Figure("idle", f"{count:,} idle keep-alive clients, each", ours.kib_each, "KiB", 25.0, note=note)]
+def idle(case: Case, bar: Bar) -> Measurement:
+    """Measurement of the memory of idle keep-alive clients, after as many as wrk will use have been served before."""
+
+    def run(bench: Bench, say: Say) -> list[Figure]:
+        count = min(IDLE_CLIENTS, bench.files - SPARE_FILES)
+        if bench.options.quick:
+            count = min(count, 1000)
+        gateway = bench.gateway(case)
+        try:
+            found = {}
+            for target in (bench.nginx, gateway):
+                bench.warm_up(target, case.request)
+                found[target.name] = idle_clients(target, case.request, count)
+                say(f"  {target.name}: {found[target.name]}")
+        finally:
+            gateway.end()
+        ours, theirs = found[gateway.name], found[bench.nginx.name]
+        if ours.alive != ours.asked_again:
+            raise BenchError(f"only {ours.alive} of {ours.asked_again} idle clients got their second answer")
+        note = f"CPU while idle {ours.cpu_share:.1%} of a core; nginx {theirs.kib_each:.2f} KiB"
+        name, over = ("idle-tls", " over TLS") if case.request.tls else ("idle", "")
+        title = f"{count:,} idle keep-alive clients{over}, each"
+        return [Figure(name, title, ours.kib_each, "KiB", bar.must, bar.aim, note=note)]
+
+    return run
 
 
 def start_time(bench: Bench, say: Say) -> list[Figure]:
@@ -290,7 +297,8 @@ FIGURES: dict[str, tuple[str, Measurement]] = {
     "upload": ("one big upload: CPU, memory", big_body(upload=True)),
     "download": ("one big download: CPU, memory", big_body(upload=False)),
     "memory": ("worker's memory with 1 and 10,000 routes", memory),
-    "idle": ("memory of 10,000 idle keep-alive clients", idle),
+    "idle": ("memory of 10,000 idle keep-alive clients", idle(PLAIN, Bar(4.0))),
+    "idle-tls": ("memory of 10,000 idle keep-alive clients over TLS", idle(TLS, Bar(60.0, 40.0))),
     "start": ("start time with 10,000 routes", start_time),
     "admin-writes": ("Admin API writes per second on SQLite", admin_writes),
     "changes": ("p99 while routes are being changed, 10,000 routes", changes),

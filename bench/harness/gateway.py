@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.process import BenchError, Children, descendants, free_ports, pinned, wait_for_port, workers_of
+from harness.secure import Pair
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 120.0
@@ -61,11 +62,12 @@ class Addresses:
 
     upstream: int
     sink: int
+    talker: int
     folder: Path
 
 
 class Gateway:
-    """One instance of Kong-gevent; a `load.Target` once started."""
+    """One instance of Kong-gevent; a `load.Target` once started. It listens for TLS as well if it gets a `pair`."""
 
     name = "gateway"
 
@@ -77,9 +79,10 @@ class Gateway:
         core: int,
         settings: Mapping[str, str],
         environment: Mapping[str, str],
+        pair: Pair | None = None,
     ) -> None:
-        self._children, self._python, self._prefix, self.core = children, python, prefix, core
-        self.port, self.admin_port, self._status_port = free_ports(3)
+        self._children, self._python, self._prefix, self.core, self._pair = children, python, prefix, core, pair
+        self.port, self.tls_port, self.admin_port, self._status_port = free_ports(4)
         self._settings, self._environment = dict(settings), dict(environment)
         self._master = 0
         self._admin: Admin | None = None
@@ -98,8 +101,16 @@ class Gateway:
             "proxy_access_log": "off",
             "admin_access_log": "off",
             "database": "sqlite",
+            **self._tls_settings(),
             **self._settings,
         }
+
+    def _tls_settings(self) -> dict[str, str]:
+        if self._pair is None:
+            return {}
+        listen = f"127.0.0.1:{self.port} backlog=8192, 127.0.0.1:{self.tls_port} ssl backlog=8192"
+        certificate, key = str(self._pair.certificate), str(self._pair.key)
+        return {"proxy_listen": listen, "ssl_cert": certificate, "ssl_cert_key": key}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -184,6 +195,7 @@ class OtherGateway:
     """Any other reverse proxy, given as a command line; without Admin API, so only cases without configuration fit."""
 
     name = "gateway"
+    tls_port = 0
 
     def __init__(self, children: Children, command: str, folder: Path, core: int, behind: Addresses) -> None:
         self._children, self.core = children, core

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.process import BenchError, core_time, cpu_time, rss_kib
+from harness.secure import ANSWER_SECONDS, connected
 
 SCRIPT = Path(__file__).with_name("load.lua")
-ANSWER_SECONDS = 15
 # What a browser-like client sends besides what a case adds: with Host nine fields, an ordinary size of head.
 COMMON_HEADERS = (
     "Host: bench.example",
@@ -38,6 +37,8 @@ class Target(Protocol):
     @property
     def port(self) -> int: ...
     @property
+    def tls_port(self) -> int: ...
+    @property
     def workers(self) -> Sequence[int]: ...
     @property
     def core(self) -> int: ...
@@ -52,6 +53,7 @@ class Request:
     count: int = 1
     status: int = 200
     length: int = 1024
+    tls: bool = False
 
     def text(self) -> str:
         """The request's bytes as wrk sends them, placeholders still inside."""
@@ -100,9 +102,9 @@ def find_wrk() -> str:
     return found
 
 
-def exchange(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
+def exchange(port: int, request: bytes, tls: bool = False) -> tuple[int, dict[str, str], bytes]:
     """Send one request on a new connection; return status, headers (names in lower case) and body."""
-    with socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS) as connection:
+    with connected(port, tls) as connection:
         connection.sendall(request)
         with connection.makefile("rb") as answer:
             status_line = answer.readline()
@@ -120,7 +122,8 @@ def exchange(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
 def check_answer(target: Target, request: Request) -> None:
     """Refuse to measure wrong answers: the first, middle and last possible request must be answered as expected."""
     for index in sorted({0, request.count // 2, request.count - 1}):
-        status, _, body = exchange(target.port, request.example(index))
+        port = target.tls_port if request.tls else target.port
+        status, _, body = exchange(port, request.example(index), request.tls)
         if status != request.status or (status == 200 and len(body) != request.length):
             wanted = f"{request.status} and {request.length} bytes" if request.status == 200 else str(request.status)
             raise BenchError(
@@ -136,7 +139,8 @@ def drive(target: Target, request: Request, connections: int, seconds: float, se
         file.flush()
         whole = max(1, round(seconds))
         command = [find_wrk(), "-t1", f"-c{connections}", f"-d{whole}s", "--timeout", f"{ANSWER_SECONDS}s"]
-        command += ["-s", str(SCRIPT), f"http://127.0.0.1:{target.port}/", "--"]
+        url = f"https://127.0.0.1:{target.tls_port}/" if request.tls else f"http://127.0.0.1:{target.port}/"
+        command += ["-s", str(SCRIPT), url, "--"]
         command += [file.name, str(request.count), str(seed)]
         cpu, core = cpu_time(target.workers), core_time(target.core)
         output = subprocess.run(command, capture_output=True, text=True, timeout=whole + 30, check=False)

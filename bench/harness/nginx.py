@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.process import BenchError, Children, wait_for_port, workers_of
+from harness.secure import Pair
 
 KIB = 1024
 BODY_1K = "x" * KIB
 CONNECTIONS = 16384
+UPSTREAM_ADDRESSES = 100  # 127.0.0.1 and those after it: the targets of a balancer
 FILES = {"100k": 100 * KIB, "1m": KIB * KIB, "big": 0}  # the size of "big" is an option of the run
 
 COMMON = """\
@@ -44,7 +47,7 @@ UPSTREAM = """
     sendfile on;
     tcp_nopush on;
     server {{
-        listen 127.0.0.1:{port} backlog=8192;
+        {listen}
         root {prefix}/www;
         location / {{ return 200 "{body}"; }}
         location /files/ {{ }}
@@ -58,14 +61,24 @@ PROXY = """
     client_max_body_size 0;
     upstream backend {{ server 127.0.0.1:{backend}; keepalive 512; keepalive_requests 10000; }}
     upstream sink {{ server 127.0.0.1:{sink}; keepalive 16; }}
+    upstream talker {{ server 127.0.0.1:{talker}; }}
     proxy_http_version 1.1;
     proxy_set_header Connection "";
     proxy_cache_path {prefix}/cache keys_zone=cache:10m;
+    ssl_certificate {pair.certificate};
+    ssl_certificate_key {pair.key};
+    ssl_protocols TLSv1.2 TLSv1.3;
     server {{
         listen 127.0.0.1:{port} backlog=8192;
+        listen 127.0.0.1:{tls} ssl backlog=8192;
         location / {{ proxy_pass http://backend; }}
         location /api/cached {{ proxy_pass http://backend; proxy_cache cache; proxy_cache_valid 200 1h; }}
         location /sink {{ proxy_pass http://sink; }}
+        location /tunnel {{
+            proxy_pass http://talker;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection upgrade;
+        }}
     }}
 """
 
@@ -78,9 +91,12 @@ class Nginx:
     workers: tuple[int, ...]
     name: str = "nginx"
     core: int = 0
+    tls_port: int = 0
 
 
-def _start(children: Children, prefix: Path, http: str, port: int, core: int, files: int) -> Nginx:
+def _start(
+    children: Children, prefix: Path, http: str, port: int, core: int, files: int, tls_port: int = 0
+) -> Nginx:
     prefix.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
         _let_worker_write(prefix)
@@ -93,7 +109,7 @@ def _start(children: Children, prefix: Path, http: str, port: int, core: int, fi
         wait_for_port(port, process)
     except BenchError as error:
         raise BenchError(f"nginx did not start: {error}\n{log.read_text()[-2000:]}") from error
-    return Nginx(port, workers_of(process.pid), core=core)
+    return Nginx(port, workers_of(process.pid), core=core, tls_port=tls_port)
 
 
 def _let_worker_write(prefix: Path) -> None:
@@ -121,12 +137,15 @@ def start_upstream(children: Children, prefix: Path, port: int, core: int, files
             else:
                 file.truncate(big_mib * KIB * KIB)
     (prefix / "www" / "api").symlink_to(prefix / "www")
-    return _start(children, prefix, UPSTREAM.format(port=port, prefix=prefix, body=BODY_1K), port, core, files)
-
-
-def start_proxy(children: Children, prefix: Path, ports: tuple[int, int, int], core: int, files: int) -> Nginx:
-    """Start the reverse proxy; `ports` are its own, the upstream's and the upload sink's."""
-    port, backend, sink = ports
-    return _start(
-        children, prefix, PROXY.format(port=port, backend=backend, sink=sink, prefix=prefix), port, core, files
+    listen = " ".join(
+        f"listen 127.0.0.{number}:{port} backlog=8192;" for number in range(1, UPSTREAM_ADDRESSES + 1)
     )
+    return _start(children, prefix, UPSTREAM.format(listen=listen, prefix=prefix, body=BODY_1K), port, core, files)
+
+
+def start_proxy(
+    children: Children, prefix: Path, ports: Mapping[str, int], pair: Pair, core: int, files: int
+) -> Nginx:
+    """Start the reverse proxy; `ports`: its own (`port`, `tls`), those of `backend`, `sink` and `talker`."""
+    http = PROXY.format(prefix=prefix, pair=pair, **ports)
+    return _start(children, prefix, http, ports["port"], core, files, ports["tls"])

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.added import ADDITIONS, case_of
+from harness.added import ADDITIONS, balanced, case_of
 from harness.bench import Bench, Options
 from harness.cases import CASES
 from harness.cli import default_python, prepare, say
@@ -27,7 +27,7 @@ from harness.ratios import brief
 SAMPLER = Path(__file__).with_name("sampler")
 SWITCH = signal.SIGRTMIN + 8  # as in sampler/sitecustomize.py
 WARM_UP_SECONDS = 1.5
-KNOWN = {case.name: case for case in (*CASES, *map(case_of, ADDITIONS))}
+KNOWN = {case.name: case for case in (*CASES, *map(case_of, ADDITIONS), balanced())}
 
 
 def parser() -> argparse.ArgumentParser:

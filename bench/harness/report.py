@@ -29,7 +29,7 @@ RATIO_HEAD = (
     "case", "conn.", "nginx µs", "gateway µs (user + system)", "ratio (rounds)", "must", "aim", "verdict", "Kong",
     "req/s nginx", "req/s gateway", "p50 / p99 nginx", "p50 / p99 gateway", "RSS MiB", "errors", "others", "run",
 )  # fmt: skip
-ADDED_TITLE = "## CPU time that a plugin adds to a request"
+ADDED_TITLE = "## CPU time that is added to a request"
 FIGURE_TITLE = "## Memory, big bodies, start, Admin API"
 FIGURE_HEAD = ("what", "measured", "must", "aim", "verdict", "details", "run")
 HEADS = {RATIO_TITLE: RATIO_HEAD, ADDED_TITLE: FIGURE_HEAD, FIGURE_TITLE: FIGURE_HEAD}

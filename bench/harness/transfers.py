@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.load import Target
+from harness.load import Request, Target
 from harness.process import BenchError, cpu_time, peak_rss_kib, reset_peak_rss, rss_kib
+from harness.secure import connected
 
 CHUNK = 1 << 20
 STALL_SECONDS = 60
@@ -102,13 +103,15 @@ def _ask(connection: socket.socket, request: bytes, length: int) -> None:
         rest += data
 
 
-def idle_clients(target: Target, request: bytes, length: int, count: int, quiet_seconds: float = 3.0) -> Idle:
+def idle_clients(target: Target, asked: Request, count: int, quiet_seconds: float = 3.0) -> Idle:
     """Open `count` connections, one request on each, then leave them alone; at last some of them ask again."""
+    request, length = asked.example(), asked.length
+    port = target.tls_port if asked.tls else target.port
     before = rss_kib(target.workers)
     clients: list[socket.socket] = []
     try:
         for _ in range(count):
-            connection = socket.create_connection(("127.0.0.1", target.port), STALL_SECONDS)
+            connection = connected(port, asked.tls, STALL_SECONDS)
             clients.append(connection)
             _ask(connection, request, length)
         cpu = cpu_time(target.workers)
