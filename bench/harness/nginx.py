@@ -94,9 +94,7 @@ class Nginx:
     tls_port: int = 0
 
 
-def _start(
-    children: Children, prefix: Path, http: str, port: int, core: int, files: int, tls_port: int = 0
-) -> Nginx:
+def _start(children: Children, prefix: Path, http: str, port: int, core: int, files: int, tls_port: int = 0) -> Nginx:
     prefix.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
         _let_worker_write(prefix)
@@ -137,15 +135,11 @@ def start_upstream(children: Children, prefix: Path, port: int, core: int, files
             else:
                 file.truncate(big_mib * KIB * KIB)
     (prefix / "www" / "api").symlink_to(prefix / "www")
-    listen = " ".join(
-        f"listen 127.0.0.{number}:{port} backlog=8192;" for number in range(1, UPSTREAM_ADDRESSES + 1)
-    )
+    listen = " ".join(f"listen 127.0.0.{number}:{port} backlog=8192;" for number in range(1, UPSTREAM_ADDRESSES + 1))
     return _start(children, prefix, UPSTREAM.format(listen=listen, prefix=prefix, body=BODY_1K), port, core, files)
 
 
-def start_proxy(
-    children: Children, prefix: Path, ports: Mapping[str, int], pair: Pair, core: int, files: int
-) -> Nginx:
+def start_proxy(children: Children, prefix: Path, ports: Mapping[str, int], pair: Pair, core: int, files: int) -> Nginx:
     """Start the reverse proxy; `ports`: its own (`port`, `tls`), those of `backend`, `sink` and `talker`."""
     http = PROXY.format(prefix=prefix, pair=pair, **ports)
     return _start(children, prefix, http, ports["port"], core, files, ports["tls"])

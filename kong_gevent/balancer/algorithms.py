@@ -4,16 +4,18 @@ An algorithm is made anew when the peers or their weights change. `pick(key, fai
 `failed` are peers that this request has tried already. A peer is in use from `took` to `gave_back`.
 
 Strategy: the cost of a choice grows with the logarithm of the number of peers at most. Those that are in an order
-(whose turn, who is least busy, who is fastest) are kept in heaps; a ring of points is searched by halves.
+(who is least busy, who is fastest, whose turn it is where weights are odd) are kept in heaps; a ring of points is
+searched by halves.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
-from math import exp, log
+from itertools import cycle, islice
+from math import exp, gcd, log
 from random import Random
 from struct import unpack
 from time import monotonic
@@ -30,6 +32,8 @@ DECAY = 10.0
 """Seconds in which an old latency loses its weight, but for 1/e of it."""
 LAP = 1 << 60
 """How far the wheel turns until each peer has been used as often as its weight says."""
+PREPARED = 2048
+"""Requests of the longest turn that is prepared."""
 
 
 class NoPeers(Exception):
@@ -103,67 +107,63 @@ class Algorithm(Protocol):
         ...
 
     def reconsider(self) -> None:
-        """To be called when peers have become available."""
-
-
-_Turn = tuple[int, int, int, Peer]
-"""Where on the line a peer's next turn is, its number, the distance of its turns, the peer."""
+        """To be called when peers have become available, or have gone."""
 
 
 class RoundRobin:
     """Each peer as often as its share of the weights says, as evenly mixed as can be; exact over each whole turn.
 
     A peer's turns lie at equal distances on an endless line: whoever comes first is next. `seed` says where on it each
-    peer begins, so that workers do not begin with the same peer.
+    peer begins, so that workers do not begin with the same peer. A whole turn that is not too long is prepared.
     """
 
     def __init__(self, peers: Sequence[Peer], seed: int = 0) -> None:
-        start = Random(seed).random
-        strides = [(LAP // peer.weight, number, peer) for number, peer in enumerate(peers) if peer.weight]
-        self._heap: list[_Turn] = [(int(start() * stride), number, stride, peer) for stride, number, peer in strides]
-        heapify(self._heap)
+        self._peers = [peer for peer in peers if peer.weight]
+        self._start = Random(seed).random
+        self.reconsider()
 
-        self._away: list[_Turn] = []
-        self._now = 0
+    def reconsider(self) -> None:
+        """Begin a new turn with those that are there now."""
+        there = [peer for peer in self._peers if peer.available]
+        unit = gcd(*[peer.weight for peer in there])
+        length = sum(peer.weight // unit for peer in there) if there else 0
+        line = self._line(there, unit)
+        self._next = (cycle(list(islice(line, length))) if length <= PREPARED else line).__next__
+
+    def _line(self, peers: Sequence[Peer], unit: int) -> Iterator[Peer]:
+        strides = [(LAP // (peer.weight // unit), number, peer) for number, peer in enumerate(peers)]
+        heap = [(int(self._start() * stride), number, stride, peer) for stride, number, peer in strides]
+        heapify(heap)
+        while heap:
+            at, number, stride, peer = heap[0]
+            heapreplace(heap, (at + stride, number, stride, peer))
+            yield peer
 
     def pick(self, key: bytes, failed: Collection[Peer]) -> Peer:
         """The next one; those that have failed come again when all have. Who is away misses its turns."""
-        heap = self._heap
-        while heap:  # mostly the first will do
-            turn = heap[0]
-            at, number, stride, peer = turn
-            if not peer.available:
-                self._away.append(heappop(heap))
-            elif failed and peer in failed:
-                return self._search(failed)
-            else:
-                heapreplace(heap, (at + stride, number, stride, peer))
-                self._now = at
-                return peer
-        self.reconsider()
-        if not heap:
+        try:
+            peer = self._next()
+        except StopIteration:
+            return self._anew(failed)
+        if not peer.available:
+            return self._anew(failed)
+        return self._other(peer, failed) if failed and peer in failed else peer
+
+    def _anew(self, failed: Collection[Peer]) -> Peer:
+        """Somebody has gone, or nobody was there: as `pick`, when that has been looked at."""
+        if not any(peer.available for peer in self._peers):
             raise NoPeers("No peers are available")
-        return self.pick(key, failed)
+        self.reconsider()
+        return self.pick(b"", failed)
 
-    def _search(self, failed: Collection[Peer]) -> Peer:
-        """The next one of those that are left, found the slow way."""
-        heap = self._heap
-        there = sorted(turn for turn in heap if turn[3].available)
-        turn = next((turn for turn in there if turn[3] not in failed), there[0])
-        at, number, stride, peer = turn
-        heap[heap.index(turn)] = (at + stride, number, stride, peer)
-        heapify(heap)
-        return peer
-
-    def reconsider(self) -> None:
-        """Those that were away and are back go on from where the others are now."""
-        away, self._away = self._away, []
-        for turn in away:
-            _, number, stride, peer = turn
-            if peer.available:
-                heappush(self._heap, (self._now + stride // 2, number, stride, peer))
-            else:
-                self._away.append(turn)
+    def _other(self, peer: Peer, failed: Collection[Peer]) -> Peer:
+        """The next that has not failed; `peer` when all have."""
+        for _ in range(2 * len(self._peers)):
+            other = self._next()
+            if other.available and other not in failed:
+                return other
+        # Those that have failed have nearly all the turns.
+        return next((other for other in self._peers if other.available and other not in failed), peer)
 
 
 class _Ranked:
@@ -330,6 +330,8 @@ def took(peer: Peer) -> None:
 def gave_back(peer: Peer, seconds: float | None, now: float) -> None:
     """A request is over; `seconds` until its answer began, None when there was none."""
     peer.connections -= 1
+    if peer.ranks is None:
+        return
     if seconds is not None:
         if peer.ewma is None:
             peer.ewma = seconds
@@ -337,5 +339,4 @@ def gave_back(peer: Peer, seconds: float | None, now: float) -> None:
             share = exp((peer.seen - now) / DECAY)
             peer.ewma = max(seconds, peer.ewma * share + seconds * (1 - share))
         peer.seen = now
-    if peer.ranks is not None:
-        peer.ranks.changed(peer)
+    peer.ranks.changed(peer)

@@ -2,7 +2,8 @@
 
 Strategy: `recv` keeps the contract of a raw socket's (bytes, nothing at the end, `BlockingIOError`), so that whoever
 reads a clear stream reads an encrypted one in the same way. Bytes that were received but not asked for yet leave the
-stream `pending`, as if they still were in the kernel: the watcher stands still, which is the back-pressure.
+stream `pending`, as if they still were in the kernel: the watcher stands still, which is the back-pressure. OpenSSL is
+not asked before there are bytes for it: its answer that there are none costs more than reading a request.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ if TYPE_CHECKING:
 
 MAX_WRITE = 262144
 """Bytes that are encrypted before the first of them are sent: the bound on the memory of one write."""
+PIECE = 16384
+"""Bytes that are encrypted at once: a record. Memory buffers keep the size they have had, so it must not be more."""
 MAX_BEGINNINGS = 3
 """How often one handshake may begin anew."""
-_AHEAD = 16384
+_ENCRYPTED = PIECE + 512
+"""Bytes that are taken from the kernel at once: what a record has at most."""
 
 
 class TlsStream(Stream):
@@ -32,7 +36,9 @@ class TlsStream(Stream):
     Raises `ssl.SSLError` for a server name that TLS cannot take; the socket is closed then.
     """
 
-    __slots__ = ("_ahead", "_incoming", "_outgoing", "_raw_recv", "_sending", "_silent", "_unsent", "tls")
+    __slots__ = (
+        "_ahead", "_held", "_incoming", "_inner", "_outgoing", "_raw_recv", "_sending", "_silent", "_unsent", "tls"
+    )  # fmt: skip
 
     needs_closing_alert = True
     """Whether an end without TLS's own closing alert is an error: somebody else may have cut the message."""
@@ -65,6 +71,8 @@ class TlsStream(Stream):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server, server_hostname=server_name)
+        self._inner = self.tls._sslobj  # type: ignore[attr-defined]  # around it is nothing but a call
+        self._held = False
 
     def handshake(
         self,
@@ -79,18 +87,14 @@ class TlsStream(Stream):
         until = None if timeout is None else monotonic() + timeout
         heard: list[bytes] = []
         beginnings = 0
+        if self.tls.server_side:
+            self._listen(until, heard)
         while True:
             try:
                 self.tls.do_handshake()
             except ssl.SSLWantReadError:
                 self._flush()
-                if until is not None:
-                    self.read_timeout = until - monotonic()
-                    if self.read_timeout <= 0:
-                        raise DeadlineExceeded("the handshake took too long") from None
-                data = self._wait_for_bytes()
-                heard.append(data)
-                self._take(data)
+                self._listen(until, heard)
             except ssl.SSLError:
                 beginnings += 1
                 context = begin_anew(self.tls) if begin_anew is not None and beginnings <= MAX_BEGINNINGS else None
@@ -101,13 +105,25 @@ class TlsStream(Stream):
                 for data in heard:
                     self._take(data)
             else:
+                # Tickets too, which nobody waits for: with them goes what a client's kernel waits for, an acknowledgement.
                 self._flush()
+                self._held = bool(self._incoming.pending)
                 return
+
+    def _listen(self, until: float | None, heard: list[bytes]) -> None:
+        """Wait for the peer's next words and take them. Raises `DeadlineExceeded`."""
+        if until is not None:
+            self.read_timeout = until - monotonic()
+            if self.read_timeout <= 0:
+                raise DeadlineExceeded("the handshake took too long")
+        data = self._wait_for_bytes()
+        heard.append(data)
+        self._take(data)
 
     def _wait_for_bytes(self) -> bytes:
         while True:
             try:
-                return self._raw_recv(READ_SIZE)
+                return self._raw_recv(_ENCRYPTED)
             except BlockingIOError:
                 self.wait_readable()
 
@@ -125,14 +141,18 @@ class TlsStream(Stream):
             data, self._ahead = self._ahead[:size], self._ahead[size:]
             self._notice_rest()
             return data
+        if not self._held:
+            self._take(self._raw_recv(_ENCRYPTED))
         while True:
             try:
-                data = self.tls.read(size)
+                data = self._inner.read(size)
             except ssl.SSLWantReadError:
+                self._held = False
                 if self._outgoing.pending:
                     self._send_what_goes()
-                self._take(self._raw_recv(READ_SIZE))
+                self._take(self._raw_recv(_ENCRYPTED))
             except ssl.SSLZeroReturnError:
+                self._raw_recv = _nothing  # whatever the kernel has, it is the end
                 return b""
             except ssl.SSLEOFError:
                 if self.needs_closing_alert:
@@ -144,8 +164,10 @@ class TlsStream(Stream):
 
     def _notice_rest(self) -> None:
         """Bytes that wait in our buffers never make the socket readable: say whether there are some."""
-        if not (self._ahead or self.tls.pending() or self._incoming.pending):
-            self.resume()
+        self._held = bool(self._incoming.pending or self._inner.pending() or self._ahead)
+        if not self._held:
+            if self.pending:
+                self.resume()
         elif not self.pending and self._watcher is not None:
             self.pending = True
             self._watcher.stop()
@@ -163,7 +185,7 @@ class TlsStream(Stream):
     def has_ended(self) -> bool:
         """See `Stream.has_ended`: one record may have to be decrypted to know, which the next `recv` returns."""
         try:
-            self._ahead = self._ahead or self._decrypt(_AHEAD)
+            self._ahead = self._ahead or self._decrypt(PIECE)
         except BlockingIOError:
             self.resume()  # half a record: go on listening
             return False
@@ -176,29 +198,48 @@ class TlsStream(Stream):
         """As `Stream.write`, encrypted."""
         if self.fault is not None:
             raise self.fault
-        if len(data) <= MAX_WRITE:
-            if data:
-                self.tls.write(data)
-                self._flush()
-            return
-        view = memoryview(data)
-        for at in range(0, len(view), MAX_WRITE):
-            self.tls.write(view[at : at + MAX_WRITE])
+        if len(data) > PIECE:
+            self._write_large(memoryview(data))
+        elif data:
+            self._inner.write(data)
             self._flush()
+
+    def _write_large(self, data: memoryview) -> None:
+        for at in range(0, len(data), MAX_WRITE):
+            records = []
+            for piece in range(at, min(at + MAX_WRITE, len(data)), PIECE):
+                self._inner.write(data[piece : piece + PIECE])
+                records.append(self._outgoing.read())
+            self._send_all(b"".join(records))
 
     def _flush(self) -> None:
         """Send everything that TLS has to say, waiting while the peer does not take it."""
-        data = self._unsent + self._outgoing.read() if self._unsent else self._outgoing.read()
-        self._unsent = b""
-        if data:
-            self._sending = True
-            try:
-                super().write(data)
-            except BaseException:
-                self._silent = True  # in the middle of a record
-                raise
-            finally:
-                self._sending = False
+        self._send_all(self._outgoing.read())
+
+    def _send_all(self, data: bytes) -> None:
+        if self._unsent:
+            data, self._unsent = self._unsent + data, b""
+        if not data:
+            return
+        try:
+            sent = self.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._silent = True
+            raise
+        if sent != len(data):
+            self._send_rest(memoryview(data)[sent:])
+
+    def _send_rest(self, data: memoryview) -> None:
+        self._sending = True
+        try:
+            self._write_rest(data)
+        except BaseException:
+            self._silent = True  # in the middle of a record
+            raise
+        finally:
+            self._sending = False
 
     def _send_what_goes(self) -> None:
         """For a reader, who must not wait: TLS's own messages go as far as the socket takes them now."""
@@ -238,6 +279,11 @@ class TlsStream(Stream):
     def plain(self) -> bool:
         """False: the kernel cannot move bodies past the encryption."""
         return False
+
+
+def _nothing(size: int) -> bytes:
+    """What there is to receive after the end."""
+    return b""
 
 
 class ServerTlsStream(TlsStream):

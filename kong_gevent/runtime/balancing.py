@@ -425,8 +425,8 @@ def finish(call: Call, ctx: Context) -> None:
     """A call to a peer is over."""
     peer, call.peer = call.peer, None
     if peer is not None:
-        answered = ctx.first_byte_at
-        gave_back(peer, answered - ctx.proxied_at if answered else None, monotonic())
+        answered = ctx.first_byte_at if peer.ranks is not None else 0  # nobody else wants to know how fast it was
+        gave_back(peer, answered - ctx.proxied_at if answered else None, monotonic() if answered else 0)
 
 
 __all__ = ["NO_PEER", "BalancedEndpoint", "Balancer", "NoPeers", "finish"]

@@ -91,8 +91,9 @@ class Call:
 
     def change_host(self, host: bytes) -> None:
         """Say another Host than the service's; the name for TLS follows it."""
-        before, field, rest = self.head.partition(b"\r\nHost: ")
-        self.head = b"%b%b%b%b" % (before, field, host, rest[rest.index(b"\r\n") :])
+        head = self.head
+        start = head.index(b"\r\nHost: ") + 8
+        self.head = head[:start] + host + head[head.index(b"\r\n", start) :]
         if self.server_name is not None:
             self.server_name = server_name(host)
 
