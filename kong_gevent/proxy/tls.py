@@ -105,7 +105,7 @@ class TlsStream(Stream):
                 for data in heard:
                     self._take(data)
             else:
-                # Tickets too, which nobody waits for: with them goes what a client's kernel waits for, an acknowledgement.
+                # Also tickets that nobody waits for: with them goes an acknowledgement that a client may wait for.
                 self._flush()
                 self._held = bool(self._incoming.pending)
                 return
