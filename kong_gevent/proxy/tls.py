@@ -45,6 +45,8 @@ class TlsStream(Stream):
 
     tls: ssl.SSLObject | AskingSide
     """The TLS side of this connection: version, cipher, certificate of the peer."""
+    _inner: ssl.SSLObject  # as good as one
+    _raw_recv: Callable[[int], bytes]
 
     def __init__(
         self,
