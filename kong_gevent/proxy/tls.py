@@ -40,12 +40,14 @@ class TlsStream(Stream):
         "_ahead", "_held", "_incoming", "_inner", "_outgoing", "_raw_recv", "_sending", "_silent", "_unsent", "tls"
     )  # fmt: skip
 
+    speaks_first = True
+    """Whether the handshake begins on this side."""
     needs_closing_alert = True
     """Whether an end without TLS's own closing alert is an error: somebody else may have cut the message."""
 
     tls: ssl.SSLObject | AskingSide
     """The TLS side of this connection: version, cipher, certificate of the peer."""
-    _inner: ssl.SSLObject  # as good as one
+    _inner: ssl.SSLObject | AskingSide
     _raw_recv: Callable[[int], bytes]
 
     def __init__(
@@ -73,7 +75,7 @@ class TlsStream(Stream):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server, server_hostname=server_name)
-        self._inner = self.tls._sslobj  # type: ignore[attr-defined]  # around it is nothing but a call
+        self._inner = getattr(self.tls, "_sslobj", None) or self.tls  # around the one is nothing but a call
         self._held = False
 
     def handshake(
@@ -89,7 +91,7 @@ class TlsStream(Stream):
         until = None if timeout is None else monotonic() + timeout
         heard: list[bytes] = []
         beginnings = 0
-        if self.tls.server_side:
+        if not self.speaks_first:
             self._listen(until, heard)
         while True:
             try:
@@ -109,7 +111,7 @@ class TlsStream(Stream):
             else:
                 # Also tickets that nobody waits for: with them goes an acknowledgement that a client may wait for.
                 self._flush()
-                self._held = bool(self._incoming.pending)
+                self._held = bool(self._incoming.pending or self._inner.pending())
                 return
 
     def _listen(self, until: float | None, heard: list[bytes]) -> None:
@@ -293,6 +295,7 @@ class ServerTlsStream(TlsStream):
 
     __slots__ = ()
 
+    speaks_first = False
     needs_closing_alert = False
 
     def __init__(self, sock: _socket.socket, streams: Streams, context: ssl.SSLContext) -> None:
