@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from itertools import combinations
 from typing import Any
 
 from kong_gevent.pdk import (
@@ -18,10 +17,11 @@ from kong_gevent.pdk import (
     Plugin,
     checks,
     fields,
-    redis_record,
+    policy_fields,
+    redis_needed,
     redis_shorthands,
 )
-from kong_gevent.pdk.windows import NO_ID, PERIODS, Window, current_windows
+from kong_gevent.pdk.windows import NO_ID, PERIODS, Window, current_windows, order_error
 
 MESSAGE = "API rate limit exceeded"
 
@@ -51,18 +51,7 @@ class RateLimitingConfig(Config):
     )
     header_name = fields.HeaderName(metadata={"description": "The header whose values are told apart (by `header`)."})
     path = fields.Path(metadata={"description": "The path whose requests are counted together (by `path`)."})
-    policy = fields.String(
-        one_of=["local", "cluster", "redis"],
-        len_min=0,
-        load_default="local",
-        metadata={"description": "Where the counters are: in the node, in the datastore or in Redis."},
-    )
-    fault_tolerant = fields.Boolean(
-        required=True,
-        load_default=True,
-        metadata={"description": "Whether requests pass while the counters cannot be reached; else they end with 500."},
-    )
-    redis = redis_record("The Redis server of policy `redis`.")
+    policy, fault_tolerant, redis = policy_fields(len_min=0)
     hide_client_headers = fields.Boolean(
         required=True, load_default=False, metadata={"description": "Whether clients are not told their limits."}
     )
@@ -77,9 +66,7 @@ class RateLimitingConfig(Config):
     shorthand_fields = redis_shorthands()
     checks = (
         checks.AtLeastOneOf(*(f"config.{period}" for period in PERIODS)),
-        checks.Conditional("config.policy", {"eq": "redis"}, "config.redis.host", {"required": True}),
-        checks.Conditional("config.policy", {"eq": "redis"}, "config.redis.port", {"required": True}),
-        checks.Conditional("config.policy", {"eq": "redis"}, "config.redis.timeout", {"required": True}),
+        *redis_needed("config.policy", "config.redis"),
         checks.Conditional("config.limit_by", {"eq": "header"}, "config.header_name", {"required": True}),
         checks.Conditional("config.limit_by", {"eq": "path"}, "config.path", {"required": True}),
     )
@@ -87,10 +74,8 @@ class RateLimitingConfig(Config):
     @staticmethod
     def custom_validator(config: dict[str, Any]) -> str | dict[str, str] | None:
         """Longer periods may not allow less than shorter ones; `sync_rate` belongs to Redis."""
-        limits = [(period, config[period]) for period in PERIODS if config[period] is not None]
-        for (short, lower), (long, upper) in combinations(limits, 2):
-            if upper < lower:
-                return f"The limit for {long}({upper:.1f}) cannot be lower than the limit for {short}({lower:.1f})"
+        if error := order_error(config):
+            return f"The {error}"
         policy, sync_rate = config["policy"], config["sync_rate"]
         if policy != "redis" and sync_rate != -1:
             return "sync_rate can only be used with the redis policy"

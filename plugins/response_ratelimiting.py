@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from itertools import combinations
 from typing import Any
 
 from kong_gevent.pdk import (
@@ -18,10 +17,11 @@ from kong_gevent.pdk import (
     Plugin,
     checks,
     fields,
-    redis_record,
+    policy_fields,
+    redis_needed,
     redis_shorthands,
 )
-from kong_gevent.pdk.windows import NO_ID, PERIODS, current_windows
+from kong_gevent.pdk.windows import NO_ID, PERIODS, current_windows, order_error
 
 DEFAULT_HEADER = "x-kong-limit"
 _USE = re.compile(r"\s*([^=,]+?)\s*=\s*(\d{1,15})\s*")
@@ -30,12 +30,8 @@ Windows = tuple[tuple[str, float, float], ...]
 
 
 def _order_error(limits: Mapping[str, Any]) -> str | None:
-    """Longer periods may not allow less than shorter ones."""
-    given = [(period, limits[period]) for period in PERIODS if limits.get(period) is not None]
-    for (short, lower), (long, upper) in combinations(given, 2):
-        if upper < lower:
-            return f"the limit for {long}({upper:.1f}) cannot be lower than the limit for {short}({lower:.1f})"
-    return None
+    error = order_error(limits)
+    return f"the {error}" if error else None
 
 
 def _periods() -> dict[str, fields.Number]:
@@ -59,17 +55,7 @@ class ResponseRatelimitingConfig(Config):
         load_default="consumer",
         metadata={"description": "Whose use is counted together; the client's address where that is unknown."},
     )
-    policy = fields.String(
-        one_of=["local", "cluster", "redis"],
-        load_default="local",
-        metadata={"description": "Where the counters are: in the node, in the datastore or in Redis."},
-    )
-    fault_tolerant = fields.Boolean(
-        required=True,
-        load_default=True,
-        metadata={"description": "Whether requests pass while the counters cannot be reached; else they end with 500."},
-    )
-    redis = redis_record("The Redis server of policy `redis`.")
+    policy, fault_tolerant, redis = policy_fields()
     block_on_first_violation = fields.Boolean(
         required=True,
         load_default=False,
@@ -87,10 +73,7 @@ class ResponseRatelimitingConfig(Config):
     )
 
     shorthand_fields = redis_shorthands()
-    checks = tuple(
-        checks.Conditional("config.policy", {"eq": "redis"}, f"config.redis.{name}", {"required": True})
-        for name in ("host", "port", "timeout")
-    )
+    checks = redis_needed("config.policy", "config.redis")
 
 
 class LocalUse:

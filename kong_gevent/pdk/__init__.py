@@ -15,7 +15,7 @@ from kong_gevent.pdk.identity import Identity
 from kong_gevent.pdk.kit import CountersUnavailable, CutAnswer, Entities, Kit, LookupFailed, RedisFailed
 from kong_gevent.pdk.plugin import Conf, Plugin
 from kong_gevent.pdk.queue_block import legacy_queue_fields, queue_parameters, queue_record
-from kong_gevent.pdk.redis_block import redis_record, redis_shorthands
+from kong_gevent.pdk.redis_block import RedisServer, policy_fields, redis_needed, redis_record, redis_shorthands
 from kong_gevent.schema import Config, Errors, Record, checks, fields
 from kong_gevent.schema.crypto import load_public_key
 from kong_gevent.schema.entity import Entity, Reader
@@ -44,6 +44,7 @@ __all__ = [
     "Plugin",
     "Reader",
     "Record",
+    "RedisServer",
     "RedisFailed",
     "checks",
     "fields",
@@ -52,6 +53,8 @@ __all__ = [
     "queue_record",
     "load_public_key",
     "offload",
+    "policy_fields",
+    "redis_needed",
     "redis_record",
     "redis_shorthands",
 ]

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import time
 from calendar import timegm
-from typing import NamedTuple
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any, NamedTuple
 
 PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "month": 2_592_000, "year": 31_536_000}
 """Names and nominal lengths in s, as the reset headers count them; longer ones last."""
 NO_ID = "00000000-0000-0000-0000-000000000000"
 """Stands in a counter's key where a configuration is not bound to an entity."""
+
+
+def order_error(limits: Mapping[str, Any]) -> str | None:
+    """What is wrong with limits by period (None: not limited): longer periods may not allow less than shorter ones."""
+    given = [(period, limits[period]) for period in PERIODS if limits.get(period) is not None]
+    for (short, lower), (long, upper) in combinations(given, 2):
+        if upper < lower:
+            return f"limit for {long}({upper:.1f}) cannot be lower than the limit for {short}({lower:.1f})"
+    return None
 
 
 class Window(NamedTuple):

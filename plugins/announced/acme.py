@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from kong_gevent.pdk import Config, Plugin, checks, fields
+from kong_gevent.pdk import Config, Plugin, RedisServer, checks, fields, redis_needed
 
 
-class AcmeRedis(Config):
+class AcmeRedis(RedisServer):
     """The Redis server that keeps certificates and challenges."""
 
-    host = fields.Host(metadata={"description": "Name or address of the Redis server."})
-    port = fields.Port(load_default=6379, metadata={"description": "Port of the Redis server."})
-    timeout = fields.Timeout(
-        load_default=2000, metadata={"description": "Milliseconds for connecting, sending and receiving."}
-    )
-    username = fields.String(referenceable=True, metadata={"description": "User for the ACLs of Redis 6 and later."})
-    password = fields.String(
-        len_min=0,
-        referenceable=True,
-        encrypted=True,
-        metadata={"description": "Password; empty for a server that asks for none."},
-    )
-    database = fields.Integer(load_default=0, metadata={"description": "Number of the Redis database."})
-    ssl = fields.Boolean(load_default=False, metadata={"description": "Whether to connect with TLS."})
-    ssl_verify = fields.Boolean(load_default=False, metadata={"description": "Whether the certificate is checked."})
-    server_name = fields.Sni(metadata={"description": "Server name sent for TLS."})
     extra_options = fields.Record(
         {
             "namespace": fields.String(
@@ -172,8 +156,7 @@ class AcmeConfig(Config):
             {"eq": True},
             "terms of service must be accepted, see https://letsencrypt.org/repository/",
         ),
-        checks.Conditional("config.storage", {"eq": "redis"}, "config.storage_config.redis.host", {"required": True}),
-        checks.Conditional("config.storage", {"eq": "redis"}, "config.storage_config.redis.port", {"required": True}),
+        *redis_needed("config.storage", "config.storage_config.redis", ("host", "port")),
     )
 
 
