@@ -28,6 +28,7 @@ PRIORITIES = {
     "cors": 2000,
     "session": 1900,
     "acme": 1705,
+    "mtls-auth": 1600,
     "jwt": 1450,
     "oauth2": 1400,
     "key-auth": 1250,
