@@ -233,10 +233,11 @@ class Client:
     """A client that sends any bytes and reads answers strictly.
 
     A wait of more than ``timeout`` seconds is an error (TimeoutError): the gateway owes a client an answer or an end.
+    ``source`` is the client's own address, where it matters.
     """
 
-    def __init__(self, port: int, host: str = "127.0.0.1", timeout: float = 15) -> None:
-        self.sock = socket.create_connection((host, port), timeout)
+    def __init__(self, port: int, host: str = "127.0.0.1", timeout: float = 15, source: str = "") -> None:
+        self.sock = socket.create_connection((host, port), timeout, (source, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stream = Stream(self.sock)
 

@@ -58,18 +58,24 @@ class Forwarding:
             named: str = connection.client_ip
             return named
         if self._header == "x-forwarded-for":
-            listed = ctx.fields.forwarding.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
+            listed = ctx.fields.forwarding.get(b"x-forwarded-for", b"").decode("latin-1")
         else:
-            values = ctx.fields.index.get(self._header.replace("_", "-"))
-            listed = [values[-1]] if values else []
-        hops = [hop.strip() for hop in listed if hop.strip()]
-        for position in range(len(hops) - 1, -1, -1):
-            address = _clean_address(hops[position])
+            listed = ",".join(ctx.fields.index.get(self._header.replace("_", "-")) or ())
+        return self._last_hop(listed, peer)
+
+    def _last_hop(self, listed: str, found: str) -> str:
+        """The client by a list of addresses: the last one, or with `recursive` the last that is not trusted.
+
+        As in nginx what is no address ends the search; without any, `found` is the client.
+        """
+        for hop in reversed([hop.strip() for hop in listed.split(",") if hop.strip()]):
+            address = _clean_address(hop)
             if address is None:
-                return peer
-            if not self._recursive or position == 0 or not self.trusts(address):
-                return address
-        return peer
+                break
+            found = address
+            if not self._recursive or not self.trusts(address):
+                break
+        return found
 
     def _trusted_value(self, ctx: Context, name: bytes) -> str | None:
         if not ctx.connection.trusted:
@@ -172,6 +178,6 @@ def _clean_address(text: str) -> str | None:
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        return str(ipaddress.ip_address(text))
+        return None if "%" in text else str(ipaddress.ip_address(text))
     except ValueError:
         return None

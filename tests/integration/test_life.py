@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from time import monotonic
 
 import pytest
+import requests
 
 from tests.gateway import Gateway, GatewayFailed
 from tests.integration.support import MIB, Load, alive, ask, ask_once, cli, client_of, head, in_thread, serving_pid
 from tests.upstream import Pause, Step, Take, Upstream, answer, by_path, plain, script
-from tests.wire import Client, Request, Stream, wait_until
+from tests.wire import Client, Ended, Request, Stream, wait_until
 
 DRAIN = {"drain_grace": "1", "drain_timeout": "40"}
 SIZE = 4 * MIB
@@ -76,6 +78,44 @@ class Scene:
         assert b"".join(self.tunnel.stream.rest()) == b""
         assert self.load.failures == []
         assert self.load.retried == 0, "a kept connection is told to close, not cut"
+
+
+def test_readiness_fails_first_then_the_listeners_close() -> None:
+    """For `drain_grace` a leaving node says that it is not ready, and serves whoever comes; never less than that."""
+    with (
+        Gateway(workers=2, env={"drain_grace": "3", "drain_timeout": "20"}) as gateway,
+        Upstream(plain(b"x")) as upstream,
+    ):
+        gateway.route(upstream.url)
+        asked_at = monotonic()
+        gateway.send_signal(signal.SIGTERM)
+        reasons, statuses = set(), []
+        with suppress(OSError, Ended):
+            while True:
+                with gateway.client() as client:
+                    client.send(head("GET", "/"))
+                    reply = client.answer()
+                    statuses.append((reply.status, reply.get("connection")))
+                reasons.add(requests.get(f"{gateway.status_url}/status/ready", timeout=30).json()["message"])
+        assert monotonic() - asked_at >= 3, "nobody was turned away before"
+        assert "draining" in reasons
+        assert {status for status, _ in statuses} == {200}
+        assert (200, "close") in statuses
+        assert gateway.process is not None
+        assert gateway.process.wait(60) == 0
+
+
+def test_a_drained_node_serves_on() -> None:
+    """`drain` fails readiness and nothing else, for as long as nobody stops the node."""
+    with Gateway(workers=2) as gateway:
+        assert gateway.is_ready()
+        assert cli(gateway, "drain").returncode == 0
+        reply = requests.get(f"{gateway.status_url}/status/ready", timeout=30)
+        assert (reply.status_code, reply.json()["message"]) == (503, "draining")
+        with gateway.client() as client:
+            for _ in range(3):
+                assert (answered := ask(client, "GET", "/")).status == 404
+                assert answered.get("connection") == "keep-alive"
 
 
 def test_reload_under_load() -> None:

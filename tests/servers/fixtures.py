@@ -1,7 +1,7 @@
 """The pytest side: fixtures for the servers, `--without SERVER`, and what a session owes to them at its end.
 
 Session-wide servers (`cassandra`, `postgres`, `redis`) are started when a test first asks for them, once for all
-processes of pytest-xdist. Factories (`make_cassandra`, `make_postgres`, `make_redis`, `make_haproxy`) start servers
+processes of pytest-xdist. Factories (`make_cassandra`, `make_postgres`, `make_redis`, `make_haproxy`, …) start servers
 that a module may kill; they end with the module. A server that cannot be had fails its tests with the reason.
 
 A test that asks for a server only at run time says so: ``@pytest.mark.needs("cassandra")``, also as a mark of a
@@ -22,13 +22,14 @@ from tests.servers import haproxy as haproxy_server
 from tests.servers.cassandra import Cassandra
 from tests.servers.haproxy import HAProxy
 from tests.servers.house import Description, House
+from tests.servers.nginx import Nginx
 from tests.servers.postgres import Postgres
 from tests.servers.process import free_addresses
 from tests.servers.redis import Redis
 from tests.servers.slapd import Slapd
 
-SERVERS = ("cassandra", "postgres", "redis", "haproxy", "slapd")
-START_SECONDS = {"cassandra": 300, "postgres": 60, "redis": 30, "haproxy": 30, "slapd": 30}
+SERVERS = ("cassandra", "postgres", "redis", "haproxy", "nginx", "slapd")
+START_SECONDS = {"cassandra": 300, "postgres": 60, "redis": 30, "haproxy": 30, "nginx": 30, "slapd": 30}
 """What a test that may be the first to start a server gets in addition to its own time."""
 FIXTURES = {
     "cassandra": "cassandra",
@@ -41,6 +42,7 @@ FIXTURES = {
     "make_redis": "redis",
     "haproxy": "haproxy",
     "make_haproxy": "haproxy",
+    "make_nginx": "nginx",
     "make_slapd": "slapd",
 }
 HOUSE = pytest.StashKey[House]()
@@ -291,6 +293,20 @@ def make_haproxy(server_house: House, require_server: Callable[[str], None]) -> 
         def make(configuration: str, port: int, **options: Any) -> HAProxy:
             return stack.enter_context(
                 HAProxy(server_house.new_folder("haproxy"), configuration, port, started=server_house.record, **options)
+            )
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_nginx(server_house: House, require_server: Callable[[str], None]) -> Iterator[Callable[..., Nginx]]:
+    """Start an nginx: ``make_nginx(configuration, port)``, the first being what stands in its part `http`."""
+    require_server("nginx")
+    with ExitStack() as stack:
+
+        def make(configuration: str, port: int, **options: Any) -> Nginx:
+            return stack.enter_context(
+                Nginx(server_house.new_folder("nginx"), configuration, port, started=server_house.record, **options)
             )
 
         yield make
