@@ -310,7 +310,6 @@ ONE_SCOPE = "exactly one of these fields must be non-empty: 'service', 'route'"
 C, K = certificate("ec", 5), private_key("ec", 5)
 C2, K2 = certificate("ec", 6), private_key("ec", 6)
 CR, KR = certificate("rsa"), private_key("rsa")
-JWK = '{"kid":"k1","kty":"oct","k":"YWJjYWJjYWJjYWJjYWJjYWJjYWJjYWJjYWJjYWJjYWI"}'
 NO_CONSUMER: Mapping[str, Mapping[str, Any]] = {
     "acl": {"allow": ["g"]}, "basic-auth": {}, "bot-detection": {}, "cors": {}, "hmac-auth": {}, "jwt": {},
     "key-auth": {}, "ldap-auth": {"ldap_host": "h", "base_dn": "d", "attribute": "a"},
@@ -388,8 +387,13 @@ RULES: Mapping[str, list[Row]] = {
             {"pem": entity("public key does not match private key")},
         ),
         (
-            {"kid": "k1", "jwk": JWK, "pem": {"public_key": public_key()}},
-            entity("only one or none of these fields must be set: 'jwk', 'pem'"),
+            {"kid": "k1", "jwk": '{"kid":"k1"}', "pem": {"public_key": public_key()}},
+            {
+                "@entity": [
+                    "only one or none of these fields must be set: 'jwk', 'pem'",
+                    "could not load JWK, likely not a valid key",
+                ]
+            },
         ),
     ],
     "/vaults": [
