@@ -3,6 +3,7 @@ or a success whose row is there and the only one that changed."""
 
 import json
 import random
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -104,6 +105,44 @@ def test_tokens_of_the_api(world: World) -> None:
             assert world.changed(world.rows()) == {("admin_tokens", answer["id"])}
             world.put_back()
     assert made > CASES // 20
+
+
+OTHERS = ("/config", "/admin-tokens", "/classic")
+"""Beginnings of paths that write and have a test of their own."""
+
+
+def other_endpoints(world: World) -> list[tuple[str, str]]:
+    """Method and path of all that takes a body and belongs to no class: switches, questions, what plugins bring."""
+    known = {(method, path) for kind in KINDS for method, path, _ in world.endpoints(kind)}
+    found = []
+    for rule in sorted(world.api.app.url_map.iter_rules(), key=str):
+        path = re.sub(r"<(\w+)>", lambda found: world.ids.get(found[1], "debug"), rule.rule)
+        for method in ("POST", "PUT", "PATCH"):
+            if method in (rule.methods or ()) and not path.startswith(OTHERS) and (method, path) not in known:
+                found.append((method, path))
+    return found
+
+
+def test_everything_else_that_takes_a_body(world: World) -> None:
+    """Some of them take any object; none writes, and none fails."""
+    source = random.Random("others")
+    endpoints = other_endpoints(world)
+    assert {"/debug/node/log-level/debug", "/debug/explain", "/tags"} <= {path for _, path in endpoints}
+    for at in range(CASES):
+        method, path = endpoints[at % len(endpoints)]
+        turn = at // len(endpoints) % 4
+        if turn < 2:
+            body, content_type = SPECIAL[at % len(SPECIAL)] if turn else broken_json(source), JSON
+        elif turn == 2:
+            body, content_type = hostile_form(source), FORM
+        else:
+            body, content_type = hostile_multipart(source), MULTIPART
+        if path == "/debug/explain":  # without a data plane it answers 501 to all that is well-formed
+            status, answer = world.api.call(method, path, data=body, content_type=content_type)
+            assert status in (400, 501), answer
+        else:
+            world.send(method, path, body, content_type)
+        assert world.rows() == world.before, path
 
 
 OVERSIZED = {
