@@ -18,8 +18,8 @@ from uuid import UUID
 
 import gevent
 
-from kong_gevent.db import codec, rows
-from kong_gevent.db.strategies.base import Index, Operation, Put, Row
+from kong_gevent.db import codec
+from kong_gevent.db.strategies.base import Index, Operation, Put
 from kong_gevent.errors import GatewayError
 from kong_gevent.schema.entity import Entity
 from kong_gevent.schema.masking import masked
@@ -34,24 +34,31 @@ LARGEST = 65_536
 RETRY_SECONDS = 1.0
 _LAST = (1 << 64) - 1
 
+MOST_SHOWN = 100
+"""Entities of one request whose states are kept; of more than that only the first are named."""
+
+Key = tuple[str, str]
 Changes = list[dict[str, Any]]
 _noted: ContextVar[Changes | None] = ContextVar("noted", default=None)
 
 
-def note(catalogue: Mapping[str, Entity], operations: Sequence[Operation], stored: Row | None) -> None:
+def note(catalogue: Mapping[str, Entity], operations: Sequence[Operation], before: Mapping[Key, bytes]) -> None:
     """Called after each commit: remember the entities, secrets masked, if somebody listens.
 
-    `stored`: the row that the request meant, before the change; what goes or changes with it is not read before.
+    `before`: what was stored of them, by kind and id.
     """
     changes = _noted.get()
     if changes is None:
         return
+    if len(changes) + len(operations) > MOST_SHOWN:
+        changes += ({"entity": each.kind, "id": each.id, "too_large": True} for each in operations[:MOST_SHOWN])
+        return
     for operation in operations:
-        kind = catalogue[operation.kind]
-        own = stored is not None and (stored.kind, stored.id) == (operation.kind, operation.id)
-        before = masked(kind.schema, rows.decode(kind, stored)) if stored is not None and own else None
-        after = masked(kind.schema, codec.loads(operation.body)) if isinstance(operation, Put) else None
-        changes.append({"entity": kind.name, "id": operation.id, "before": before, "after": after})
+        schema = catalogue[operation.kind].schema
+        kind, key = operation.kind, operation.id
+        bodies = before.get((kind, key)), operation.body if isinstance(operation, Put) else None
+        old, new = (None if body is None else masked(schema, schema.fill(codec.loads(body))) for body in bodies)
+        changes.append({"entity": kind, "id": key, "before": old, "after": new})
 
 
 def begin() -> None:
@@ -126,4 +133,4 @@ class AuditLog:
 def _bounded(changes: Changes) -> Changes:
     if len(codec.dumps(changes)) <= LARGEST:
         return changes
-    return [{"entity": change["entity"], "id": change["id"], "too_large": True} for change in changes[:100]]
+    return [{"entity": change["entity"], "id": change["id"], "too_large": True} for change in changes[:MOST_SHOWN]]

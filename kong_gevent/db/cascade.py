@@ -42,6 +42,8 @@ class Deletion:
         self._cleared: dict[tuple[str, str], tuple[Entity, Row, set[str]]] = {}
         self.operations: list[Operation] = []
         self.changes: list[Change] = []
+        self.before: dict[tuple[str, str], bytes] = {}
+        """What is stored of the rows now, by kind and id."""
         for entity, row in roots:
             self._delete(entity, row)
         self._clear_references()
@@ -62,6 +64,7 @@ class Deletion:
                 elif (child.name, child_row.id) not in self._seen:
                     raise referenced(child.name, entity.name)
         self.operations.append(Delete(row.kind, row.id, row.version))
+        self.before[row.kind, row.id] = row.body
         keys = tuple(rows.cache_keys(entity, rows.decode(entity, row)))
         self.changes.append(Change(entity.name, row.id, "delete", keys))
 
@@ -78,6 +81,7 @@ class Deletion:
         for key, (entity, row, names) in self._cleared.items():
             if key in self._seen:
                 continue
+            self.before[key] = row.body
             values = rows.decode(entity, row)
             for name in names:
                 values[name] = None

@@ -351,7 +351,7 @@ class DAO:
 
     def _write(self, entity: Values, row: Row | None, aside: Values) -> Values:
         operations, changes = self._drafted(entity, row, aside)
-        self._commit(operations, changes, entity, row)
+        self._commit(operations, changes, entity, {(row.kind, row.id): row.body} if row else {})
         return self._show(Row(self.entity.name, entity["id"], rows.encode(entity), 0, aside.get("expires")))
 
     def _drafted(self, entity: Values, row: Row | None, aside: Values) -> Draft:
@@ -378,11 +378,15 @@ class DAO:
             return False
         self.check_delete(row)
         deletion = Deletion(self._store, [(self.entity, row)])
-        self._commit(deletion.operations, deletion.changes, {"id": row.id}, row)
+        self._commit(deletion.operations, deletion.changes, {"id": row.id}, deletion.before)
         return True
 
     def _commit(
-        self, operations: list[Operation], changes: list[Change], entity: Mapping[str, Any], stored: Row | None
+        self,
+        operations: list[Operation],
+        changes: list[Change],
+        entity: Mapping[str, Any],
+        before: Mapping[tuple[str, str], bytes],
     ) -> None:
         try:
             self._strategy.commit(operations, changes, self._store.origin)
@@ -390,7 +394,7 @@ class DAO:
             raise
         except CommitRefused as refusal:
             raise self.coded(refusal, entity) from None
-        audit.note(self._store.catalogue, operations, stored)
+        audit.note(self._store.catalogue, operations, before)
 
     def coded(self, refusal: CommitRefused, entity: Mapping[str, Any]) -> DaoError | CommitRefused:
         """A refused commit as the error of the entity that was written, or `Stale` when looking again may help."""

@@ -23,6 +23,7 @@ class Batch:
         self._store = store
         self._operations: list[Operation] = []
         self._changes: list[Change] = []
+        self._before: dict[tuple[str, str], bytes] = {}
 
     def insert(self, kind: str, entity: Mapping[str, Any]) -> None:
         """A new entity. Raises `SchemaViolation`."""
@@ -30,6 +31,9 @@ class Batch:
 
     def update(self, kind: str, pk: str, partial: Mapping[str, Any]) -> None:
         """A partial entity merged into the stored one. Raises `EntityNotFound`, `SchemaViolation`."""
+        row = self._store.strategy.read(kind, pk)
+        if row is not None:
+            self._before[kind, row.id] = row.body
         self._stage(self._store.dao(kind).draft_update(pk, partial))
 
     def delete(self, *keys: tuple[str, str]) -> None:
@@ -46,6 +50,7 @@ class Batch:
         deletion = Deletion(self._store, roots)
         self._operations += deletion.operations
         self._changes += deletion.changes
+        self._before |= deletion.before
 
     def _stage(self, drafted: Draft) -> None:
         self._operations += drafted[0]
@@ -61,7 +66,7 @@ class Batch:
             raise
         except CommitRefused as refusal:
             raise self._store.dao(refusal.kind).coded(refusal, self._refused(refusal)) from None
-        audit.note(self._store.catalogue, self._operations, None)
+        audit.note(self._store.catalogue, self._operations, self._before)
 
     def _refused(self, refusal: CommitRefused) -> Mapping[str, Any]:
         """The entity that a taken value belongs to, as its error names the values of it."""

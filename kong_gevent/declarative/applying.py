@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kong_gevent.db import codec
+from kong_gevent.db import audit, codec
 from kong_gevent.db.store import CONFIGURATION
 from kong_gevent.db.strategies.base import (
     Change,
@@ -144,6 +144,7 @@ def _commit(store: Store, work_out: Callable[[], Changes], entry: ChangeSet, req
         except MissingParent as refused:
             text = f"'{refused.parent_kind}' {refused.parent_id}, to which '{refused.kind}' refer, is gone"
             raise ForeignKeyViolation(text, fields={refused.field: {"id": refused.parent_id}}) from None
+        audit.note(store.catalogue, changes.operations, changes.before())
         return outcome
     raise DatabaseError("the datastore changed too often while the document was applied")
 

@@ -82,6 +82,10 @@ class Changes:
                 fields = [key for key in values if key != "updated_at" and values[key] != old.get(key)]
                 self.shown[-1]["fields"] = {key: [old.get(key), values[key]] for key in fields}
 
+    def before(self) -> dict[tuple[str, str], bytes]:
+        """What is stored now of the entities that are there already."""
+        return {(record.kind, record.id): record.before for record in self.records if record.before is not None}
+
     def summary(self) -> dict[str, int]:
         """Numbers of entities."""
         ops = [record.op for record in self.records]

@@ -1,10 +1,14 @@
 """The audit log: what is recorded of a write, what is masked, how records are found."""
 
+import json
+
 import pytest
 
 from kong_gevent.admin import LocalNode, create_app
 from kong_gevent.conf import load
+from tests.pem import certificate, private_key
 from tests.unit.admin.api import Api
+from tests.unit.admin.world import SEEDS, World
 
 
 @pytest.fixture
@@ -51,6 +55,31 @@ def test_what_goes_along_is_named(api, log):
     api.make("/consumers/u/plugins", name="limits", config={"minute": 1})
     api.delete("/consumers/u")
     assert {change["entity"] for change in log()[0]["changes"]} == {"consumers", "plugins"}
+
+
+def test_both_states_of_what_goes_along(api, log):
+    api.make("/consumers", username="u")
+    api.make("/consumers/u/plugins", name="limits", config={"minute": 1})
+    api.delete("/consumers/u")
+    assert all(change["before"] and change["after"] is None for change in log()[0]["changes"])
+
+
+def test_documents_name_what_they_change(api, log):
+    api.make("/services", name="s", host="h")
+    document = {"_format_version": "3.0", "services": [{"name": "s", "host": "i"}], "consumers": [{"username": "u"}]}
+    assert api.post("/config", document)[0] < 300
+    changes = {change["entity"]: change for change in log()[0]["changes"]}
+    assert (changes["services"]["before"]["host"], changes["services"]["after"]["host"]) == ("h", "i")
+    assert (changes["consumers"]["before"], changes["consumers"]["after"]["username"]) == (None, "u")
+    assert api.post("/config/rollback", {})[0] < 300
+    assert {change["entity"] for change in log()[0]["changes"]} == {"services", "consumers"}
+
+
+def test_of_very_many_changes_the_first_are_named(api, log):
+    consumers = [{"username": f"u{at}"} for at in range(150)]
+    assert api.post("/config", {"_format_version": "3.0", "consumers": consumers})[0] < 300
+    changes = log()[0]["changes"]
+    assert len(changes) == 100 and all(change["too_large"] and change["id"] for change in changes)
 
 
 def test_secrets_are_masked_and_references_are_not(api, log):
@@ -146,3 +175,58 @@ def test_a_store_that_is_away_delays_records_and_nothing_else(api, monkeypatch):
 def test_huge_changes_are_only_named(api, log):
     api.make("/services", host="h", tags=[f"{number}" * 50 for number in range(1000, 1900)])
     assert log()[0]["changes"] == [{"entity": "services", "id": api.all("/services")[0]["id"], "too_large": True}]
+
+
+CLASSIC = [
+    ("POST", "/classic/apis", {"name": "old", "request_host": "old.test", "upstream_url": "http://h"}),
+    ("PATCH", "/classic/apis/old", {"preserve_host": True}),
+    ("POST", "/classic/apis/old/plugins", {"name": "ssl", "config": {"cert": certificate(), "key": private_key()}}),
+    ("PATCH", "/classic/apis/old/plugins/ssl", {"config": {"only_https": True}}),
+    ("DELETE", "/classic/apis/old/plugins/ssl", None),
+    ("POST", "/classic/consumers", {"username": "old"}),
+    ("POST", "/classic/consumers/old/key-auth", {"key": "own secret"}),
+    ("DELETE", "/classic/consumers/old", None),
+    ("DELETE", "/classic/apis/old", None),
+]
+OWN = {
+    "keyauth_credentials": {"key": "own secret"},
+    "hmacauth_credentials": {"secret": "own secret"},
+    "jwt_secrets": {"secret": "own secret"},
+    "basicauth_credentials": {"password": "own secret"},
+    "oauth2_credentials": {"client_secret": "own secret", "hash_secret": False},
+}
+"""Secrets that clients choose, by kind of entity."""
+
+
+def test_every_kind_of_write_leaves_a_record_without_secrets(tmp_path):
+    """Each entity made, replaced, changed and removed, and each classic object; whole documents as well."""
+    world = World(str(tmp_path))
+    api = world.api
+    asked = []
+    for name in reversed(SEEDS):  # children before their parents
+        below, given = SEEDS[name]
+        path = f"{below}/{world.ids[name]}"
+        body = {**given, **OWN.get(name, {})}
+        asked += [("PATCH", path, body), ("PUT", path, body), ("DELETE", path, None)]
+    asked += CLASSIC
+    asked.append(("POST", "/config", {"_format_version": "3.0", "consumers": [{"username": "document"}]}))
+    for method, path, body in asked:
+        status, answer = api.call(method, path, body)
+        assert status in (200, 201, 204), (method, path, answer)
+    api.app.recorder.log.flush()
+    records = api.all("/audit/requests")[: len(asked)]
+    assert [(row["method"], row["path"]) for row in reversed(records)] == [call[:2] for call in asked]
+    missing = [
+        row["path"] for row in records if not (row["who"] and row["client_ip"] and row["node_id"] and row["changes"])
+    ]
+    assert missing == []
+    for row in records:
+        states = {"POST": (False, True), "PUT": (True, True), "PATCH": (True, True), "DELETE": (True, False)}
+        change = next((each for each in row["changes"] if each["id"] in row["path"]), row["changes"][0])
+        if row["path"].startswith("/classic") and row["method"] != "POST":
+            assert all(each["before"] for each in row["changes"] if each["entity"] in ("services", "certificates"))
+        else:
+            assert (change["before"] is not None, change["after"] is not None) == states[row["method"]], row
+    told = json.dumps(records)
+    assert "own secret" not in told and "PRIVATE KEY" not in told
+    world.store.close()
