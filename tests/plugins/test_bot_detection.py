@@ -86,6 +86,16 @@ def test_expressions_match_anywhere(plugin: Make) -> None:
     assert [status(made, agent) for agent in (FIREFOX, "curl/8.5.0")] == [403, 200]
 
 
+def test_denied_before_known_and_allowed_before_denied(plugin: Make) -> None:
+    made = plugin("bot-detection", allow=["^Pingdom"], deny=["Pingdom", "^$"])
+    assert [status(made, agent) for agent in ("Pingdom.com_bot_version_1.4", "xPingdom", "", "curl/8")] == [
+        200,
+        403,
+        403,
+        200,
+    ]
+
+
 def test_what_is_remembered_is_bounded(plugin: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bot_detection, "MAX_DECISIONS", 3)
     made = plugin("bot-detection", deny=["bad"])

@@ -103,3 +103,18 @@ def test_bad_settings_are_refused(plugin: Make, config: dict[str, Any], fields: 
 def test_a_header_name_that_cannot_be_one_refuses_requests(plugin: Make) -> None:
     run = plugin("correlation-id", header_name="not a name").get()
     assert (run.status, run.upstreams) == (500, [])
+
+
+def test_a_stored_configuration_without_generator_has_the_usual_one(plugin: Make) -> None:
+    with pytest.raises(SchemaViolation):
+        plugin("correlation-id", generator=None)
+    run = plugin("correlation-id").get()
+    assert re.fullmatch(r"[0-9a-f-]{36}#\d+", run.upstream.headers["Kong-Request-ID"])
+
+
+def test_a_configuration_of_a_consumer_comes_too_early_to_be_chosen(plugin: Make) -> None:
+    made = plugin("key-auth")
+    ada = made.consumer("ada", "k")
+    made.use("correlation-id", on={"consumer": ada}, header_name="X-Ada", echo_downstream=True)
+    run = made.get(headers={"apikey": "k"})
+    assert ("X-Ada" in run.upstream.headers, "X-Ada" in run.response.headers) == (False, False)

@@ -130,6 +130,18 @@ class TestAnswers:
         assert all(origin is None or len(origin) < 1000 for origin in conf.decisions)
 
 
+@pytest.mark.parametrize("credentials", [False, True])
+def test_a_star_among_others_allows_all(plugin: Make, credentials: bool) -> None:
+    made = plugin("cors", origins=[SHOP, "*"], credentials=credentials)
+    run = made.get("/", headers={"Origin": "https://any.example"})
+    assert told(run)["Access-Control-Allow-Origin"] == ("https://any.example" if credentials else "*")
+    assert ("Access-Control-Allow-Credentials" in told(run)) == credentials
+
+
+def test_a_private_network_is_not_granted_to_who_did_not_ask(plugin: Make) -> None:
+    assert "Access-Control-Allow-Private-Network" not in told(preflight(plugin("cors", private_network=True)))
+
+
 class TestPreflight:
     def test_it_is_answered_here(self, plugin: Make) -> None:
         run = preflight(plugin("cors"))

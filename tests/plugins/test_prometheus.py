@@ -88,6 +88,39 @@ def test_latencies_and_traffic(plugin: Make) -> None:
     assert egress.endswith(f" {record['response']['size']}")
 
 
+@pytest.mark.parametrize(
+    ("name", "bounds"),
+    [
+        ("kong_kong_latency_ms", "1 2 5 7 10 15 20 30 50 75 100 200 500 750 1000 3000 6000"),
+        ("kong_upstream_latency_ms", "25 50 80 100 250 400 700 1000 2000 5000 10000 30000 60000"),
+        ("kong_request_latency_ms", "25 50 80 100 250 400 700 1000 2000 5000 10000 30000 60000"),
+    ],
+)
+def test_buckets_are_kongs(plugin: Make, name: str, bounds: str) -> None:
+    made = plugin("prometheus", **ALL)
+    made.get()
+    found = re.findall(rf'^{name}_bucket{{.*le="([^"]+)"}}', "\n".join(metrics(made)), re.MULTILINE)
+    assert found == [*bounds.split(), "+Inf"]
+
+
+@pytest.mark.parametrize("listener", ["admin", "status"])
+def test_the_nodes_own_metrics(plugin: Make, listener: str) -> None:
+    made = plugin("prometheus")
+    text = "\n".join(metrics(made, listener))
+    node = made.kit.node_id
+    for state in ("accepted", "handled", "total", "active", "reading", "writing", "waiting"):
+        assert f'kong_nginx_connections_total{{node_id="{node}",subsystem="http",state="{state}"}} ' in text
+    for line in (
+        f'kong_nginx_requests_total{{node_id="{node}",subsystem="http"}} ',
+        'kong_nginx_timers{state="running"} ',
+        'kong_nginx_timers{state="pending"} ',
+        "kong_datastore_reachable 1",
+        f'kong_node_info{{node_id="{node}",version="3.9.1"}} 1',
+        "kong_nginx_metric_errors_total 0",
+    ):
+        assert line in text
+
+
 def test_without_an_upstream_there_is_no_upstream_latency(plugin: Make) -> None:
     made = plugin("prometheus", **ALL).use("request-termination")
     made.get()

@@ -40,6 +40,19 @@ def test_path_and_query_of_the_request_can_be_kept(plugin: Make, location: str, 
     assert run.response.headers["Location"] == told
 
 
+def test_what_clients_ask_for_cannot_begin_a_field_nor_leave_the_place(plugin: Make) -> None:
+    made = plugin("redirect", location="https://new.example/old", keep_incoming_path=True)
+    for asked in ("//evil.example/a", "/%0d%0aX-Evil:1", "/@evil.example", "/\\evil.example"):
+        headers = made.get(asked).response.headers
+        assert headers["Location"].startswith("https://new.example/")
+        assert "X-Evil" not in headers
+
+
+def test_head_is_told_the_same(plugin: Make) -> None:
+    run = plugin("redirect", location="https://new.example").request("HEAD", "/")
+    assert (run.status, run.response.headers["Location"], run.response.body) == (301, "https://new.example", b"")
+
+
 @pytest.mark.parametrize(
     ("config", "error"),
     [

@@ -7,6 +7,8 @@ import pytest
 
 from kong_gevent.errors import SchemaViolation
 from kong_gevent.pdk.testing import InMemoryGateway, Run
+from tests.gateway import Gateway
+from tests.upstream import Upstream
 
 Make = Callable[..., InMemoryGateway]
 
@@ -39,6 +41,24 @@ def test_clients_that_ask_first_are_told_by_417(plugin: Make) -> None:
     made = plugin("request-size-limiting", allowed_payload_size=1, size_unit="bytes")
     run = made.post("/", b"xx", headers={"Expect": "100-continue"})
     refused(run, 417, "Request size limit exceeded")
+
+
+def test_a_body_that_turns_out_to_be_too_large_is_told_by_417_to_who_asked(plugin: Make) -> None:
+    made = plugin("request-size-limiting", allowed_payload_size=1, size_unit="bytes")
+    run = made.post("/", b"xx", headers={"Expect": "100-continue"}, chunked=True)
+    refused(run, 417, "Request size limit exceeded")
+
+
+def test_of_a_body_that_streams_no_more_than_the_limit_reaches_the_upstream(
+    gateway: Gateway, upstream: Upstream
+) -> None:
+    gateway.reset()
+    gateway.route(upstream.url, service={"name": "s"})
+    config = {"allowed_payload_size": 100, "size_unit": "kilobytes"}
+    gateway.create("/services/s/plugins", name="request-size-limiting", config=config)
+    answer = gateway.request("POST", "/", data=(b"x" * 10_000 for _ in range(50)))
+    assert (answer.status_code, answer.json()["message"]) == (413, "Request size limit exceeded")
+    assert gateway.request("POST", "/", data=(b"x" * 10_000 for _ in range(10))).status_code == 200
 
 
 def test_requests_without_body_pass(plugin: Make) -> None:

@@ -119,6 +119,49 @@ class TestCounting:
         assert codes == [200, 429 if together else 200]
 
 
+class TestScopes:
+    def test_use_counts_in_periods_that_are_limited_only_later(self, limited: Make) -> None:
+        made = limited(limits={"a": {"year": 9}})
+        made.get()
+        (entity,) = made.store.dao("plugins").each()
+        made.update("plugins", entity["id"], config={"limits": {"a": {"month": 5, "year": 9}}})
+        assert told(made.get())["x-ratelimit-remaining-a-month"] == "3"
+
+    def test_configurations_of_other_entities_share_nothing(self, plugin: Make) -> None:
+        made = plugin()
+        other = made.insert("routes", paths=["/other"], service={"id": made.service["id"]})
+        for scope in ({"route": made.route}, {"route": other}):
+            made.use("response-ratelimiting", on=scope, limits={"a": {"year": 1}})
+        made.upstream.respond = respond(200, "", {"X-Kong-Limit": "a=1"})
+        assert [made.get(path).status for path in ("/", "/", "/other", "/other")] == [200, 429, 200, 429]
+
+    def test_a_services_routes_count_together(self, plugin: Make) -> None:
+        made = plugin("response-ratelimiting", on="service", limits={"a": {"year": 1}})
+        made.insert("routes", paths=["/other"], service={"id": made.service["id"]})
+        made.upstream.respond = respond(200, "", {"X-Kong-Limit": "a=1"})
+        assert [made.get(path).status for path in ("/", "/other")] == [200, 429]
+
+    def test_null_periods_do_not_limit(self, limited: Make) -> None:
+        made = limited(limits={"a": {"second": None, "year": 2}})
+        assert set(told(made.get())) == {
+            "x-ratelimit-limit-a-year",
+            "x-ratelimit-remaining-a-year",
+            "x-ratelimit-remaining-a",
+        }
+
+    def test_answers_made_here_count_nothing(self, limited: Make) -> None:
+        made = limited()
+        made.use("request-termination", on="route", status_code=403)
+        assert [told(made.get())["x-ratelimit-remaining-a-year"] for _ in range(2)] == ["3", "3"]
+
+    def test_a_refusal_comes_with_what_is_left_unless_that_is_hidden(self, limited: Make) -> None:
+        for hidden in (False, True):
+            made = limited(block_on_first_violation=True, hide_client_headers=hidden, limits={"a": {"year": 1}})
+            made.get()
+            run = made.get()
+            assert (run.status, told(run).get("x-ratelimit-remaining-a")) == (429, None if hidden else "0")
+
+
 def test_what_upstreams_say() -> None:
     assert parse_use(["a=1, b = 2", "a=3,c,d=x,=4,e=-1,,f=1.5"]) == {"a": 4, "b": 2}
 

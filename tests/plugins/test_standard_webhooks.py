@@ -89,6 +89,20 @@ def test_one_of_several_signatures_is_enough(made: InMemoryGateway) -> None:
     assert send(made, signature=f"v1,{'A' * 43}= v1a,x").status == 400
 
 
+def test_of_repeated_headers_the_first_counts(made: InMemoryGateway) -> None:
+    made.plugins["standard-webhooks"].clock = lambda: 1773500966  # type: ignore[attr-defined]
+    right = [("webhook-id", NAME), ("webhook-timestamp", STAMP), ("webhook-signature", GENUINE)]
+    wrong = [("webhook-id", "x"), ("webhook-timestamp", "1"), ("webhook-signature", "v1,x")]
+    assert made.post("/", BODY, headers=[*right, *wrong]).status == 200
+    assert made.post("/", BODY, headers=[*wrong, *right]).status == 400
+
+
+def test_a_body_of_unknown_length_is_signed_as_well(made: InMemoryGateway) -> None:
+    made.plugins["standard-webhooks"].clock = lambda: 1773500966  # type: ignore[attr-defined]
+    fields = {"webhook-id": NAME, "webhook-timestamp": STAMP, "webhook-signature": GENUINE}
+    assert made.post("/", BODY, headers=fields, chunked=True).upstream.text == BODY
+
+
 def test_the_secret_may_be_in_the_form_that_senders_are_given(plugin: Make) -> None:
     key = bytes(range(24))
     secret = "whsec_" + base64.b64encode(key).decode()
