@@ -283,6 +283,8 @@ class RequestFields:
     ruled: tuple[Any, Any, Any] | None = None
     described: bytes = b""
     """Its JSON in log records (see `pdk.record`), once it was asked for."""
+    logged: bytes = b""
+    """Its part of lines in access logs, once one was written."""
     _lowered: FieldIndex | None = None
 
     def __init__(self, section: bytes) -> None:

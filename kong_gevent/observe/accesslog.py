@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 import orjson
+from gevent.lock import BoundedSemaphore
 
 from kong_gevent.errors import Overloaded
 from kong_gevent.offload import offload
 
 if TYPE_CHECKING:
+    from kong_gevent.http.fields import FieldIndex, RequestFields
     from kong_gevent.pdk import Context
 
 log = logging.getLogger("kong_gevent.accesslog")
@@ -29,6 +31,7 @@ class LineWriter:
         self.path = path
         self.dropped = 0
         self._lines: list[bytes] = []
+        self._turn = BoundedSemaphore(1)
         self._file: int | None = None
         self._reopen = False
         self._failed = False
@@ -54,18 +57,19 @@ class LineWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
-        if not self._lines and not self._reopen:
-            return
-        lines, self._lines = self._lines, []
-        try:
-            offload(self._write, b"".join(lines))
-            self._failed = False
-        except (OSError, Overloaded) as error:
-            self.dropped += len(lines)
-            if not self._failed:
-                log.error("access log %s: %s", self.path, error)
-            self._failed = True
+        """Write what waits; what another greenlet is writing has been written as well when this returns."""
+        with self._turn:
+            if not self._lines and not self._reopen:
+                return
+            lines, self._lines = self._lines, []
+            try:
+                offload(self._write, b"".join(lines))
+                self._failed = False
+            except (OSError, Overloaded) as error:
+                self.dropped += len(lines)
+                if not self._failed:
+                    log.error("access log %s: %s", self.path, error)
+                self._failed = True
 
     def _write(self, data: bytes) -> None:
         """Blocking; runs in the thread pool, one at a time."""
@@ -87,39 +91,44 @@ class AccessLog:
         self._append = writer.append
         self.writer = writer
         self._json = form == "json"
-        self._second = 0
+        self._second = self._next_second = 0
         self._stamp = b""
 
     def write(self, ctx: Context) -> None:
         """Log a request that has ended."""
-        now = int(time())
-        if now != self._second:
-            self._second = now
-            self._stamp = strftime("%d/%b/%Y:%H:%M:%S %z", localtime(now)).encode()
-        self._append(self._as_json(ctx) if self._json else self._combined(ctx))
-
-    def _combined(self, ctx: Context) -> bytes:
-        index = ctx.fields.index
-        referer, agent = _get(index, "referer"), _get(index, "user-agent")
-        return b'%b - - [%b] "%b %b HTTP/1.%d" %d %d "%b" "%b" kong_request_id: "%b"\n' % (
-            self._address(ctx),
-            self._stamp,
-            ctx.method,
-            _quoted(ctx.target),
-            ctx.minor,
-            ctx.status,
-            ctx.exchange.sent,
-            b"-" if referer is None else _quoted(referer if isinstance(referer, bytes) else referer[0]),
-            b"-" if agent is None else _quoted(agent if isinstance(agent, bytes) else agent[0]),
-            ctx.request_id,
+        if self._json:
+            self._append(self._as_json(ctx))
+            return
+        if not self._second <= time() < self._next_second:
+            self._begin_second()
+        connection = ctx.connection
+        fields = ctx.fields
+        target = ctx.target
+        self._append(
+            b'%b%b%b %b HTTP/1.%d" %d %d %b%b"\n'
+            % (
+                self._address(ctx) if connection.trusted else connection.peer_bytes,
+                self._stamp,
+                ctx.method,
+                _quoted(target) if b'"' in target or b"\\" in target else target,  # visible ASCII, see `http.heads`
+                ctx.minor,
+                ctx.status,
+                ctx.exchange.sent,
+                fields.logged or _who(fields),
+                ctx.request_id,
+            )
         )
+
+    def _begin_second(self) -> None:
+        """Make the time stamp of this second; also when the clock was set back."""
+        self._second = int(time())
+        self._next_second = self._second + 1
+        self._stamp = strftime(' - - [%d/%b/%Y:%H:%M:%S %z] "', localtime(self._second)).encode()
 
     @staticmethod
     def _address(ctx: Context) -> bytes:
-        connection = ctx.connection
-        if connection.trusted:
-            return ctx.client.ip.encode() or b"unix:"
-        return connection.peer_bytes  # type: ignore[no-any-return]
+        """The client's address, which a trusted peer may have told."""
+        return ctx.client_ip.encode() or b"unix:"
 
     def _as_json(self, ctx: Context) -> bytes:
         index = ctx.fields.index
@@ -144,7 +153,26 @@ class AccessLog:
         return orjson.dumps(record) + b"\n"
 
 
+def _who(fields: RequestFields) -> bytes:
+    """Referer, agent and what introduces the request id; remembered with the header section, which comes again."""
+    index = fields.index
+    logged = fields.logged = b'"%b" "%b" kong_request_id: "' % (
+        _quoted(_first(index, "referer")),
+        _quoted(_first(index, "user-agent")),
+    )
+    return logged
+
+
 _get: Any = dict.get  # the bytes of a field, where `FieldIndex.get` would make texts of them
+
+
+def _first(index: FieldIndex, name: str) -> bytes:
+    found = _get(index, name)
+    if found is None:
+        return b"-"
+    return found if isinstance(found, bytes) else found[0]  # type: ignore[no-any-return]
+
+
 _UNSAFE = bytes(code for code in range(256) if code < 32 or code in (34, 92) or code >= 127)
 
 

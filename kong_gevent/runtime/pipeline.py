@@ -72,8 +72,10 @@ class Pipeline:
                 raise
             self.send_error(ctx, 500, problem.MESSAGES[500], phases)
         finally:
-            if phases is None or phases.log or self.gateway.access_log is not None:
-                self._log(ctx, phases)
+            if phases is None or phases.log:
+                self._run_log(ctx, phases)
+            if self.gateway.access_log is not None:
+                self.gateway.access_log.write(ctx)
 
     def _end(self, ctx: Context, error: HttpError, phases: Phases | None) -> None:
         """Answer with an error: in the plugins' way when a plugin set the limit that was exceeded."""
@@ -237,7 +239,9 @@ class Pipeline:
         try:
             self.send_error(ctx, error.status, error.message, None)
         finally:
-            self._log(ctx, None)
+            self._run_log(ctx, None)
+            if self.gateway.access_log is not None:
+                self.gateway.access_log.write(ctx)
 
     # --- answers made here -----------------------------------------------------------------------------------------
 
@@ -285,8 +289,8 @@ class Pipeline:
 
     # --- the end ---------------------------------------------------------------------------------------------------
 
-    def _log(self, ctx: Context, phases: Phases | None) -> None:
-        """Run `log` of all plugins and write the access log; nothing of this may hurt the request."""
+    def _run_log(self, ctx: Context, phases: Phases | None) -> None:
+        """Run `log` of all plugins; nothing of this may hurt the request."""
         if phases is None:
             phases = self.gateway.plan.global_chain.phases_without_access()
         for function, conf in phases.log:
@@ -294,9 +298,6 @@ class Pipeline:
                 function(ctx, conf)
             except Exception:
                 log.exception("request %s: a plugin's log phase failed", ctx.id)
-        access_log = self.gateway.access_log
-        if access_log is not None:
-            access_log.write(ctx)
 
 
 def origin_form(ctx: Context) -> bytes:
