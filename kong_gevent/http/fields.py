@@ -258,6 +258,9 @@ class FieldIndex(dict[str, bytes | list[bytes]]):
         return names.isdisjoint(self)
 
 
+_NO_FORWARDING: dict[bytes, bytes] = {}
+
+
 class RequestFields:
     """The header section of a request, judged and sorted; never changed, shared by all requests that repeat its bytes.
 
@@ -267,28 +270,43 @@ class RequestFields:
     `index`: look-ups over all of it but what only the gateway may say.
     """
 
-    # Defaults live on the class: a section only stores what it says.
-    host: bytes | None = None
-    content_length: int = -1
-    chunked: bool = False
-    bodiless: bool = True
-    close: bool = False
-    keep_alive: bool = False
-    upgrade: bytes | None = None
-    expect: bool = False
-    te_trailers: bool = False
-    forwarding: dict[bytes, bytes] = {}
-    untouched_by: AbstractSet[str] | None = None
-    cut: tuple[AbstractSet[str], bytes] | None = None
-    ruled: tuple[Any, Any, Any] | None = None
-    described: bytes = b""
-    """Its JSON in log records (see `pdk.record`), once it was asked for."""
-    logged: bytes = b""
-    """Its part of lines in access logs, once one was written."""
-    _lowered: FieldIndex | None = None
+    __slots__ = (
+        "_lowered",
+        "_passed",
+        "_rewriting",
+        "bodiless",
+        "chunked",
+        "close",
+        "content_length",
+        "cut",
+        "described",
+        "expect",
+        "forward",
+        "forward_trusted",
+        "forwarding",
+        "host",
+        "index",
+        "keep_alive",
+        "logged",
+        "ruled",
+        "te_trailers",
+        "untouched_by",
+        "upgrade",
+    )
 
     def __init__(self, section: bytes) -> None:
         """Raises `ProtocolError` (400, 417, 501) for anything that two parsers could read in two ways."""
+        self.host: bytes | None = None
+        self.content_length = -1
+        self.bodiless = True
+        self.chunked = self.close = self.keep_alive = self.expect = self.te_trailers = False
+        self.upgrade: bytes | None = None
+        self.forwarding = _NO_FORWARDING
+        self.untouched_by: AbstractSet[str] | None = None
+        self.cut: tuple[AbstractSet[str], bytes] | None = None
+        self.ruled: tuple[Any, Any, Any] | None = None
+        self.described = self.logged = b""  # its part of log records and of access logs, once one was written
+        self._lowered: FieldIndex | None = None
         try:
             self._read(section)
         except ValueError as error:

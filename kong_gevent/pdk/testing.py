@@ -203,8 +203,9 @@ class InMemoryGateway:
         self.kit.node = _NodeFacts(self._health.states)
         self.sync.load()
         self.kit.publish = self.sync.poll
-        self._listener = Listener(self.gateway, "proxy", "127.0.0.1", 8000, ProxyRole(parts))
-        self._tls_listener = Listener(self.gateway, "proxy", "127.0.0.1", 8443, ProxyRole(parts))
+        serve = ProxyRole(parts).serve
+        self._listener = Listener(self.gateway, "proxy", "127.0.0.1", 8000, serve)
+        self._tls_listener = Listener(self.gateway, "proxy", "127.0.0.1", 8443, serve)
         self._tls_listener.tls = True
         self._serial = 0
         self.peer = ("127.0.0.1", 50000)

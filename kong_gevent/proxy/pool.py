@@ -6,7 +6,7 @@ import ssl
 from time import monotonic, time
 from typing import Any
 
-from kong_gevent.proxy.stream import Stream, Streams, connect
+from kong_gevent.proxy.stream import NEVER, SWEEP_SECONDS, Stream, Streams, connect
 from kong_gevent.proxy.tls import TlsStream
 
 
@@ -108,7 +108,7 @@ class Origin:
         if stream.pending or stream.fault is not None or full or self.over:
             stream.close()
             return
-        stream.deadline = monotonic() + pool.idle_timeout if pool.idle_timeout else float("inf")
+        stream.deadline = pool.streams.tick + pool.idle_timeout
         stream.idle = self._drop
         self._free.append(lease)
         pool.idle += 1
@@ -139,7 +139,7 @@ class Pool:
         self.streams = streams
         self.size = size
         self.max_requests = max_requests or 1 << 62
-        self.idle_timeout = idle_timeout
+        self.idle_timeout = idle_timeout + SWEEP_SECONDS if idle_timeout else NEVER  # never too early by `tick`
         self.idle = 0
         self._origins: dict[Any, Origin] = {}
 

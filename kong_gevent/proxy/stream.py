@@ -65,25 +65,28 @@ class Streams:
     """All open streams of one event loop, and the sweeper that enforces their deadlines.
 
     `sending` and `taking` are the paces asked of the streams that have a credit: how fast they send, and take bytes.
+    `tick` is the clock when the sweeper last looked: good enough for how long to keep what is idle.
     """
 
     def __init__(self, sending: Pace = NO_PACE, taking: Pace = NO_PACE) -> None:
         self.open: set[Stream] = set()
         self.sending = sending
         self.taking = taking
+        self.tick = monotonic()
         self._sweeper: gevent.Greenlet | None = None
 
     def add(self, stream: Stream) -> None:
         """Watch over a stream until it is closed."""
         self.open.add(stream)
         if self._sweeper is None:
+            self.tick = monotonic()
             self._sweeper = gevent.spawn(self._sweep)
 
     def _sweep(self) -> None:
         while True:
             gevent.sleep(SWEEP_SECONDS)
             gevent.sleep(0)  # after a pause of this process, what came in time still waits in the kernel: it goes first
-            now = monotonic()
+            now = self.tick = monotonic()
             for stream in [stream for stream in self.open if stream.deadline < now or stream.write_deadline < now]:
                 stream.expire(now)
 

@@ -167,7 +167,7 @@ class ProxyRole:
     def _use(self, pipeline: Pipeline) -> None:
         self._handle = pipeline.handle
 
-    def __call__(self, connection: Connection, head: Any, began: float) -> None:
+    def serve(self, connection: Connection, head: Any, began: float) -> None:
         """Serve one request with the node's latest configuration."""
         if self._generation[0] != self._sync.generation:
             self._sync.catch_up()
@@ -212,7 +212,7 @@ class Roles:
     def _make(self, role: str) -> Any:
         node = self._node
         if role == "proxy":
-            return ProxyRole(node)
+            return ProxyRole(node).serve
         from kong_gevent.admin import contributed, create_app, create_classic_app, create_status_app
 
         if role == "classic":

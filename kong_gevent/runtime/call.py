@@ -34,16 +34,18 @@ class Call:
     """Whether a plugin has said what the Host is."""
 
     def __init__(self, gateway: Gateway, ctx: Context) -> None:
-        service = ctx.service
+        route = ctx.route
+        service: ServiceEntry = route.service
         fields = ctx.fields
-        self.target: ServiceEntry = service
+        connection: Any = ctx.connection
+        override = ctx.override
+        self.target = service
         self.method = ctx.method
-        host: bytes = (_client_host(ctx) if ctx.route.preserve_host else b"") or service.host_header
+        host: bytes = (_client_host(ctx) if route.preserve_host else b"") or service.host_header
         prefix, target = self._target(ctx)
-        if ctx.override is not None:
+        if override is not None:
             host, target = self._overridden(gateway, ctx, host, target)
         ctx.upstream_target = target
-        connection: Any = ctx.connection
         forward = fields.forward_trusted if connection.trusted else fields.forward
         edits = ctx.up
         if edits is not None:
@@ -54,7 +56,7 @@ class Call:
         if self.target.endpoint.tls is not None:
             self.server_name = server_name(host)
         exchange = ctx.exchange
-        if exchange.length == 0 and (ctx.override is None or ctx.override.body is None):
+        if exchange.length == 0 and (override is None or override.body is None):
             framing = b"Content-Length: 0\r\n" if fields.content_length == 0 else b""
         else:
             framing = self._frame(gateway, ctx)
@@ -112,7 +114,7 @@ class Call:
     def _target(ctx: Context) -> tuple[str, bytes]:
         """The prefix that is stripped and the request target for the upstream."""
         route = ctx.route
-        base: str = ctx.service.path
+        base: str = route.service.path
         path = ctx.path
         matched: str = ctx.match.prefix
         prefix = matched if route.strip_path else ""

@@ -125,6 +125,7 @@ class Connection(ReceivedBody):
         self.awaited: Stream | None = None
         self.gone = self.last = False
         self._expect_body(1, NO_FIELDS)
+        stream.write_timeout = gateway.send_timeout
         stream.credit_to_send = gateway.streams.sending.credit
         stream.credit_to_take = gateway.streams.taking.credit
 
@@ -293,7 +294,6 @@ class Connection(ReceivedBody):
             self._settle_body(status)
             keep = self.keep
         stream = self.stream
-        stream.write_timeout = self.gateway.send_timeout
         if keep and length is not None and not bodiless and status != 426:  # by far the most frequent form
             head = b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\nConnection: keep-alive\r\n\r\n%b" % (
                 status,

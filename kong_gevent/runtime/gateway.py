@@ -16,7 +16,7 @@ from kong_gevent.http.heads import AnswerReader, RequestReader
 from kong_gevent.pdk import Context, Plugin
 from kong_gevent.pdk.record import Recorder
 from kong_gevent.proxy.pool import Pool
-from kong_gevent.proxy.stream import Pace, Streams
+from kong_gevent.proxy.stream import SWEEP_SECONDS, Pace, Streams
 from kong_gevent.runtime.contexts import ListenerContexts, ServerCertificates
 from kong_gevent.runtime.forwarding import Forwarding
 from kong_gevent.runtime.health_table import HealthTable
@@ -104,7 +104,7 @@ class Gateway:
         self.header_timeout: float = settings.client_header_timeout
         self.body_timeout: float = settings.client_body_timeout
         self.send_timeout: float = settings.client_body_timeout
-        self.keepalive_timeout: float = settings.keepalive_timeout
+        self.keepalive_timeout: float = settings.keepalive_timeout + SWEEP_SECONDS  # never too early by `Streams.tick`
         self.keepalive_requests: int = settings.keepalive_requests
         self.max_pipelined: int = settings.client_max_pipelined
         self.body_buffer: int = settings.client_body_buffer_size

@@ -223,7 +223,7 @@ class GatewayWorker(GeventWorker):
         """The body of a pooled greenlet: serve one connection until it is idle, then wait for the next."""
         current = getcurrent()
         free = self._free
-        hub_switch = self._hub.switch
+        hub_switch = greenlet.switch.__get__(self._hub)  # gevent's own looks whether the hub would wait for itself
         while True:
             try:
                 stays = connection.run()
@@ -235,7 +235,7 @@ class GatewayWorker(GeventWorker):
                 raise
             stream = connection.stream
             if stays and stream.fault is None and (self._leaving_at is None or monotonic() < self._leaving_at):
-                stream.deadline = monotonic() + self.gateway.keepalive_timeout
+                stream.deadline = self.gateway.streams.tick + self.gateway.keepalive_timeout
                 stream.idle = self._wake
                 if stream.pending:
                     stream.resume()
