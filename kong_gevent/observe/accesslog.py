@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from time import localtime, strftime, time
+from time import localtime, monotonic, strftime, time
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -142,7 +142,7 @@ class AccessLog:
             "host": (index.get("host") or [""])[0],
             "status": ctx.status,
             "bytes_sent": ctx.exchange.sent,
-            "request_time_ms": round((_now() - ctx.started) * 1000, 3),
+            "request_time_ms": round((monotonic() - ctx.started) * 1000, 3),
             "route": ctx.route.id if ctx.route is not None else None,
             "service": ctx.service.id if ctx.service is not None else None,
             "consumer": ctx.consumer["id"] if ctx.consumer else None,
@@ -170,7 +170,7 @@ def _first(index: FieldIndex, name: str) -> bytes:
     found = _get(index, name)
     if found is None:
         return b"-"
-    return found if isinstance(found, bytes) else found[0]  # type: ignore[no-any-return]
+    return found if isinstance(found, bytes) else found[0]
 
 
 _UNSAFE = bytes(code for code in range(256) if code < 32 or code in (34, 92) or code >= 127)
@@ -181,9 +181,3 @@ def _quoted(value: bytes) -> bytes:
     if len(value.translate(None, _UNSAFE)) != len(value):
         return b"".join([b"\\x%02X" % byte if byte in _UNSAFE else bytes((byte,)) for byte in value])
     return value
-
-
-def _now() -> float:
-    from time import monotonic
-
-    return monotonic()
