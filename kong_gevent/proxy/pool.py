@@ -54,7 +54,7 @@ class Try:
 class Origin:
     """One place to connect to: address, port and TLS parameters, with its idle connections (last used first)."""
 
-    __slots__ = ("_address", "_context", "_family", "_free", "_pool", "_server_name", "ip", "over", "port")
+    __slots__ = ("_address", "_context", "_family", "_free", "_on_idle", "_pool", "_server_name", "ip", "over", "port")
 
     def __init__(
         self, pool: Pool, family: int, ip: str, port: int, context: ssl.SSLContext | None, server_name: str | None
@@ -67,6 +67,7 @@ class Origin:
         self._context = context
         self._server_name = server_name
         self._free: list[Lease] = []
+        self._on_idle = self._drop
         self.over = False
         """Whether no connection is to be used for another request."""
 
@@ -109,7 +110,7 @@ class Origin:
             stream.close()
             return
         stream.deadline = pool.streams.tick + pool.idle_timeout
-        stream.idle = self._drop
+        stream.idle = self._on_idle
         self._free.append(lease)
         pool.idle += 1
 

@@ -223,6 +223,9 @@ class GatewayWorker(GeventWorker):
         """The body of a pooled greenlet: serve one connection until it is idle, then wait for the next."""
         current = getcurrent()
         free = self._free
+        wake = self._wake
+        streams = self.gateway.streams
+        keepalive_timeout = self.gateway.keepalive_timeout
         hub_switch = greenlet.switch.__get__(self._hub)  # gevent's own looks whether the hub would wait for itself
         while True:
             try:
@@ -235,8 +238,8 @@ class GatewayWorker(GeventWorker):
                 raise
             stream = connection.stream
             if stays and stream.fault is None and (self._leaving_at is None or monotonic() < self._leaving_at):
-                stream.deadline = self.gateway.streams.tick + self.gateway.keepalive_timeout
-                stream.idle = self._wake
+                stream.deadline = streams.tick + keepalive_timeout
+                stream.idle = wake
                 if stream.pending:
                     stream.resume()
             else:
