@@ -139,13 +139,23 @@ class Bench:
         shutil.copyfile(store, kept)
         return kept
 
-    def drive(self, target: AnyTarget, case: Case, connections: int, number: int, exact: bool = True) -> Sample:
+    def drive(
+        self,
+        target: AnyTarget,
+        case: Case,
+        connections: int,
+        number: int,
+        exact: bool = True,
+        seconds: float | None = None,
+    ) -> Sample:
         """One round of a case against one target; the upstream must have seen what was answered.
 
-        `exact`: nobody else uses the upstream meanwhile, so that it can also be checked that it saw nothing more.
+        `exact`: nobody else uses the upstream meanwhile, so that it can also be checked that it saw nothing more;
+        `seconds` replace those of the command line.
         """
         before = self._seen()
-        sample = drive(target, case.request, connections, self.options.seconds, seed=time.time_ns() % 2**31 + number)
+        seconds = self.options.seconds if seconds is None else seconds
+        sample = drive(target, case.request, connections, seconds, seed=time.time_ns() % 2**31 + number)
         seen = self._seen() - before - 1
         expected = case.proxied or (target is self.nginx and not case.cached)
         if expected and seen < sample.requests:

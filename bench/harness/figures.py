@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 from harness.bench import Bench
 from harness.cases import CASES, Bar, Case
 from harness.gateway import Admin, Gateway, OtherGateway, in_parallel
 from harness.load import COMMON_HEADERS, check_answer, exchange
+from harness.meanwhile import measure_meanwhile
 from harness.process import BenchError, rss_kib
 from harness.ratios import Say, judge
 from harness.transfers import Transfer, idle_clients, transfer
@@ -22,7 +23,6 @@ IDLE_CLIENTS = 10_000
 SPARE_FILES = 1000  # descriptors of client and server besides those of the idle connections
 PARALLEL_WRITERS = 8
 CHANGE_INTERVAL = 0.1  # seconds between two Admin changes under load
-CHANGE_CONNECTIONS = 16
 KIB_PER_MIB = 1024
 FLAT_MIB = 5.0  # growth that still counts as flat memory for a body of any size
 
@@ -215,67 +215,46 @@ def admin_rate(admin: Admin, writers: int, prefix: str, seconds: float) -> float
 class Changes:
     """What the changing client saw: how long the Admin API took (ms), and answers from an older configuration."""
 
-    milliseconds: list[float]
+    milliseconds: list[float] = field(default_factory=list)
     stale: int = 0
-    problem: BaseException | None = None
 
 
 def changes(bench: Bench, say: Say) -> list[Figure]:
     """p99 of proxied requests at random routes while other routes come, change and go, against the same in quiet."""
-    gateway = own_gateway(bench, ROUTES_10K)
-    case = replace(ROUTES_10K, name="changes")
-    quiet, busy, seen = [], [], Changes([])
+    gateway, seen = own_gateway(bench, ROUTES_10K), Changes()
     try:
-        bench.warm_up(gateway, case.request)
-        for number in range(bench.options.rounds):
-            quiet.append(bench.drive(gateway, case, CHANGE_CONNECTIONS, number))
-            stop = threading.Event()
-            client = threading.Thread(target=_change, args=(gateway, seen, stop, number))
-            client.start()
-            try:
-                busy.append(bench.drive(gateway, case, CHANGE_CONNECTIONS, number, exact=False))
-            finally:
-                stop.set()
-                client.join()
-            if seen.problem is not None:
-                raise seen.problem
-            say(f"  round {number + 1}: quiet p99 {quiet[-1].p99:.2f} ms, changing {busy[-1].p99:.2f} ms")
+        found = measure_meanwhile(
+            bench, say, gateway, ROUTES_10K, "changes", lambda stop, number: _change(gateway, seen, stop, number)
+        )
     finally:
         gateway.end()
-    calm, moved = min(each.p99 for each in quiet), min(each.p99 for each in busy)
     writes = f"a change takes {statistics.median(seen.milliseconds):.1f} ms (worst {max(seen.milliseconds):.1f})"
-    note = (
-        f"p99 {moved:.2f} against {calm:.2f} ms, slowest {min(e.worst for e in busy):.1f} against"
-        f" {min(e.worst for e in quiet):.1f} ms; {writes}; {len(seen.milliseconds)} changes"
-    )
+    note = f"{found.words()}; {writes}; {len(seen.milliseconds)} changes"
     title = f"p99 during {1 / CHANGE_INTERVAL:.0f} route changes/s, {MANY_ROUTES:,} routes, as a multiple of quiet"
     return [
-        Figure("changes", title, moved / calm, "×", 1.5, note=note),
+        Figure("changes", title, found.ratio, "×", 1.5, note=note),
         Figure("changes", "answers from an older configuration", seen.stale, "", 0.0),
     ]
 
 
 def _change(gateway: Gateway, seen: Changes, stop: threading.Event, number: int) -> None:
     """Create, move and delete routes, one step each interval; after each step ask for the paths concerned."""
-    try:
-        with closing(gateway.admin.another()) as admin:
-            serial = 0
-            while not stop.is_set():
-                serial += 1
-                name, old, new = f"change-{number}-{serial}", f"/old-{serial}/", f"/new-{serial}/"
-                steps = (
-                    ("POST", "/services/seeded/routes", {"name": name, "paths": [old]}, {old: 200, new: 404}),
-                    ("PATCH", f"/routes/{name}", {"paths": [new]}, {old: 404, new: 200}),
-                    ("DELETE", f"/routes/{name}", None, {old: 404, new: 404}),
-                )
-                for method, path, body, expected in steps:
-                    before = time.monotonic()
-                    admin.call(method, path, body)
-                    seen.milliseconds.append((time.monotonic() - before) * 1000)
-                    seen.stale += sum(status_of(gateway.port, each) != status for each, status in expected.items())
-                    stop.wait(CHANGE_INTERVAL)
-    except (BenchError, OSError) as error:
-        seen.problem = error
+    with closing(gateway.admin.another()) as admin:
+        serial = 0
+        while not stop.is_set():
+            serial += 1
+            name, old, new = f"change-{number}-{serial}", f"/old-{serial}/", f"/new-{serial}/"
+            steps = (
+                ("POST", "/services/seeded/routes", {"name": name, "paths": [old]}, {old: 200, new: 404}),
+                ("PATCH", f"/routes/{name}", {"paths": [new]}, {old: 404, new: 200}),
+                ("DELETE", f"/routes/{name}", None, {old: 404, new: 404}),
+            )
+            for method, path, body, expected in steps:
+                before = time.monotonic()
+                admin.call(method, path, body)
+                seen.milliseconds.append((time.monotonic() - before) * 1000)
+                seen.stale += sum(status_of(gateway.port, each) != status for each, status in expected.items())
+                stop.wait(CHANGE_INTERVAL)
 
 
 def status_of(port: int, path: str) -> int:

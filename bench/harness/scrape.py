@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from harness.bench import Bench
-from harness.figures import CHANGE_CONNECTIONS, MANY_ROUTES, ROUTES_10K, Figure, own_gateway
+from harness.figures import MANY_ROUTES, ROUTES_10K, Figure, own_gateway
 from harness.gateway import Gateway
 from harness.load import COMMON_HEADERS
+from harness.meanwhile import measure_meanwhile
 from harness.process import BenchError
 from harness.ratios import Say
 
@@ -27,42 +28,24 @@ class Scrapes:
     seconds: list[float] = field(default_factory=list)
     size: int = 0
     series: int = 0
-    problem: BaseException | None = None
 
 
 def scrape(bench: Bench, say: Say) -> list[Figure]:
     """p99 of proxied requests while somebody scrapes the metrics of many routes, against the same in quiet."""
-    gateway = own_gateway(bench, ROUTES_10K)
-    case = replace(ROUTES_10K, name="scrape")
-    quiet, busy, seen = [], [], Scrapes()
+    gateway, seen = own_gateway(bench, ROUTES_10K), Scrapes()
     try:
         _count_all(gateway)
-        bench.warm_up(gateway, case.request)
-        for number in range(bench.options.rounds):
-            quiet.append(bench.drive(gateway, case, CHANGE_CONNECTIONS, number))
-            stop = threading.Event()
-            client = threading.Thread(target=_scrape, args=(gateway, seen, stop))
-            client.start()
-            try:
-                busy.append(bench.drive(gateway, case, CHANGE_CONNECTIONS, number, exact=False))
-            finally:
-                stop.set()
-                client.join()
-            if seen.problem is not None:
-                raise seen.problem
-            say(f"  round {number + 1}: quiet p99 {quiet[-1].p99:.2f} ms, scraped {busy[-1].p99:.2f} ms")
+        found = measure_meanwhile(
+            bench, say, gateway, ROUTES_10K, "scrape", lambda stop, number: _scrape(gateway, seen, stop)
+        )
     finally:
         gateway.end()
     if seen.series < MANY_ROUTES * len(STATUSES):
         raise BenchError(f"only {seen.series} series of requests were shown")
-    calm, moved = min(each.p99 for each in quiet), min(each.p99 for each in busy)
-    note = (
-        f"p99 {moved:.2f} against {calm:.2f} ms, slowest {min(e.worst for e in busy):.1f} against"
-        f" {min(e.worst for e in quiet):.1f} ms; a scrape of {seen.size / 1e6:.1f} MB takes {min(seen.seconds):.2f} to"
-        f" {max(seen.seconds):.2f} s; {len(seen.seconds)} scrapes"
-    )
+    took = f"takes {min(seen.seconds):.2f} to {max(seen.seconds):.2f} s"
+    note = f"{found.words()}; a scrape of {seen.size / 1e6:.1f} MB {took}; {len(seen.seconds)} scrapes"
     title = f"p99 while {MANY_ROUTES:,} routes × {len(STATUSES)} statuses are scraped, as a multiple of quiet"
-    return [Figure("scrape", title, moved / calm, "×", 2.0, 1.5, note=note)]
+    return [Figure("scrape", title, found.ratio, "×", 2.0, 1.5, note=note)]
 
 
 def _count_all(gateway: Gateway) -> None:
@@ -96,18 +79,15 @@ def _ask_all(port: int, status: int, field_lines: str) -> None:
 
 def _scrape(gateway: Gateway, seen: Scrapes, stop: threading.Event) -> None:
     """Scrape again and again; in HTTP/1.0, where the end of the connection is that of the answer."""
-    try:
-        while not stop.is_set():
-            before = time.monotonic()
-            with socket.create_connection(("127.0.0.1", gateway.admin_port), 30) as connection:
-                connection.sendall(b"GET /metrics HTTP/1.0\r\nHost: bench\r\n\r\n")
-                with connection.makefile("rb") as answer:
-                    body = answer.read()
-            seen.seconds.append(time.monotonic() - before)
-            seen.size, seen.series = len(body), body.count(b"kong_http_requests_total{")
-            stop.wait(PAUSE)
-    except (BenchError, OSError) as error:
-        seen.problem = error
+    while not stop.is_set():
+        before = time.monotonic()
+        with socket.create_connection(("127.0.0.1", gateway.admin_port), 30) as connection:
+            connection.sendall(b"GET /metrics HTTP/1.0\r\nHost: bench\r\n\r\n")
+            with connection.makefile("rb") as answer:
+                body = answer.read()
+        seen.seconds.append(time.monotonic() - before)
+        seen.size, seen.series = len(body), body.count(b"kong_http_requests_total{")
+        stop.wait(PAUSE)
 
 
 SCRAPES = {"scrape": ("p99 while the metrics of 10,000 routes are scraped", scrape)}

@@ -21,9 +21,9 @@ def command(options: Options) -> None:
     """Apply the document that another process of the gateway hands over on standard input."""
     from kong_gevent import conf
     from kong_gevent.declarative.apart import run_job
+    from kong_gevent.pacing import ShortTurns
 
     os.nice(NICENESS)
-    job = pickle.load(sys.stdin.buffer)
-    with opened(conf.load(options.file, options.overrides), plugins=True) as store:
+    with ShortTurns(), opened(conf.load(options.file, options.overrides), plugins=True) as store:
         store.connect()
-        sys.stdout.buffer.write(run_job(store, job))
+        sys.stdout.buffer.write(run_job(store, pickle.load(sys.stdin.buffer)))

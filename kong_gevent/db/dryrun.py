@@ -53,6 +53,10 @@ class Overlay:
             return held[0] if held else None
         return self.base.read(kind, key)
 
+    def read_many(self, kind: str, keys: Sequence[str]) -> list[Row | None]:
+        """See `Strategy.read_many`."""
+        return [self.read(kind, key) for key in keys]
+
     def find(self, kind: str, field: str, value: str) -> Row | None:
         """See `Strategy.find`."""
         for row, index in self._of(kind):

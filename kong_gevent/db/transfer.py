@@ -13,7 +13,7 @@ from gevent.pool import Pool
 
 from kong_gevent.db import codec, rows
 from kong_gevent.db.catalogue import Entity
-from kong_gevent.db.strategies.base import Change, Duplicate, Exists, MissingParent, Put, Row, Stale
+from kong_gevent.db.strategies.base import READERS, Change, Duplicate, Exists, MissingParent, Put, Row, Stale
 from kong_gevent.errors import DatabaseError, ForeignKeyViolation, UniqueViolation, key_text
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 COMMIT_ROWS = 200
 COMMIT_BYTES = 256 * 1024
 PAGE = 500
-_READERS = 16
 _ATTEMPTS = 5
 _TIMES = ("created_at", "updated_at")
 
@@ -84,7 +83,7 @@ class Transfer:
                 for entity in batch
                 for field, value in rows.index_of(kind, codec.loads(entity.body)).unique
             ]
-            found = Pool(_READERS).imap(lambda entry: self._strategy.find(kind.name, entry[1], entry[2]), wanted)
+            found = Pool(READERS).imap(lambda entry: self._strategy.find(kind.name, entry[1], entry[2]), wanted)
             for (key, field, value), row in zip(wanted, found, strict=True):
                 if row is not None and row.id != key:
                     yield Conflict(kind.name, key, field, value, row.id)
@@ -128,8 +127,7 @@ class Transfer:
 
     def stored(self, kind: Entity, ids: Sequence[str]) -> dict[str, Row | None]:
         """Rows by id."""
-        found = Pool(_READERS).imap(lambda key: self._strategy.read(kind.name, key), ids)
-        return dict(zip(ids, found, strict=True))
+        return dict(zip(ids, self._strategy.read_many(kind.name, ids), strict=True))
 
 
 def prepare(kind: Entity, entity: Incoming, row: Row | None) -> tuple[Put, Change] | None:

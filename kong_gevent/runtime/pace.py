@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from time import monotonic
 from typing import TypeVar
@@ -12,21 +12,23 @@ import gevent
 from gevent.event import Event
 
 T = TypeVar("T")
-SLICE = 0.001
+SLICE = 0.0005
 """Seconds of work after which other greenlets get their turn."""
-PART = 500
+REST = 0.001
+"""Seconds of a turn of theirs in which they notice nothing of the work: see `kong_gevent.pacing`."""
+PART = 100
 """Items that are read ahead at a time."""
-DEPTH = 4
+DEPTH = 20
 """Parts that may wait to be used."""
 
 
-def paced(items: Iterable[T]) -> Iterator[T]:
-    """The items; whoever takes them lets other greenlets run now and then."""
+def paced(items: Iterable[T], rest: Callable[[], float] = lambda: 0) -> Iterator[T]:
+    """The items; whoever takes them lets other greenlets run now and then, for `rest` seconds at least."""
     until = monotonic() + SLICE
     for item in items:
         yield item
         if monotonic() > until:
-            gevent.sleep(0)
+            gevent.sleep(rest())
             until = monotonic() + SLICE
 
 

@@ -8,6 +8,7 @@ others are decided when the chain is compiled.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -68,11 +69,11 @@ class Step:
 
     __slots__ = ("_decisions", "_scoped", "fixed", "lazy", "route", "service")
 
-    def __init__(self, scoped: dict[Scope, Configured], route: str | None, service: str | None) -> None:
+    def __init__(self, scoped: dict[Scope, Configured], route: str | None, service: str | None, lazy: bool) -> None:
         self._scoped = scoped
         self._decisions: dict[str, Configured | None] = {}
         self.route, self.service = route, service
-        self.lazy = any(scope[2] is not None for scope in scoped)
+        self.lazy = lazy
         self.fixed = self._resolve(None)
 
     def applicable(self, consumer: str | None) -> Iterator[Configured]:
@@ -178,6 +179,10 @@ class PluginTable:
         self._referring: set[str] = set()
         self._order = sorted(plugins.values(), key=lambda plugin: (plugin.priority, plugin.name), reverse=True)
         self._scoped: dict[str, dict[Scope, Configured]] = {}
+        self._personal: Counter[str] = Counter()
+        """How many configurations of a plugin are for one consumer."""
+        self._compiled: set[str] = set()
+        """Names of plugins whose configurations chains look at: these are replaced as a whole, not changed."""
         self._by_id: dict[str, Configured] = {}
         self.entities: dict[str, Mapping[str, Any]] = {}
         """All configurations by id as they were given, also those that are not in force."""
@@ -191,9 +196,15 @@ class PluginTable:
         self._forget(entity["id"])
         configured = self._take(entity)
         if configured is not None:
-            name = configured.plugin.name
-            self._scoped[name] = {**self._scoped.get(name, {}), configured.scope: configured}
+            self._own(configured.plugin.name)[configured.scope] = configured
         self._changed()
+
+    def _own(self, name: str) -> dict[Scope, Configured]:
+        """The configurations of a plugin by scope, to be changed: no chain that was compiled so far looks at them."""
+        if name in self._compiled:
+            self._compiled.discard(name)
+            self._scoped[name] = dict(self._scoped[name])
+        return self._scoped.setdefault(name, {})
 
     def fill(self, entities: Iterable[Mapping[str, Any]]) -> None:
         """Put many configurations into an empty table."""
@@ -226,6 +237,7 @@ class PluginTable:
         request = configured.conf.client_certificates
         if request is not None and self._asked is not None:
             self._asked.put(configured.id, *configured.scope[:2], request)
+        self._personal[configured.plugin.name] += configured.scope[2] is not None
         return configured
 
     def _with_secrets(self, entity: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -264,10 +276,10 @@ class PluginTable:
             return False
         if self._asked is not None:
             self._asked.remove(key)
-        scoped = dict(self._scoped.get(old.plugin.name, {}))
+        self._personal[old.plugin.name] -= old.scope[2] is not None
+        scoped = self._own(old.plugin.name)
         if scoped.get(old.scope) is old:
             del scoped[old.scope]
-        self._scoped[old.plugin.name] = scoped
         self._retire(old)
         return True
 
@@ -305,7 +317,8 @@ class PluginTable:
             scoped = self._scoped.get(plugin.name)
             if not scoped:
                 continue
-            step = Step(scoped, route, service)
+            self._compiled.add(plugin.name)
+            step = Step(scoped, route, service, self._personal[plugin.name] > 0)
             if step.lazy or step.fixed is not None:
                 steps.append(step)
         return Chain(steps, self._bind)

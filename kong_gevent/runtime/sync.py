@@ -19,21 +19,19 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import Event
-from gevent.pool import Pool
 
 from kong_gevent.db.strategies.base import SIGNAL
 from kong_gevent.errors import EventsLost
 from kong_gevent.runtime.caches import LookupCache
-from kong_gevent.runtime.pace import ReadAhead, paced
+from kong_gevent.runtime.pace import REST, ReadAhead, paced
 
 if TYPE_CHECKING:
     from kong_gevent.runtime.plan import Plan
     from kong_gevent.runtime.shared import SharedState
 
 log = logging.getLogger("kong_gevent.sync")
-PAGE = 1000
-READERS = 16
-"""Changed entities that are read at once."""
+PAGE = 250
+"""Events that are read, and applied, at a time: for as long as it takes to decode them a thread has the interpreter."""
 STRICT_SECONDS = 3.0
 """How long a request waits for what was written on its node; after that the store counts as away."""
 REPEAT_SECONDS = 30.0
@@ -82,6 +80,7 @@ class Synchronizer:
         self._shared = shared
         self._propagation = propagation
         self._round: Round | None = None
+        self._awaited = 0
         self._cursor = 0
         self._lost = self._filling = False
         self._later: deque[tuple[float, list[Any]]] = deque()
@@ -149,7 +148,7 @@ class Synchronizer:
         held = self._plan.entities()
         for kind in PLANNED:
             known = held[kind]
-            for entity in paced(stored[kind]):
+            for entity in paced(stored[kind], self._rest):
                 if known.pop(entity["id"], None) != entity:
                     found.append((kind, entity["id"], entity))
             found += [(kind, key, None) for key in known]
@@ -170,7 +169,12 @@ class Synchronizer:
         while self.generation != wanted and self._failed_at != wanted:
             # A round that began before the write may have missed it: then there is another.
             current = self.begin()
-            if not current.done.wait(max(0.0, current.began + STRICT_SECONDS - monotonic())):
+            self._awaited += 1
+            try:
+                in_time = current.done.wait(max(0.0, current.began + STRICT_SECONDS - monotonic()))
+            finally:
+                self._awaited -= 1
+            if not in_time:
                 self._failed(f"no answer for {STRICT_SECONDS:g} s", wanted)
             wanted = self._shared.generation
 
@@ -288,16 +292,22 @@ class Synchronizer:
         return found + self._select_all(missing) if missing else found
 
     def _select_all(self, keys: list[tuple[str, str]]) -> list[Found]:
-        if len(keys) == 1:
-            return [self._select(keys[0])]
-        return list(Pool(READERS).map(self._select, keys))
+        by_kind: dict[str, list[str]] = {}
+        for kind, key in keys:
+            by_kind.setdefault(kind, []).append(key)
+        found: list[Found] = []
+        for kind, ids in by_kind.items():
+            present = paced(self._store.dao(kind).select_many(ids), self._rest)
+            found += ((kind, key, entity) for key, entity in zip(ids, present, strict=True))
+        return found
 
-    def _select(self, key: tuple[str, str]) -> Found:
-        return (*key, self._store.dao(key[0]).select_bare(key[1]))
+    def _rest(self) -> float:
+        """How long what is applied rests between two slices: not at all while requests wait for it."""
+        return 0 if self._awaited else REST
 
     def _apply(self, found: list[Found]) -> None:
         """Take over what differs from the plan; an entity that the plan cannot take is logged and left out."""
-        for kind, key, entity in paced(_in_order(found)):
+        for kind, key, entity in paced(_in_order(found), self._rest):
             if self._plan.held(kind, key) == entity and entity is not None:
                 continue
             try:

@@ -1,11 +1,15 @@
 """Insert, read, replace, change, delete: the same on every strategy."""
 
+from random import Random
+from string import ascii_letters
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from kong_gevent import errors
 from kong_gevent.db import Store
+from kong_gevent.schema.lengths import LONGEST, LONGEST_TAG
 
 MISSING = "00000000-0000-4000-8000-000000000000"
 
@@ -15,6 +19,44 @@ def test_insert_returns_what_select_finds(store: Store) -> None:
     made = services.insert({"name": "s", "host": "example.test"})
     assert services.select(made["id"]) == made
     assert services.select_by("name", "s") == made
+
+
+def test_the_longest_texts_are_kept_and_found(store: Store) -> None:
+    """Random ones: databases compress what they index."""
+    random = Random(7)
+    name = "".join(random.choices(ascii_letters, k=LONGEST))
+    tags = ["".join(random.choices(ascii_letters, k=LONGEST_TAG)) for _ in range(3)]
+    consumers = store.dao("consumers")
+    made = consumers.insert({"username": name, "custom_id": name, "tags": tags})
+    assert consumers.select_by("username", name) == made
+    assert consumers.select_by("custom_id", name) == made
+    assert [entry["id"] for entry in consumers.page(10, None, tags)[0]] == [made["id"]]
+    assert consumers.update(made["id"], {"tags": None})["tags"] is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "field"),
+    [
+        ("consumers", {"username": "x" * 10_000_000}, "username"),
+        ("services", {"name": "s", "host": "x" * 10_000_000}, "host"),
+        ("routes", {"paths": ["/" + "x" * 10_000_000]}, "paths"),
+        ("consumers", {"username": "u", "tags": ["x" * 10_000_000]}, "tags"),
+    ],
+    ids=["username", "host", "paths", "tags"],
+)
+def test_what_is_too_long_is_refused_everywhere(store: Store, kind: str, values: dict[str, Any], field: str) -> None:
+    with pytest.raises(errors.SchemaViolation) as caught:
+        store.dao(kind).insert(values)
+    assert "length must be at most" in str(caught.value.fields[field])
+    assert not list(store.dao(kind).each())
+
+
+def test_many_are_read_together_in_the_order_asked_for(store: Store) -> None:
+    routes = store.dao("routes")
+    made = [routes.insert({"name": f"r{number}", "paths": ["/"]}) for number in range(120)]
+    ids = [made[-1]["id"], MISSING, *(each["id"] for each in made)]
+    assert list(routes.select_many(ids)) == [made[-1], None, *made]
+    assert list(routes.select_many([])) == []
 
 
 def test_an_inserted_service_has_every_field(store: Store) -> None:

@@ -26,6 +26,7 @@ TABLES = ("schema_meta", "settings", "locks", "heads", "entities", "unique_keys"
 _log = logging.getLogger(__name__)
 _BACKLOG_INTERVAL = 1.0
 _KEYS_PER_QUERY = 500
+_ROWS_PER_QUERY = 100
 ROW = "e.kind, e.id, e.body, e.version, e.expires"
 READ = f"{ROW} FROM entities e WHERE e.kind = ? AND e.id = ? AND {LIVE}"
 FIND = (
@@ -93,6 +94,16 @@ class RelationalStrategy(Strategy):
 
     def read(self, kind: str, key: str) -> Row | None:
         return first(self._fetch(f"SELECT {READ}", (kind, key, time.time())))
+
+    def read_many(self, kind: str, keys: Sequence[str]) -> list[Row | None]:
+        found: dict[str, Row] = {}
+        for start in range(0, len(keys), _ROWS_PER_QUERY):
+            some = keys[start : start + _ROWS_PER_QUERY]
+            query = (
+                f"SELECT {ROW} FROM entities e WHERE e.kind = ? AND e.id IN ({', '.join('?' * len(some))}) AND {LIVE}"
+            )
+            found.update((row.id, row) for row in rows(self._fetch(query, (kind, *some, time.time()))))
+        return [found.get(key) for key in keys]
 
     def find(self, kind: str, field: str, value: str) -> Row | None:
         return first(self._fetch(f"SELECT {FIND}", (kind, field, self.stored_value(value), time.time())))

@@ -67,7 +67,7 @@ def test_what_replicas_may_not_have_yet_is_looked_at_again(plugin: Make, monkeyp
     made.store.dao("keyauth_credentials").insert({"key": "new", "consumer": {"id": ann["id"]}})
     with monkeypatch.context() as patch:
         patch.setattr(made.store.strategy, "find", lambda *_arguments: None)
-        patch.setattr(made.sync, "_select", lambda key: (*key, old))
+        patch.setattr(made.sync, "_select_all", lambda keys: [(*key, old) for key in keys])
         made.sync.poll()
         assert made.get("/", headers={"apikey": "new"}).status == 401
     made.sync.poll()
