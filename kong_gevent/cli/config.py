@@ -14,6 +14,7 @@ import click
 
 from kong_gevent.cli.base import CONTEXT, Options, Subcommands, add_options, example, timeout_options
 from kong_gevent.cli.datastore import Patience, describe, opened
+from kong_gevent.cli.problems import told
 from kong_gevent.cli.progress import meter
 from kong_gevent.cli.waiting import reach
 from kong_gevent.conf import Settings
@@ -110,7 +111,7 @@ def init(options: Options, file: str) -> None:
 def parse(options: Options, file: str, quiet: bool) -> None:
     """Check a declarative configuration without touching any datastore."""
     settings = options.load()
-    with _parsed(file, _catalogue(settings), quiet):
+    with _parsed(file, catalogue_of(settings), quiet):
         _say("parse successful", quiet)
 
 
@@ -149,7 +150,7 @@ def db_import(store: Store, quiet: bool, file: str) -> None:
     from kong_gevent.declarative import check_conflicts, import_into
 
     with _parsed(file, store.catalogue, quiet) as document:
-        with _telling():
+        with _telling(file, store.catalogue):
             check_conflicts(store, document)
         _say("parse successful, beginning import", quiet)
         with meter("Importing", document.count(), quiet=quiet) as shown:
@@ -185,7 +186,7 @@ def _say(text: str, quiet: bool) -> None:
         click.echo(text)
 
 
-def _catalogue(settings: Settings) -> Catalogue:
+def catalogue_of(settings: Settings) -> Catalogue:
     """What this build knows about entities, with the plugins that the settings name."""
     from kong_gevent.db import build
     from kong_gevent.pdk.loader import load_plugins
@@ -198,22 +199,21 @@ def _parsed(file: str, catalogue: Catalogue, quiet: bool) -> Iterator[Document]:
     """The valid document of a file. Raises ClickException with every problem and its place."""
     from kong_gevent.declarative import Document, read_file
 
-    with _telling(), meter("Checking", quiet=quiet) as shown:
+    with _telling(file, catalogue), meter("Checking", quiet=quiet) as shown:
         document = Document.load(read_file(file), catalogue, shown.advance)
     with document:
         yield document
 
 
 @contextlib.contextmanager
-def _telling() -> Iterator[None]:
+def _telling(file: str, catalogue: Catalogue) -> Iterator[None]:
     """Turn what is wrong with a document into the command's message."""
     from kong_gevent.declarative import InvalidDocument
 
     try:
         yield
     except InvalidDocument as error:
-        lines = "\n".join(f"  {line}" for line in error.lines())
-        raise click.ClickException(f"Failed parsing:\n{lines}") from None
+        raise click.ClickException(told(error, file, Path(file).read_bytes(), catalogue)) from None
 
 
 @contextlib.contextmanager

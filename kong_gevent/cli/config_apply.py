@@ -18,5 +18,5 @@ def command(options: Options, file: str, dry_run: bool, remote: Remote) -> None:
     with connect(options, remote) as client:
         if client.node()["configuration"].get("database") == "off":
             raise click.ClickException("without a datastore a document replaces everything: that is `config sync`")
-        outcome = send(client, file, query_of((), prune=False, dry_run=dry_run))
+        outcome = send(options, client, file, query_of((), prune=False, dry_run=dry_run))
     show(outcome)

@@ -27,6 +27,6 @@ def command(
 ) -> int:
     """Show what would have to change for a running gateway to have what FILE says. Nothing is changed."""
     with connect(options, remote) as client:
-        outcome = send(client, file, query_of(tags, prune=True, dry_run=True))
+        outcome = send(options, client, file, query_of(tags, prune=True, dry_run=True))
     show(outcome)
     return DIFFERENT if exit_code and count(outcome["summary"]) else 0

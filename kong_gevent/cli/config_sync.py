@@ -29,7 +29,7 @@ def command(
 ) -> None:
     """Create, update and delete until a running gateway has what FILE says, in one step or not at all."""
     with connect(options, remote) as client:
-        outcome = send(client, file, query_of(tags, prune=True, dry_run=True))
+        outcome = send(options, client, file, query_of(tags, prune=True, dry_run=True))
         show(outcome)
         if dry_run or not count(outcome["summary"]):
             return
@@ -37,5 +37,5 @@ def command(
             if not sys.stdin.isatty():
                 raise click.ClickException("not a tty: entities would be deleted; say --yes if they may be")
             click.confirm("> Are you sure?", abort=True)
-        send(client, file, query_of(tags, prune=True, dry_run=False))
+        send(options, client, file, query_of(tags, prune=True, dry_run=False))
     click.echo("synchronised")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from kong_gevent.cli.datastore import opened
+from kong_gevent.cli.problems import told
 from kong_gevent.conf import Settings
 
 
@@ -14,7 +15,7 @@ def load_document(settings: Settings, *, fallback: bool) -> None:
     With `fallback` that is a warning if the store holds an earlier document.
     """
     from kong_gevent.declarative import InvalidDocument
-    from kong_gevent.declarative.startup import load_named
+    from kong_gevent.declarative.startup import load_named, named_text
     from kong_gevent.errors import ConfigurationError
 
     if settings.database != "off":
@@ -25,7 +26,7 @@ def load_document(settings: Settings, *, fallback: bool) -> None:
             load_named(store, settings)
             return
         except InvalidDocument as error:
-            problem = "\n".join(["Failed parsing:", *(f"  {line}" for line in error.lines())])
+            problem = told(error, *named_text(settings), store.catalogue)
         except ConfigurationError as error:
             problem = str(error)
         named = settings.declarative_config or "declarative_config_string"

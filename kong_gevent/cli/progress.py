@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -71,19 +72,27 @@ def meter(title: str, total: int | None = None, *, quiet: bool = False) -> Meter
     return (_Bar if sys.stderr.isatty() else Meter)(title, total)
 
 
-def _rich() -> Any:
+@contextmanager
+def elsewhere(title: str) -> Iterator[None]:
+    """Show that another process works, and for how long: a moving bar on a terminal, else a line every two seconds."""
+    if sys.stderr.isatty():
+        with _rich(counting=False) as bars:
+            bars.add_task(title, total=None)
+            yield
+        return
+    began = time.monotonic()
+    with Ticker(lambda: f"{title}: {time.monotonic() - began:.0f} s"):
+        yield
+
+
+def _rich(*, counting: bool = True) -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    return Bars(*columns, console=Console(stderr=True))
+    counted = [MofNCompleteColumn()] if counting else []
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), *counted, TimeElapsedColumn())
+    return Bars(*columns, console=Console(stderr=True), transient=not counting)
 
 
 class Status:

@@ -14,9 +14,11 @@ import click
 
 from kong_gevent.cli import probe
 from kong_gevent.cli.base import Options
+from kong_gevent.cli.problems import told
+from kong_gevent.cli.progress import elsewhere
 
 if TYPE_CHECKING:
-    from kong_gevent.client import Client
+    from kong_gevent.client import ApiError, Client
 
 TIMEOUT = 120.0
 _SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red")}
@@ -105,7 +107,7 @@ def connect(options: Options, remote: Remote) -> Client:
     return Client(addr, token=remote.secret(), verify=verify, cert=remote.identity(), timeout=TIMEOUT)
 
 
-def send(client: Client, file: str, query: dict[str, Any]) -> dict[str, Any]:
+def send(options: Options, client: Client, file: str, query: dict[str, Any]) -> dict[str, Any]:
     """Send a document. Raises ClickException with every problem of it."""
     from kong_gevent.client import ApiError
     from kong_gevent.declarative import ENDINGS
@@ -117,21 +119,24 @@ def send(client: Client, file: str, query: dict[str, Any]) -> dict[str, Any]:
         body = path.read_bytes()
     except OSError as error:
         raise click.ClickException(f"cannot read {path}: {error.strerror}") from None
-    kind = "application/json" if path.suffix.lower() == ".json" else "text/yaml"
+    headers = {"Content-Type": "application/json" if path.suffix.lower() == ".json" else "text/yaml"}
     try:
-        found: dict[str, Any] = client.request("POST", "/config", body, query=query, headers={"Content-Type": kind})
+        with elsewhere("Comparing" if "dry_run" in query else "Applying"):
+            found: dict[str, Any] = client.request("POST", "/config", body, query=query, headers=headers)
     except ApiError as error:
-        raise click.ClickException("\n".join(_explained(error.body, str(error)))) from None
+        raise click.ClickException(_explained(options, error, file, body)) from None
     return found
 
 
-def _explained(body: Any, text: str) -> list[str]:
+def _explained(options: Options, error: ApiError, file: str, text: bytes) -> str:
     """An answer's problems line by line."""
+    from kong_gevent.cli.config import catalogue_of
     from kong_gevent.declarative import InvalidDocument
 
+    body = error.body
     if not isinstance(body, dict) or body.get("code") != 14 or not isinstance(body.get("fields"), dict):
-        return [text]
-    return ["Failed parsing:", *(f"  {line}" for line in InvalidDocument(_positions(body["fields"])).lines())]
+        return str(error)
+    return told(InvalidDocument(_positions(body["fields"])), file, text, catalogue_of(options.load()))
 
 
 def _positions(fields: Any) -> Any:

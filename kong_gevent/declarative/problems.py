@@ -14,17 +14,21 @@ Place = tuple[str | int, ...]
 
 
 class InvalidDocument(InvalidDeclarativeConfiguration):
-    """A document is refused as a whole. `tree`: maps by name and by position (from 1), texts at the leaves."""
+    """A document is refused as a whole. `tree`: maps by name and by position (from 1), texts at the leaves.
 
-    def __init__(self, tree: Mapping[Any, Any], left_out: int = 0) -> None:
+    `line`: of a text that is no document, where that shows.
+    """
+
+    def __init__(self, tree: Mapping[Any, Any], left_out: int = 0, line: int | None = None) -> None:
         self.tree = tree
         self.left_out = left_out
+        self.line = line
         super().__init__(f"declarative config is invalid: {_lua(tree)}", fields=wire(tree))
 
     @classmethod
-    def unreadable(cls, reason: str) -> Self:
+    def unreadable(cls, reason: str, line: int | None = None) -> Self:
         """The text is no document at all."""
-        return cls({"error": f"failed parsing declarative configuration: {reason}"})
+        return cls({"error": f"failed parsing declarative configuration: {reason}"}, line=line)
 
     def lines(self) -> list[str]:
         """The problems line by line, each level indented by two blanks."""

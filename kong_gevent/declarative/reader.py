@@ -23,7 +23,7 @@ ENDINGS = (".yml", ".yaml", ".json")
 MAX_DEPTH = 100
 MAX_EXPANDED = 1_000_000
 """Values that aliases may add to a document: a small text must not grow without bounds."""
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Item(NamedTuple):
@@ -78,7 +78,7 @@ def strict_json(text: bytes | str) -> Any:
         json.loads(text, object_pairs_hook=_distinct)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise InvalidDocument.unreadable(f"malformed JSON in {place}: {error.msg}") from error
+        raise InvalidDocument.unreadable(f"malformed JSON in {place}: {error.msg}", error.lineno) from error
     except RecursionError:
         raise InvalidDocument.unreadable(f"malformed JSON: nested deeper than {MAX_DEPTH} levels") from None
     except ValueError as error:
@@ -113,11 +113,12 @@ def _depth(value: Any) -> int:
 def read_yaml(stream: IO[bytes] | bytes | str) -> Iterator[Item]:
     """The parts of a YAML text."""
     try:
-        yield from _Reader(yaml.parse(stream, Loader=_LOADER)).items()
+        yield from _Reader(yaml.parse(stream, Loader=LOADER)).items()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InvalidDocument.unreadable(f"malformed YAML{place}: {error.problem or error.context}") from error
+        line = mark.line + 1 if mark else None
+        raise InvalidDocument.unreadable(f"malformed YAML{place}: {error.problem or error.context}", line) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidDocument.unreadable(f"malformed YAML: {' '.join(str(error).split())}") from error
 
@@ -243,5 +244,5 @@ def parts(key: str, value: Any) -> Iterator[Item]:
 
 
 def _error(event: Any, text: str) -> InvalidDocument:
-    mark = event.start_mark
-    return InvalidDocument.unreadable(f"malformed YAML in line {mark.line + 1}, column {mark.column + 1}: {text}")
+    line, column = event.start_mark.line + 1, event.start_mark.column + 1
+    return InvalidDocument.unreadable(f"malformed YAML in line {line}, column {column}: {text}", line)

@@ -28,6 +28,14 @@ def load_named(store: Store, settings: Any, advance: Callable[[int], None] = lam
     return apply(store, items, Request("settings", source, hash_, whole=True), advance)
 
 
+def named_text(settings: Any) -> tuple[str, bytes]:
+    """What the settings name, and its text. Raises OSError."""
+    if settings.declarative_config:
+        path = Path(settings.path(settings.declarative_config))
+        return str(path), path.read_bytes()
+    return "declarative_config_string", str(settings.declarative_config_string).encode()
+
+
 def _named(settings: Any) -> tuple[str, str, Iterator[Item]] | None:
     file, text = settings.declarative_config, settings.declarative_config_string
     if file:

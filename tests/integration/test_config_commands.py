@@ -69,6 +69,10 @@ def test_problems_are_shown_with_their_places(gateway: Gateway, file: Path) -> N
     assert refused.returncode == 1
     assert "- in entry 2 of 'services':" in refused.stderr
     assert "in 'host': required field missing" in refused.stderr
+    place = f"{file}:5: service (b): host: required field missing"
+    assert place in refused.stderr.splitlines()
+    for command in ("diff", "apply"):
+        assert place in cli(gateway, "config", command, str(file)).stderr.splitlines()
     missing = cli(gateway, "config", "diff", "nowhere.yml")
     assert (missing.returncode, "cannot read nowhere.yml" in missing.stderr) == (1, True)
     away = cli(gateway, "config", "diff", str(file), "--addr", "http://127.0.0.1:1")
