@@ -78,7 +78,7 @@ def _limits(field: kinds.Field) -> Json:
     if isinstance(field, kinds.String):
         if attributes.get("len_min") != 0:
             made["minLength"] = 1
-        longest = attributes.get("len_eq") or attributes.get("len_max")
+        longest = attributes.get("len_eq") or attributes.get("len_max") or field.longest
         if longest:
             made["maxLength"] = longest
         if attributes.get("starts_with"):

@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
 from kong_gevent.schema.kinds import Field, Foreign
+from kong_gevent.schema.lengths import limit
 from kong_gevent.schema.messages import Errors
 from kong_gevent.schema.record import Record
 
@@ -104,6 +105,8 @@ class Entity:
             for field_name, field in schema.shape.items()
             if field.attributes.get("unique") or field.attributes.get("unique_across_ws")
         )
+        for field in schema.shape.values():
+            limit(field)
         self.has_tags = "tags" in schema.shape
         self.has_updated_at = "updated_at" in schema.shape
         self._check_description()

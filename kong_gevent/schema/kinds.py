@@ -8,7 +8,7 @@ import string
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import marshmallow
 from marshmallow import ValidationError
@@ -153,8 +153,17 @@ class String(Field):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        if "len_min" not in self.attributes and "len_eq" not in self.attributes:
-            self.rules = compile_rules({**self.attributes, "len_min": 1})
+        self.longest: int | None = None
+        self.limit(None)
+
+    def limit(self, longest: int | None) -> None:
+        """Rules that are no attributes, and so not in `/schemas`: not empty, and at most so many bytes."""
+        self.longest = longest
+        implied = {"len_min": 1} if "len_min" not in self.attributes and "len_eq" not in self.attributes else {}
+        if longest is not None:
+            implied["len_max"] = longest
+        if implied:
+            self.rules = compile_rules({**self.attributes, **implied})
 
     def convert(self, value: Any) -> str:
         if not isinstance(value, str):
@@ -169,9 +178,8 @@ class String(Field):
         return value
 
     def copy_with(self, **changes: Any) -> Field:
-        twin = super().copy_with(**changes)
-        if "len_min" not in twin.attributes and "len_eq" not in twin.attributes:
-            twin.rules = compile_rules({**twin.attributes, "len_min": 1})
+        twin = cast("String", super().copy_with(**changes))
+        twin.limit(self.longest)
         return twin
 
     def generate(self) -> str:
