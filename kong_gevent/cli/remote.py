@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,11 +132,17 @@ def _explained(options: Options, error: ApiError, file: str, text: bytes) -> str
     """An answer's problems line by line."""
     from kong_gevent.cli.config import catalogue_of
     from kong_gevent.declarative import InvalidDocument
+    from kong_gevent.errors import ConfigurationError
 
     body = error.body
     if not isinstance(body, dict) or body.get("code") != 14 or not isinstance(body.get("fields"), dict):
         return str(error)
-    return told(InvalidDocument(_positions(body["fields"])), file, text, catalogue_of(options.load()))
+    problems = InvalidDocument(_positions(body["fields"]))
+    try:
+        kinds: Container[str] = catalogue_of(options.load())
+    except ConfigurationError:  # this machine is not set up like the gateway's, which may be another one
+        return told(problems, file, None, ())
+    return told(problems, file, text, kinds)
 
 
 def _positions(fields: Any) -> Any:
