@@ -82,13 +82,20 @@ class Authority:
     """A certificate authority. `above`: the one that has signed for it, None: it is a root; not `ca`: it only poses."""
 
     def __init__(
-        self, name: str = "Test authority", above: "Authority | None" = None, *, days: int = 30, ca: bool = True
+        self,
+        name: str = "Test authority",
+        above: "Authority | None" = None,
+        *,
+        days: int = 30,
+        ca: bool = True,
+        extensions: Sequence[x509.ExtensionType] = (),
     ) -> None:
         self.name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         self.key = new_key()
         self.above = above
-        constraints = x509.BasicConstraints(ca=ca, path_length=None)
-        self.certificate = self._signed((above or self), self.name, self.key, days, [(constraints, True)])
+        added: list[tuple[x509.ExtensionType, bool]] = [(x509.BasicConstraints(ca=ca, path_length=None), True)]
+        added += [(extension, False) for extension in extensions]
+        self.certificate = self._signed((above or self), self.name, self.key, days, added)
 
     @property
     def cert(self) -> str:
@@ -121,7 +128,9 @@ class Authority:
             added.append((x509.SubjectAlternativeName([_general(each) for each in names]), False))
         return Pair(_pem(self._signed(self, subject, key, days, added, begins)) + self.chain, key_text(key))
 
-    def revoke(self, *pairs: Pair, hours: int = 12, key: Any = None) -> bytes:
+    def revoke(
+        self, *pairs: Pair, hours: int = 12, key: Any = None, extensions: Sequence[x509.ExtensionType] = ()
+    ) -> bytes:
         """A revocation list (DER) with these certificates. Negative `hours`: an old one; `key`: signed by another."""
         now = datetime.datetime.now(datetime.UTC)
         builder = (
@@ -133,6 +142,8 @@ class Authority:
         for each in pairs:
             revoked = x509.RevokedCertificateBuilder().serial_number(each.serial).revocation_date(now - _DAY).build()
             builder = builder.add_revoked_certificate(revoked)
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=True)
         return builder.sign(key or self.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
     @staticmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from time import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kong_gevent.pdk import (
     CertificateRequest,
@@ -15,12 +15,18 @@ from kong_gevent.pdk import (
     HeaderTemplate,
     Identity,
     Kit,
+    checks,
     fields,
 )
 from kong_gevent.pdk.auth import AuthenticationPlugin, Known, Refusal
 from kong_gevent.plugins.mtls_auth.entities import CREDENTIALS
 
+if TYPE_CHECKING:
+    from kong_gevent.pdk.revocation import RevocationLists
+
 HEADERS = ("X-Client-Cert-DN", "X-Client-Cert-SAN")
+REFUSED_SECONDS = 10.0
+"""For so long, at most, a refusal is remembered: what was missing may come."""
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -67,9 +73,36 @@ class MtlsAuthConfig(Config):
     default_consumer = fields.String(
         metadata={"description": "Consumer (id or username) of valid certificates that no consumer is found for."}
     )
+    revocation_check_mode = fields.Choice(
+        "SKIP",
+        "IGNORE_CA_ERROR",
+        "STRICT",
+        load_default="IGNORE_CA_ERROR",
+        metadata={
+            "description": "Whether revocation lists are looked at: not at all, as far as they can be had, or always; "
+            "then a certificate is refused while its list cannot be had."
+        },
+    )
+    http_timeout = fields.Number(
+        load_default=30000, gt=0, metadata={"description": "Milliseconds within which a revocation list must come."}
+    )
+    cert_cache_ttl = fields.Number(
+        load_default=60000,
+        gt=0,
+        metadata={"description": "Milliseconds until a revocation list is fetched again, and certificates looked up."},
+    )
+    http_proxy_host = fields.Host(metadata={"description": "Proxy for revocation lists with `http` URLs."})
+    http_proxy_port = fields.Port(metadata={"description": "Port of that proxy."})
+    https_proxy_host = fields.Host(metadata={"description": "Proxy for revocation lists with `https` URLs."})
+    https_proxy_port = fields.Port(metadata={"description": "Port of that proxy."})
     send_ca_dn = fields.Boolean(
         load_default=False,
         metadata={"description": "Whether clients are told the names of the CA certificates in the handshake."},
+    )
+
+    checks = (
+        checks.MutuallyRequired("config.http_proxy_host", "config.http_proxy_port"),
+        checks.MutuallyRequired("config.https_proxy_host", "config.https_proxy_port"),
     )
 
 
@@ -95,13 +128,19 @@ class MtlsAuth(AuthenticationPlugin):
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
         self.known = Known(kit)
+        self.lists: RevocationLists | None = None
         self.authorities = kit.entities("ca_certificates")
         self.credentials = kit.entities("mtls_auth_credentials")
 
     def configure(self, conf: Conf) -> None:
         """Have clients asked for a certificate, and prepare the refusals."""
-        import kong_gevent.pdk.trust  # noqa: F401 (loaded when a configuration needs it: it takes several MiB)
+        # Loaded when a configuration needs them: they take several MiB.
+        from kong_gevent.pdk.revocation import Fetching, RevocationLists
 
+        if self.lists is None:
+            self.lists = RevocationLists()
+        conf.fetching = Fetching(conf.http_timeout / 1000, conf.cert_cache_ttl / 1000, _proxies(conf))
+        conf.strict = conf.revocation_check_mode == "STRICT"
         conf.client_certificates = CertificateRequest(tuple(conf.ca_certificates) if conf.send_ca_dn else ())
         conf.missing = Refusal(401, "No required TLS certificate was sent")
         conf.untrusted = Refusal(401, "TLS certificate failed verification")
@@ -144,11 +183,13 @@ class MtlsAuth(AuthenticationPlugin):
         trust = Trust(authorities, partial=conf.allow_partial_chain)
         try:
             verified = trust.verify(certificate)
+            until = min(until, verified.until)
+            if conf.revocation_check_mode != "SKIP" and self.lists is not None:
+                until = min(until, self.lists.check(verified, conf.fetching, strict=conf.strict))
             names = _names(certificate)
         except (Untrusted, ValueError) as error:
             self.kit.log.info("mtls-auth: certificate %s is refused: %s", certificate.fingerprint, error)
-            return Finding(until, conf.untrusted, verify=f"FAILED:{error}")
-        until = min(until, verified.until)
+            return Finding(min(until, time() + REFUSED_SECONDS), conf.untrusted, verify=f"FAILED:{error}")
         if conf.skip_consumer_lookup:
             return _without_consumer(conf, certificate, until)
         chain = [authorities[text] for text in verified.authorities]
@@ -190,6 +231,14 @@ class MtlsAuth(AuthenticationPlugin):
                 if consumer is not None:
                     return Identity(consumer, _credential(certificate), name)
         return None
+
+
+def _proxies(conf: Conf) -> dict[str, str]:
+    places = {
+        "http": (conf.http_proxy_host, conf.http_proxy_port),
+        "https": (conf.https_proxy_host, conf.https_proxy_port),
+    }
+    return {scheme: f"http://{host}:{port}" for scheme, (host, port) in places.items() if host}
 
 
 def _names(certificate: ClientCertificate) -> list[str]:

@@ -1,6 +1,7 @@
 """Client certificates on the proxy's TLS listeners: whom handshakes ask, and what mtls-auth makes of what they show."""
 
 import contextlib
+import json
 import socket
 import ssl
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from OpenSSL import crypto
+from OpenSSL import SSL, crypto
 
 from tests.gateway import LOOPBACK, Gateway, free_ports
 from tests.integration.support import ask_once
@@ -201,6 +202,47 @@ def test_the_log_says_why(gateway: Node, strict: str) -> None:
     with gateway.tls(REFUSED["expired"], "strict.test") as client:
         assert client.get(strict).status == 401
     wait_until(lambda: "is refused: certificate has expired (depth 0)" in gateway.log(), 30)
+
+
+def test_log_records_say_what_became_of_the_certificate(gateway: Node, strict: str) -> None:
+    """Each request has its own verdict, whatever the connection was used for before."""
+    file = gateway.folder / "records"
+    plugin = gateway.create("/plugins", name="file-log", config={"path": str(file)})
+    for shown in (ADA, REFUSED["self-signed"], None):
+        with gateway.tls(shown, "strict.test") as client:
+            client.get(strict)
+            client.get("/nowhere")
+
+    def verdicts() -> list[str]:
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [json.loads(line)["request"]["tls"]["client_verify"] for line in lines]
+
+    refused = "FAILED:self-signed certificate (depth 0)"
+    wait_until(lambda: verdicts() == ["SUCCESS", "NONE", refused, "NONE", "NONE", "NONE"], 30)
+    gateway.delete(f"/plugins/{plugin['id']}")
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION], ids=["1.2", "1.3"])
+def test_clients_are_told_whose_certificates_are_welcome(gateway: Node, upstream: Upstream, version: int) -> None:
+    """As long as nobody who asks under the name would take any."""
+    name = f"welcome{version}.test"
+
+    def welcome() -> list[str | None]:
+        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        context.set_min_proto_version(version)
+        context.set_max_proto_version(version)
+        with socket.create_connection((LOOPBACK, gateway.tls_port), 30) as sock:
+            sock.setblocking(True)
+            client = SSL.Connection(context, sock)
+            client.set_tlsext_host_name(name.encode())
+            client.set_connect_state()
+            client.do_handshake()
+            return [each.CN for each in client.get_client_ca_list()]
+
+    gateway.demand(upstream, name, ROOT, OTHER, send_ca_dn=True)
+    assert sorted(welcome(), key=str) == ["Other root", "Root"]
+    gateway.demand(upstream, name, ROOT)
+    assert welcome() == []
 
 
 def test_without_tls(gateway: Node, strict: str) -> None:
