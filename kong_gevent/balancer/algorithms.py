@@ -254,27 +254,25 @@ class Latency(_Ranked):
         return log(max(peer.ewma, 1e-9)) + peer.seen / DECAY - log(peer.weight)
 
     def pick(self, key: bytes, failed: Collection[Peer]) -> Peer:
-        """The best one; new ones count as the average of the others. A single one is used though it has failed."""
+        """The best one. A single one is used though it has failed."""
+        if self._new:
+            self._introduce()
         peers = self._peers
         peer = peers[0] if len(peers) == 1 and peers[0].available else self.best(failed)
         if peer is None:
             raise NoPeers("No peers are available")
-        return self._or_new(peer, failed) if self._new else peer
+        return peer
 
-    def _or_new(self, best: Peer, failed: Collection[Peer]) -> Peer:
-        """A new peer when it counts as better than the best one that is known."""
+    def _introduce(self) -> None:
+        """Let new peers count as the average of the others is now, once there are others: they are ranked from here."""
         self._new = [peer for peer in self._new if peer.ewma is None]
         now = self._clock()
         known = [peer.ewma * exp((peer.seen - now) / DECAY) for peer in self._peers if peer.ewma is not None]
-        fresh = [peer for peer in self._new if peer.available and peer not in failed]
-        if not fresh:
-            return best
-        new = max(fresh, key=lambda peer: (peer.weight, -peer.ticket))
-        if best.ewma is None or not known:
-            return new
-        average = sum(known) / len(known)
-        own = best.ewma * exp((best.seen - now) / DECAY) / best.weight
-        return new if average / new.weight < own else best
+        if known:
+            for peer in self._new:
+                peer.ewma, peer.seen = sum(known) / len(known), now
+                self.changed(peer)
+            self._new = []
 
 
 class ConsistentHashing:

@@ -116,6 +116,24 @@ def test_the_fastest_one_of_late() -> None:
     assert algorithm.pick(b"", [new]) is slow
 
 
+@pytest.mark.parametrize("known", [1, 3])
+def test_a_new_one_gets_its_turn_among_those_that_are_known(known: int) -> None:
+    found = peers(*[1] * (known + 1))
+    now = [100.0]
+    algorithm = Latency(found, lambda: now[0])
+    for peer in found[:known]:
+        took(peer)
+        gave_back(peer, 0.01 * (found.index(peer) + 1), now[0])
+    picked: Counter[Peer] = Counter()
+    for _ in range(400):
+        now[0] += 0.1
+        peer = algorithm.pick(b"", ())
+        took(peer)
+        gave_back(peer, 0.01, now[0])
+        picked[peer] += 1
+    assert picked[found[-1]] > 10
+
+
 class TestHashing:
     KEYS = [str(number).encode() for number in range(5000)]
 
