@@ -80,6 +80,9 @@ class NodeFacade(Protocol):
     def timers(self) -> Mapping[str, int]:
         """Timers of this worker: `running`, `pending`."""
 
+    def dns(self) -> Mapping[str, Any]:
+        """What this worker knows of names, and how often it asked."""
+
     def ready(self) -> tuple[bool, str | None]:
         """Whether the node can serve, else why not; with True, what an operator should know."""
 
@@ -193,6 +196,10 @@ class LocalNode:
     def timers(self) -> Mapping[str, int]:
         """None."""
         return {"running": 0, "pending": 0}
+
+    def dns(self) -> Mapping[str, Any]:
+        """Nothing."""
+        return {"services": {}, "addresses": {}}
 
     def ready(self) -> tuple[bool, str | None]:
         """Ready unless draining or told otherwise."""

@@ -202,7 +202,7 @@ OPERATIONS: Mapping[str, Mapping[str, Told]] = {
             parameter("scale", {"type": "number", "minimum": 0, "default": 2}, "Digits after the point."),
         )
     },
-    "/status/dns": {"GET": _refused(501)},
+    "/status/dns": {"GET": Told({200: record(worker=_WORKERS, stats=OBJECT), 501: MESSAGE})},
     "/status/ready": {"GET": Told({200: MESSAGE, 503: MESSAGE}), "POST": Told({204: None}, body=OBJECT)},
     "/schemas/{name}": {"GET": _get(ref("Schema"))},
     "/schemas/plugins/{name}": {"GET": _get(ref("Schema"))},

@@ -37,6 +37,12 @@ class Status:
             return message(400, "scale must be equal or greater than 0")
         return answer({**self._memory(unit, scale), **self._server()})
 
+    def dns(self) -> Response:
+        """What the worker that answers knows of names, with `new_dns_client`; the other has nothing to tell in Kong."""
+        if not self._node.settings.get("new_dns_client"):
+            return message(501, "not implemented with the legacy DNS client")
+        return answer({"worker": {"id": 0, "count": len(self._node.workers())}, "stats": self._node.dns()})
+
     def _memory(self, unit: str, scale: int) -> dict[str, Any]:
         divisor, name = _UNITS[unit]
 
@@ -85,15 +91,12 @@ class Readiness:
         return empty()
 
 
-def _no_dns() -> Response:
-    return message(501, "not implemented with the legacy DNS client")
-
-
 def blueprint(node: NodeFacade) -> Blueprint:
     """`/status` and `/status/dns`."""
     made = Blueprint("status", __name__)
-    add_path(made, "/status", {"GET": Status(node).status})
-    add_path(made, "/status/dns", {"GET": _no_dns})
+    views = Status(node)
+    add_path(made, "/status", {"GET": views.status})
+    add_path(made, "/status/dns", {"GET": views.dns})
     return made
 
 

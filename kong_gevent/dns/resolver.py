@@ -7,9 +7,9 @@ while one look-up in the background renews it, and goes on serving when no name 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import gevent
 from gevent.event import Event
@@ -43,7 +43,7 @@ class Times(NamedTuple):
 
 
 class _Entry:
-    __slots__ = ("answer", "began", "error", "expires", "good_until", "loading")
+    __slots__ = ("answer", "asked", "began", "error", "expires", "failed", "found", "good_until", "loading")
 
     def __init__(self) -> None:
         self.answer: Answer | None = None
@@ -52,6 +52,16 @@ class _Entry:
         self.good_until = 0.0
         self.began = 0.0
         self.loading: Event | None = None
+        self.asked = self.found = self.failed = 0
+
+    def told(self, now: float) -> dict[str, Any]:
+        """What is known, and how often it was looked up, in numbers."""
+        told: dict[str, Any] = {"query": self.asked, "query_succ": self.found, "query_fail": self.failed}
+        if self.answer is not None:
+            told |= {"type": self.answer.kind, "records": len(self.answer.places)}
+        if self.error is not None:
+            told["error"] = str(self.error)
+        return told | {"ttl": round(self.expires - now, 3), "stale": self.answer is not None and self.expires <= now}
 
 
 class Cache:
@@ -88,6 +98,11 @@ class Cache:
         """When (`monotonic`) what is known of a name is out of date."""
         entry = self._entries.get(name)
         return 0.0 if entry is None else entry.expires
+
+    def statistics(self) -> dict[str, dict[str, Any]]:
+        """See `Resolver.statistics`; by name."""
+        now = monotonic()
+        return {name: entry.told(now) for name, entry in self._entries.items() if entry.expires != NEVER}
 
     def _look(self, name: str, entry: _Entry) -> Answer:
         now = monotonic()
@@ -126,6 +141,7 @@ class Cache:
         return entry
 
     def _load(self, name: str, entry: _Entry, done: Event) -> None:
+        entry.asked += 1
         try:
             answer = self._find(name, entry.answer)
             answer.take_over(entry.answer)
@@ -146,6 +162,7 @@ class Cache:
 
     def _keep(self, entry: _Entry, answer: Answer) -> None:
         now = monotonic()
+        entry.found += 1
         entry.answer, entry.error = answer, None
         entry.expires = now + answer.ttl
         entry.good_until = entry.expires + self._times.stale
@@ -154,6 +171,7 @@ class Cache:
         """A name that is gone is gone; when nobody can tell, what was known serves on."""
         now = monotonic()
         times = self._times
+        entry.failed += 1
         if error.missing or now >= entry.good_until:
             entry.answer = None
         if entry.answer is not None and entry.error is None:
@@ -222,3 +240,11 @@ class Resolver:
     def addresses(self, host: str) -> list[Address]:
         """See `resolve`."""
         return self._addresses.look(host).addresses
+
+    def statistics(self) -> Mapping[str, Mapping[str, Any]]:
+        """What this worker knows of names, of `services` (and targets) and of the `addresses` that the rest needs.
+
+        `query`, `query_succ`, `query_fail`: look-ups; `type` and number of `records`; `ttl` in s, less than 0 when it
+        is over; `stale`: what serves on all the same; `error`: why the last look-up failed.
+        """
+        return {"services": self._services.statistics(), "addresses": self._addresses.statistics()}

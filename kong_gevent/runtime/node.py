@@ -213,6 +213,10 @@ class Node:
         """Background greenlets of this worker."""
         return {"running": 0, "pending": self.kit.timers}
 
+    def dns(self) -> Mapping[str, Any]:
+        """What this worker knows of names."""
+        return self.gateway.resolver.statistics()
+
     @property
     def loaded(self) -> bool:
         """Whether there is a configuration to serve, and everything is ready to do so."""

@@ -173,3 +173,28 @@ def test_the_second_resolvers_settings(names: NameServer) -> None:
         assert gateway.get("/").status_code == 200
         assert names.asked["six.test", "A"] == 1
         assert not names.asked["six.test", "SRV"] + names.asked["six.test", "AAAA"]
+        told = gateway.session.get(gateway.status_url + "/status/dns").json()
+        assert told["worker"]["count"] == 1
+        known = told["stats"]["services"]["six.test"]
+        assert known.pop("ttl") > 3000
+        assert known == {"query": 1, "query_succ": 1, "query_fail": 0, "type": "A", "records": 1, "stale": False}
+        assert gateway.admin("GET", "/status/dns").json()["stats"].keys() == {"services", "addresses"}
+
+
+def test_a_worker_that_never_saw_a_name_while_name_servers_are_dead() -> None:
+    """500, and 503 for what nobody has to be asked about; when they are back, so is the service."""
+    with NameServer() as server, Upstream() as upstream, Gateway(env={"dns_resolver": server.address}) as gateway:
+        server.mode = "drop"
+        server.put("late.test", "A", "127.0.0.1")
+        gateway.route(f"http://late.test:{upstream.port}", paths=["/service"])
+        assert message(gateway.get("/service")) == (500, "An unexpected error occurred")
+        gateway.create("/upstreams", name="pool.test")
+        gateway.create(f"{POOL}/targets", target=f"late.test:{upstream.port}")
+        gateway.route("http://pool.test", paths=["/target"])
+        assert message(gateway.get("/target")) == (503, "failure to get a peer from the ring-balancer")
+        server.mode = ""
+        for path in ("/service", "/target"):
+            wait_until(lambda path=path: gateway.get(path).status_code == 200, SOON)
+        server.remove("late.test")
+        gateway.route("http://gone.test", paths=["/gone"])
+        assert message(gateway.get("/gone")) == (503, "name resolution failed")

@@ -322,7 +322,7 @@ def test_other_states_are_refused(api, body):
     assert api.get("/status/ready").status_code == 200
 
 
-def test_dns_statistics_do_not_exist(api):
+def test_dns_statistics_are_for_the_new_client(api):
     answer = api.get("/status/dns")
     assert (answer.status_code, answer.json) == (501, {"message": "not implemented with the legacy DNS client"})
 

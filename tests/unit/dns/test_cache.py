@@ -217,3 +217,22 @@ def test_a_fault_of_ours_is_a_failure_like_others(world: World, cache: Cache, ca
         cache.look("a.test")
     assert not failure.value.missing
     assert "could not be looked up" in caplog.text
+
+
+def test_what_is_told_of_it(world: World, cache: Cache) -> None:
+    cache.look("10.0.0.9")
+    cache.look("a.test")
+    world.now += 61
+    world.says = failing(missing=False)
+    cache.look("a.test")
+    settle()
+    known = {"query": 2, "query_succ": 1, "query_fail": 1, "type": "A", "records": 1, "error": "no"}
+    assert cache.statistics() == {"a.test": known | {"ttl": 1.0, "stale": False}}
+    world.now += 2
+    assert cache.statistics() == {"a.test": known | {"ttl": -1.0, "stale": True}}
+    world.gate = Event()
+    cache.glance("b.test")
+    settle()
+    waiting = {"query": 1, "query_succ": 0, "query_fail": 0, "ttl": -world.now, "stale": False}
+    assert cache.statistics()["b.test"] == waiting
+    world.gate.set()
