@@ -1,14 +1,17 @@
 """Upstreams and targets: shares, retries, what is hashed, Host, and changes while traffic goes on."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from tests.gateway import Gateway, free_ports
-from tests.upstream import Upstream
-from tests.wire import wait_until
+from tests.integration.support import ask, client_of, in_thread
+from tests.upstream import RESET, Pause, Upstream, answer, script
+from tests.wire import Request, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +173,81 @@ def test_the_last_target_goes(node: Gateway, three: list[Upstream]) -> None:
     assert node.get("/").status_code == 200
     node.delete(f"/upstreams/pool.test/targets/{place(three[0])}")
     assert node.get("/").status_code == 503
+
+
+def test_a_consumer_stays_at_one(node: Gateway, three: list[Upstream]) -> None:
+    settings = {"hash_on": "consumer", "hash_fallback": "header", "hash_fallback_header": "X-Key"}
+    balance(node, {place(server): 100 for server in three}, **settings)
+    node.create("/services/s/plugins", name="key-auth")
+    reached: Counter[int] = Counter()
+    for number in range(12):
+        node.create("/consumers", username=f"consumer-{number}")
+        node.create(f"/consumers/consumer-{number}/key-auth", key=f"key-{number}")
+        counts = [0, 0, 0]
+        for turn in range(3):
+            headers = {"apikey": f"key-{number}", "X-Key": str(turn)}
+            counts = [sum(pair) for pair in zip(counts, shares(node, three, 1, headers=headers), strict=True)]
+        assert sorted(counts) == [0, 0, 3]
+        reached[counts.index(3)] += 1
+    assert len(reached) > 1
+
+
+def test_weights_hold_over_all_workers(three: list[Upstream]) -> None:
+    """Within 1 per cent of all requests, however they are spread over the workers."""
+    with Gateway(workers=4) as gateway:
+        balance(gateway, {place(server): weight for server, weight in zip(three, (50, 30, 20), strict=True)})
+        assert gateway.get("/").status_code == 200
+        with ExitStack() as stack:
+            clients = [stack.enter_context(client_of(gateway, pid)) for pid in gateway.worker_pids()]
+            for server in three:
+                server.clear()
+            for number in range(1000):  # some workers get more than others, and none of them whole turns only
+                assert ask(clients[number % 7 % 4], "GET", "/").status == 200
+        counts = [len(server.requests) for server in three]
+    assert all(abs(count - share) <= 10 for count, share in zip(counts, (500, 300, 200), strict=True)), counts
+
+
+def test_who_is_busy_gets_nothing(gateway: Gateway, make_upstream: Callable[..., Upstream]) -> None:
+    """least-connections: whoever holds a request gets no other while somebody is free."""
+    free = threading.Event()
+
+    def hold(_: Request) -> bytes:
+        free.wait(60)
+        return answer(200, b"late")
+
+    busy, idle = make_upstream(hold), make_upstream()
+    balance(gateway, {place(busy): 100, place(idle): 100}, algorithm="least-connections")
+    try:
+        with ExitStack() as stack:
+            held = stack.enter_context(in_thread(lambda: [gateway.get("/").status_code for _ in range(2)]))
+            wait_until(lambda: busy.requests, 30)
+            idle.clear()
+            assert [gateway.get("/").status_code for _ in range(20)] == [200] * 20
+            assert (len(busy.requests), len(idle.requests) >= 20) == (1, True)
+            free.set()
+        assert held == [[200, 200]]
+    finally:
+        free.set()
+
+
+def test_who_is_slow_gets_little(gateway: Gateway, make_upstream: Callable[..., Upstream]) -> None:
+    slow, fast = make_upstream(script(Pause(1.5), answer(200, b"slow"))), make_upstream()
+    balance(gateway, {place(slow): 100, place(fast): 100}, algorithm="latency")
+    wait_until(lambda: gateway.get("/").status_code == 200 and slow.requests and fast.requests, 30)
+    slow.clear()
+    assert [gateway.get("/").status_code for _ in range(20)] == [200] * 20
+    assert len(slow.requests) <= 2
+
+
+def test_what_is_tried_again_elsewhere(gateway: Gateway, make_upstream: Callable[..., Upstream]) -> None:
+    """A request that cannot have been seen, or that may come twice; another one is not sent to a second target."""
+    (dead,) = free_ports(1)
+    broken, good = make_upstream(script(RESET)), make_upstream()
+    balance(gateway, {f"127.0.0.1:{dead}": 100, place(good): 100})
+    assert {gateway.session.post(gateway.proxy_url, data=b"x").status_code for _ in range(10)} == {200}
+    balance(gateway, {place(broken): 100, place(good): 100})
+    assert {gateway.session.put(gateway.proxy_url, data=b"x").status_code for _ in range(10)} == {200}
+    assert sorted(gateway.session.post(gateway.proxy_url, data=b"x").status_code for _ in range(10)) == [
+        *[200] * 5,
+        *[502] * 5,
+    ]
