@@ -265,6 +265,20 @@ def test_a_document_survives_a_restart_and_the_file_is_read_at_start_and_reload(
         assert statuses(gateway, "/posted", 3) == {200}
 
 
+def test_explain_tells_of_the_document(node: Gateway, upstream: Upstream) -> None:
+    text = document(upstream, "/told", "told", plugins=[{"name": "key-auth", "service": "told"}])
+    assert post(node, text).status_code == 201
+    asked = cli(node, "explain", "GET", "/told/x")
+    assert asked.returncode == 0, asked.stderr
+    lines = [" ".join(line.split()) for line in asked.stdout.splitlines()]
+    assert any(line.startswith("Route told by path /told") for line in lines), asked.stdout
+    assert any(line.startswith("Service told") for line in lines), asked.stdout
+    assert "key-auth" in asked.stdout
+    assert post(node, document(upstream, "/other", "other")).status_code == 201
+    asked = cli(node, "explain", "GET", "/told/x")
+    assert "Route told" not in " ".join(asked.stdout.split()), "the document has been replaced"
+
+
 def test_a_bad_file_and_nothing_to_fall_back_on_is_no_start(tmp_path: Path) -> None:
     file = tmp_path / "kong.yml"
     file.write_text(HEAD + "services:\n- {}\nconsumers:\n- {}\n")

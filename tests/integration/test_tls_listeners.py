@@ -3,6 +3,7 @@
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 import requests
 import websocket
 
+from kong_gevent.client import Client, Unreachable
 from kong_gevent.devtools import certificates
-from tests.gateway import LOOPBACK, Gateway, free_ports
+from tests.gateway import LOOPBACK, ROOT, Gateway, free_ports
 from tests.integration.support import cli
 from tests.upstream import chunked, plain
 from tests.wire import wait_until
@@ -280,17 +282,50 @@ def test_a_client_that_leaves_frees_the_upstream(node, ports, make_upstream):
     wait_until(lambda: " 499 " in node.log("access.log"))
 
 
+def generated(node):
+    """A file with the certificates that the Admin API has made for itself."""
+    made = node.prefix / "ssl"
+    trusted = made / "all.pem"
+    trusted.write_text("".join((made / f"admin-kong-default{kind}.crt").read_text() for kind in ("", "-ecdsa")))
+    return trusted
+
+
 def test_the_admin_api_with_its_generated_certificate(node, files, ports):
     made = node.prefix / "ssl"
     assert {path.name for path in made.iterdir()} >= {"admin-kong-default.crt", "admin-kong-default-ecdsa.key"}
     assert (made / "admin-kong-default.key").stat().st_mode & 0o777 == 0o600
     address = f"https://localhost:{ports[1]}"
-    trusted = made / "all.pem"
-    trusted.write_text("".join((made / f"admin-kong-default{kind}.crt").read_text() for kind in ("", "-ecdsa")))
+    trusted = generated(node)
     assert requests.get(address, verify=str(trusted), timeout=10).json()["tagline"] == "Welcome to kong"
     shown = requests.get(address, verify=str(trusted), cert=(str(files.client), str(files.client_key)), timeout=10)
     assert shown.json()["configuration"]["admin_listeners"][1]["ssl"] is True
     assert requests.get(f"https://localhost:{ports[2]}/status/ready", verify=False, timeout=10).status_code == 200
+
+
+def test_live_traces_over_tls(echo, node, session, url, ports):
+    """By the client library and by the command, at the Admin API's TLS port; nobody is trusted unseen."""
+    admin, trusted = f"https://localhost:{ports[1]}", str(generated(node))
+    with Client(admin, verify=trusted, timeout=30) as api:
+        trace = api.trace(limit=2)
+        try:
+            assert next(trace)["type"] == "started"
+            trace._socket.settimeout(30)
+            assert session.get(url + "/encrypted").status_code == 200
+            assert node.get("/clear").status_code == 200
+            told = [next(trace), next(trace)]
+        finally:
+            trace.close()
+    assert [(each["target"], each["status"]) for each in told] == [("/encrypted", 200), ("/clear", 200)]
+    with Client(admin, timeout=30) as stranger, pytest.raises(Unreachable):
+        stranger.trace()
+    command = [sys.executable, "-m", "kong_gevent", "trace", "--limit", "1", "--addr", admin, "--ca", trusted]
+    with subprocess.Popen(
+        [*command, "-p", str(node.prefix)], env=node.environment(), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "tracing 1 workers; Ctrl-C ends it\n"
+        assert session.get(url + "/by-command").status_code == 200
+        assert "/by-command" in process.stdout.read()
+        assert process.wait(30) == 0
 
 
 def test_client_certificates_may_be_required(make_gateway, files, tmp_path):
