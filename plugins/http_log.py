@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from hashlib import sha256
 from time import monotonic
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -97,6 +96,8 @@ class HttpLog(LogPlugin):
         parts = urlsplit(conf.http_endpoint)
         conf.place = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
         conf.url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path or "/", parts.query, ""))
+        user_info = parts.netloc.rpartition("@")[0]
+        conf.who = f"{hash(user_info):x}" if user_info else ""  # a part of the queue's name, which is logged
         conf.fields = {"Content-Type": conf.content_type, **(conf.headers or {})}
         if parts.username is not None:
             user = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
@@ -110,9 +111,7 @@ class HttpLog(LogPlugin):
 
     def queue_of(self, conf: Conf) -> Queue:
         """One queue for all configurations that send to the same place in the same way."""
-        secret = conf.fields.get("Authorization")  # the name is logged
-        who = sha256(secret.encode()).hexdigest()[:8] if secret else ""
-        way = (conf.url, who, conf.method, conf.content_type, conf.timeout, conf.keepalive, conf.retry_count)
+        way = (conf.url, conf.who, conf.method, conf.content_type, conf.timeout, conf.keepalive, conf.retry_count)
         conf.bare = conf.queue["max_batch_size"] == 1 and conf.queue_size in (None, 1)
         return self.open_queue(conf, ":".join(map(str, way)), queue_parameters(conf.queue, vars(conf)))
 
