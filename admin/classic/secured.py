@@ -12,6 +12,7 @@ from marshmallow import ValidationError
 
 from kong_gevent.db import Batch, Store
 from kong_gevent.schema import fields
+from kong_gevent.schema.rules import is_uuid
 
 MARK = "classic-ssl"
 """The tag of all certificates that are configurations of `ssl`."""
@@ -31,7 +32,8 @@ Row = Mapping[str, Any]
 def api_of(certificate: Row) -> str | None:
     """The id of the API that a certificate is for; None for other certificates."""
     tags = certificate["tags"] or ()
-    return next((tag.removeprefix(_OF) for tag in tags if tag.startswith(_OF)), None) if MARK in tags else None
+    named = (tag.removeprefix(_OF) for tag in tags if tag.startswith(_OF))
+    return next(filter(is_uuid, named), None) if MARK in tags else None
 
 
 def tag_of(api: str) -> str:

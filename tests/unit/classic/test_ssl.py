@@ -219,6 +219,13 @@ def test_the_api_takes_its_certificate_along(secured: Classic) -> None:
     assert secured.today.all("/certificates") == []
 
 
+def test_tags_that_name_no_api(secured: Classic) -> None:
+    for tags in (["classic-ssl"], ["classic-ssl", "classic-ssl-of-x"], [f"classic-ssl-of-{'1' * 36}"]):
+        row = secured.today.make("/certificates", cert=PEM, key=KEY, tags=tags)
+        assert secured.get(f"/plugins/{row['id']}") == NOT_FOUND
+    assert secured.get("/plugins") == (200, {"data": []})
+
+
 def test_what_is_told_of_it(secured: Classic) -> None:
     assert secured.get("/plugins/schema/ssl") == (200, {
         "fields": {
