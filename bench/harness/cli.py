@@ -21,6 +21,7 @@ from harness.connections import CONNECTIONS
 from harness.figures import FIGURES as NODE_FIGURES
 from harness.figures import IDLE_CLIENTS, SPARE_FILES, Figure
 from harness.gateway import ROOT
+from harness.hostile import HOSTILE
 from harness.imports import IMPORTS
 from harness.load import find_wrk
 from harness.nginx import find_nginx
@@ -31,7 +32,9 @@ from harness.report import build, write
 from harness.scrape import SCRAPES
 from harness.stores import STORE_FIGURES
 
-FIGURES = {**ADDED, **NODE_FIGURES, **CONNECTIONS, **SCRAPES, **IMPORTS, **STORE_FIGURES, **RECOVERY_FIGURES}
+FIGURES = {
+    **ADDED, **NODE_FIGURES, **CONNECTIONS, **SCRAPES, **IMPORTS, **HOSTILE, **STORE_FIGURES, **RECOVERY_FIGURES,
+}  # fmt: skip
 EPILOG = """\
 examples:
   bench/run                                   everything, about an hour on a quiet machine

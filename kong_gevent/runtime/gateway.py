@@ -38,10 +38,11 @@ ID_BATCH = 256
 class Cut:
     """How many clients were cut off, for what."""
 
-    __slots__ = ("bad_preambles", "refused", "slow_bodies", "slow_heads", "slow_readers")
+    __slots__ = ("bad_preambles", "refused", "slow_bodies", "slow_handshakes", "slow_heads", "slow_readers")
 
     def __init__(self) -> None:
-        self.slow_heads = self.slow_bodies = self.slow_readers = self.refused = self.bad_preambles = 0
+        self.slow_heads = self.slow_bodies = self.slow_readers = self.slow_handshakes = 0
+        self.refused = self.bad_preambles = 0
 
 
 class Gateway:

@@ -32,6 +32,7 @@ from kong_gevent.runtime.shared import (
     REQUESTS,
     SERVING,
     SLOW_BODIES,
+    SLOW_HANDSHAKES,
     SLOW_HEADS,
     SLOW_READERS,
     WAITING,
@@ -191,6 +192,7 @@ class Node:
             "clients_slow_reader": total(SLOW_READERS),
             "clients_refused": total(REFUSED),
             "clients_bad_preamble": total(BAD_PREAMBLES),
+            "clients_slow_handshake": total(SLOW_HANDSHAKES),
         }
 
     def workers(self) -> Sequence[tuple[int, int]]:

@@ -56,6 +56,7 @@ class TlsConnection(Connection):
             log.info("client %s: TLS handshake failed: %s", self.client_ip, _words(error))
             return False
         except DeadlineExceeded:
+            gateway.cut.slow_handshakes += 1
             log.info("client %s: TLS handshake not done in %g s", self.client_ip, gateway.header_timeout)
             return False
         except (ConnectionClosed, OSError, Overloaded) as error:

@@ -22,12 +22,13 @@ from kong_gevent.runtime.trace.board import TraceBoard
 
 WORD = 8
 LANES = 128
-LANE_WORDS = 14
+LANE_WORDS = 15
 PID, ACCEPTED, ACTIVE, WAITING, REQUESTS, READING, WRITING, SERVING, LOOKED, *_LIMITS = range(LANE_WORDS)
-SLOW_HEADS, SLOW_BODIES, SLOW_READERS, REFUSED, BAD_PREAMBLES = _LIMITS
+SLOW_HEADS, SLOW_BODIES, SLOW_READERS, REFUSED, BAD_PREAMBLES, SLOW_HANDSHAKES = _LIMITS
 """Words of a lane. ACTIVE, WAITING, READING, WRITING are connections; SERVING is 1 once the worker takes requests;
 LOOKED is the number of the last look at the store that it was asked for and has done. The others count what clients
-were cut off for: heads, bodies and answers that took too long, too many connections, malformed PROXY headers."""
+were cut off for: heads, bodies and answers that took too long, too many connections, malformed PROXY headers, TLS
+handshakes that took too long."""
 TOTALS = (ACCEPTED, REQUESTS, *_LIMITS)
 """Words that only grow: they outlive their worker."""
 _GENERATION, _HOLDER, _DRAINING, _LEVEL, _EPOCH, _REACHED, _NEWEST, _LOOKS, _FIRST_LANE = 0, 1, 2, 3, 4, 5, 6, 7, 8

@@ -33,7 +33,7 @@ UNEVEN = 8
 """Connections that a worker may have more than another before it lets that one accept first."""
 YIELD_PAUSE = 0.003
 """Seconds that it leaves the others to do so."""
-CUT = ("slow_heads", "slow_bodies", "slow_readers", "refused", "bad_preambles")
+CUT = ("slow_heads", "slow_bodies", "slow_readers", "refused", "bad_preambles", "slow_handshakes")
 """Numbers of `Gateway.cut`, in the order of their words in the lane."""
 FULL_PAUSE = 0.05
 """Seconds without accepting when the process has run out of file descriptors."""

@@ -2,96 +2,137 @@
 
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import requests
 
-from tests.gateway import Gateway
-from tests.integration.support import ask_once, head, resident
+from tests.gateway import LOOPBACK, Gateway, free_ports
+from tests.integration.support import Load, ask_once, head, resident
 from tests.upstream import Upstream, by_path, plain
 from tests.wire import wait_until
 
-EACH = 100
+EACH = 300
+"""Clients of each kind."""
 LIMITS = {
-    "client_header_timeout": "3",
-    "client_rate_grace": "3",
-    "client_body_timeout": "30",
+    "client_header_timeout": "8",
+    "client_rate_grace": "8",
+    "client_body_timeout": "60",
     "client_body_min_rate": "500",
     "client_read_min_rate": "100000",
+    "trusted_ips": "127.0.0.0/8",
+    "real_ip_header": "proxy_protocol",
 }
-KINDS: dict[str, tuple[bytes, bytes, str]] = {
-    "head": (b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"x", "slow_head"),
-    "body": (head("POST", "/", "Content-Length: 100000"), b"x", "slow_body"),
-    "chunks": (head("POST", "/", "Transfer-Encoding: chunked"), b"1\r\nx\r\n", "slow_body"),
+MOST_MEMORY = 64 << 10
+"""Bytes of the worker's memory that each may take, on the average; about 24 KiB are usual."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way to keep a gateway waiting: what such a client says first, and then now and again."""
+
+    first: bytes
+    drip: bytes
+    reason: str
+    line: str
+    """What the error log says of each."""
+    listener: str = "plain"
+    receives: int = 0
+    """Size of its receive buffer; 0: the system's."""
+
+
+KINDS = {
+    "head": Kind(b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"x", "slow_head", "408 the head"),
+    "body": Kind(head("POST", "/", "Content-Length: 100000"), b"x", "slow_body", "408 the body"),
+    "chunks": Kind(head("POST", "/", "Transfer-Encoding: chunked"), b"1\r\nx\r\n", "slow_body", "408 the body"),
+    "read": Kind(head("GET", "/large"), b"", "slow_reader", "does not take its answer", receives=4096),
+    "handshake": Kind(b"\x16\x03\x01\x02\x00\x01", b"", "slow_handshake", "TLS handshake not done", "tls"),
+    "preamble": Kind(b"PROXY UNKNOWN ", b"x", "bad_preamble", "PROXY protocol header", "announced"),
 }
+
+
+@dataclass
+class Node:
+    """A gateway with a listener of each kind and short limits, before an upstream that has a large answer."""
+
+    gateway: Gateway
+    ports: dict[str, int]
+
+    def connect(self, kind: Kind) -> socket.socket:
+        """Such a client."""
+        sock = socket.socket()
+        if kind.receives:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, kind.receives)
+        sock.connect((LOOPBACK, self.ports[kind.listener]))
+        sock.sendall(kind.first)
+        return sock
 
 
 @pytest.fixture(scope="module")
-def slow() -> Iterator[Gateway]:
-    """A gateway with short limits before an upstream that has a large answer."""
+def node() -> Iterator[Node]:
     respond = by_path({"/large": plain(b"x" * (8 << 20)), "/": plain(b"ok")})
-    with Upstream(respond) as upstream, Gateway(env=LIMITS) as gateway:
+    tls, announced = free_ports(2)
+    with Upstream(respond) as upstream, Gateway(start=False, env=LIMITS) as gateway:
+        listen = f"{gateway.settings['KONG_PROXY_LISTEN']}, {LOOPBACK}:{tls} ssl, {LOOPBACK}:{announced} proxy_protocol"
+        gateway.settings["KONG_PROXY_LISTEN"] = listen
+        gateway.start()
         gateway.route(upstream.url)
-        yield gateway
+        gateway.create("/plugins", name="prometheus")
+        yield Node(gateway, {"plain": gateway.proxy_port, "tls": tls, "announced": announced})
 
 
-def cut(gateway: Gateway, reason: str) -> int:
-    """How many clients were cut off for a reason, as `/metrics` tells."""
-    for line in requests.get(f"{gateway.admin_url}/metrics", timeout=30).text.splitlines():
-        if line.startswith("kong_clients_cut_off") and f'reason="{reason}"' in line:
-            return int(line.split()[-1])
-    raise AssertionError(f"no metric for {reason}")
+def cut(gateway: Gateway) -> Counter[str]:
+    """How many clients were cut off, by reason, as `/metrics` tells."""
+    text = requests.get(f"{gateway.admin_url}/metrics", timeout=30).text
+    lines = [line for line in text.splitlines() if line.startswith("kong_clients_cut_off")]
+    return Counter({line.split('reason="')[1].split('"')[0]: int(line.split()[-1]) for line in lines})
 
 
-def connected(gateway: Gateway, first: bytes, **options: int) -> socket.socket:
-    sock = socket.socket()
-    if "receive" in options:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, options["receive"])
-    sock.connect(("127.0.0.1", gateway.proxy_port))
+def connected(gateway: Gateway, first: bytes) -> socket.socket:
+    sock = socket.create_connection((LOOPBACK, gateway.proxy_port), 30)
     sock.sendall(first)
     return sock
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_slow_senders_are_cut_off(slow: Gateway, kind: str) -> None:
-    first, drip, reason = KINDS[kind]
-    slow.create("/plugins", name="prometheus") if kind == "head" else None
-    before = cut(slow, reason)
-    socks = [connected(slow, first) for _ in range(EACH)]
+def test_slow_clients_of_every_kind_at_once(node: Node) -> None:
+    """All are cut off and counted; meanwhile they cost little, and a good client notices nothing."""
+    gateway = node.gateway
+    before, (worker,) = cut(gateway), gateway.worker_pids()
+    expected = Counter({kind.reason: 0 for kind in KINDS.values()})
+    socks: list[tuple[Kind, socket.socket]] = []
+    with Load(gateway, kept=1, fresh=1) as load:
+        load.more(50)
+        memory = resident(worker)
+        for kind in KINDS.values():
+            expected[kind.reason] += EACH
+            socks += [(kind, node.connect(kind)) for _ in range(EACH)]
+        grown = resident(worker) - memory
 
-    def over() -> bool:
-        for sock in socks:
-            try:
-                sock.sendall(drip)
-            except OSError:
-                continue
-        assert ask_once(slow, "GET", "/").status == 200, "a good client goes on"
-        return cut(slow, reason) - before == EACH
+        def over() -> bool:
+            nonlocal grown
+            for kind, sock in socks:
+                with suppress(OSError):
+                    sock.send(kind.drip)
+            grown = max(grown, resident(worker) - memory)
+            return cut(gateway) - before == expected
 
-    wait_until(over, 60, 0.1)
-    for sock in socks:
+        wait_until(over, 90, 0.2)
+        load.more(50)
+        assert grown < len(socks) * MOST_MEMORY, f"{grown} bytes for {len(socks)} clients"
+    assert load.failures == []
+    for _, sock in socks:
+        sock.settimeout(30)
+        with suppress(OSError):
+            while sock.recv(1 << 20):
+                pass
         sock.close()
-    wait_until(lambda: slow.log("error.log").count("408 the") >= EACH, 30)
-
-
-def test_slow_readers_are_cut_off_and_cost_little(slow: Gateway) -> None:
-    before = cut(slow, "slow_reader")
-    (worker,) = slow.worker_pids()
-    memory = resident(worker)
-    socks = [connected(slow, head("GET", "/large"), receive=4096) for _ in range(EACH)]
-    wait_until(lambda: all(sock.recv(16) for sock in socks), 30)
-    grown = resident(worker) - memory
-    assert grown < EACH * 512 * 1024, f"{grown} bytes for {EACH} clients"
-
-    def over() -> bool:
-        assert ask_once(slow, "GET", "/").status == 200, "a good client goes on"
-        return cut(slow, "slow_reader") - before == EACH
-
-    wait_until(over, 60, 0.1)
-    for sock in socks:
-        sock.close()
+    for kind in KINDS.values():
+        same = sum(EACH for other in KINDS.values() if other.line == kind.line)
+        wait_until(lambda kind=kind, same=same: gateway.log("error.log").count(kind.line) == same, 30)
 
 
 def test_a_slow_upstream_is_not_the_clients_fault(make_gateway: Callable[..., Gateway]) -> None:
