@@ -9,6 +9,8 @@ from kong_gevent.pdk import Conf, Config, Context, Entity, Exit, HeaderTemplate,
 from kong_gevent.pdk.auth import Credential, Known
 
 CONSUMER_GROUPS, OTHER_GROUPS = "X-Consumer-Groups", "X-Authenticated-Groups"
+MAX_TOLD = 1000
+"""Lists of groups whose header a configuration keeps ready, for all who are in the same groups."""
 Verdict = int | HeaderTemplate
 """The status of a refusal, or what the upstream is told."""
 
@@ -75,6 +77,7 @@ class AclPlugin(Plugin):
         """Prepare the listed groups."""
         conf.listed = frozenset(conf.allow or conf.deny or ())
         conf.allows = bool(conf.allow)
+        conf.told = {}
 
     def access(self, ctx: Context, conf: Conf) -> Exit | None:
         """Find the groups that count, and judge them."""
@@ -118,5 +121,12 @@ def _judged(conf: Conf, groups: Sequence[str], header: str) -> Verdict:
     """What follows from the groups; the upstream hears of groups from nobody but us."""
     if conf.listed.isdisjoint(groups) is conf.allows:
         return 403
-    told = [] if conf.hide_groups_header else [(header, HeaderTemplate.constant(", ".join(groups)))]
-    return HeaderTemplate(told, cleared=(CONSUMER_GROUPS, OTHER_GROUPS))
+    text = None if conf.hide_groups_header else ", ".join(groups)
+    known: HeaderTemplate | None = conf.told.get((header, text))
+    if known is None:
+        told = [] if text is None else [(header, HeaderTemplate.constant(text))]
+        known = HeaderTemplate(told, cleared=(CONSUMER_GROUPS, OTHER_GROUPS))
+        if len(conf.told) >= MAX_TOLD:
+            conf.told.clear()
+        conf.told[header, text] = known
+    return known
