@@ -32,6 +32,9 @@ class PrometheusConfig(Config):
     upstream_health_metrics = _switch("Whether the health of upstreams' targets is shown.")
 
 
+Observe = Callable[[float], None]
+
+
 class Cells:
     """Where one kind of request is counted; None for what is not counted."""
 
@@ -41,9 +44,9 @@ class Cells:
         self.requests: Callable[[], None] | None = None
         self.ingress: Callable[[int], None] | None = None
         self.egress: Callable[[int], None] | None = None
-        self.gateway: Callable[[float], None] | None = None
-        self.upstream: Callable[[float], None] | None = None
-        self.request: Callable[[float], None] | None = None
+        self.gateway: Observe | None = None
+        self.upstream: Observe | None = None
+        self.request: Observe | None = None
 
 
 class Prometheus(Plugin):
@@ -91,6 +94,7 @@ class Prometheus(Plugin):
         """Nothing to do per request for a configuration that counts nothing."""
         self._configured.add(conf)
         conf.cells = {}
+        conf.latencies = {}
         if not (conf.status_code_metrics or conf.latency_metrics or conf.bandwidth_metrics):
             conf.unused_phases = ("log",)
 
@@ -132,9 +136,7 @@ class Prometheus(Plugin):
             source = "service" if ctx.source == "service" else "kong"
             cells.requests = self.requests(*place, str(ctx.status), source, WORKSPACE, consumer_name).add
         if conf.latency_metrics:
-            cells.request = self.request(*place, WORKSPACE).observe
-            cells.gateway = self.gateway(*place, WORKSPACE).observe
-            cells.upstream = self.upstream(*place, WORKSPACE).observe
+            cells.request, cells.gateway, cells.upstream = self._latencies(conf, place)
         if conf.bandwidth_metrics:
             cells.ingress = self.bandwidth(*place, "ingress", WORKSPACE, consumer_name).add
             cells.egress = self.bandwidth(*place, "egress", WORKSPACE, consumer_name).add
@@ -142,6 +144,17 @@ class Prometheus(Plugin):
             conf.cells.clear()
         conf.cells[key] = cells
         return cells
+
+    def _latencies(self, conf: Conf, place: tuple[str, str]) -> tuple[Observe, Observe, Observe]:
+        """The observers of a route, the same ones for all of its consumers."""
+        known = conf.latencies.get(place)
+        if known is None:
+            if len(conf.latencies) >= MAX_KNOWN:
+                conf.latencies.clear()
+            known = conf.latencies[place] = tuple(
+                histogram(*place, WORKSPACE).observe for histogram in (self.request, self.gateway, self.upstream)
+            )
+        return known  # type: ignore[no-any-return]
 
     # --- what is found out when somebody asks ------------------------------------------------------------------------
 
