@@ -118,7 +118,8 @@ class RequestTransformer(Plugin):
         conf.query = _entries(conf, "querystring")
         conf.changed_queries = Outcomes()
         conf.path = Template(conf.replace.uri) if conf.replace.uri else None
-        conf.only_headers = not (conf.path or conf.http_method or conf.body or conf.query)
+        conf.changes_body, conf.changes_query = bool(conf.body), bool(conf.query)
+        conf.only_headers = not (conf.path or conf.http_method or conf.changes_body or conf.changes_query)
         conf.dynamic = any("$(" in str(section) for section in (conf.replace, conf.add, conf.append))
 
     def access(self, ctx: Context, conf: Conf) -> Exit | None:
@@ -142,9 +143,9 @@ class RequestTransformer(Plugin):
         if conf.http_method:
             _change_method(ctx, conf.http_method)
         conf.headers.apply_upstream(ctx, names)
-        if conf.body:
+        if conf.changes_body:
             _change_body(ctx, conf.body, names)
-        if conf.query:
+        if conf.changes_query:
             _change_query(ctx, conf, names)
 
 

@@ -378,21 +378,19 @@ def _grpc(edits: FieldEdits, status: int, body: Any, data: bytes) -> bytes:
 class Override:
     """What plugins changed about the call to the upstream, beyond its header fields; None means unchanged."""
 
-    __slots__ = ("body", "buffered", "host", "method", "path", "port", "query", "retries", "scheme", "timeouts")
-
-    def __init__(self) -> None:
-        self.method: bytes | None = None
-        self.path: str | None = None
-        self.query: bytes | None = None
-        self.body: bytes | None = None
-        self.scheme: str | None = None
-        self.host: str | None = None
-        self.port: int | None = None
-        self.retries: int | None = None
-        self.timeouts: tuple[float, float, float] | None = None
-        self.buffered = False
+    # Defaults live on the class: most requests change one or two of them.
+    method: bytes | None = None
+    path: str | None = None
+    query: bytes | None = None
+    body: bytes | None = None
+    scheme: str | None = None
+    host: str | None = None
+    port: int | None = None
+    retries: int | None = None
+    timeouts: tuple[float, float, float] | None = None
+    buffered: bool = False
 
     @property
     def changes_service(self) -> bool:
         """Whether another place than the service is called, or in another way."""
-        return any(value is not None for value in (self.retries, self.timeouts, self.scheme, self.host))
+        return self.scheme is not None or self.host is not None or self.retries is not None or self.timeouts is not None

@@ -118,7 +118,7 @@ class _State:
         self.down = (ctx.down or _EMPTY).snapshot()
         self.identity = ctx.identity
         override = ctx.override or _UNCHANGED
-        self.override = {name: getattr(override, name) for name in Override.__slots__}
+        self.override = {name: getattr(override, name) for name in Override.__annotations__}
         self.status = ctx.status
         self.body = ctx.buffered_answer
 
