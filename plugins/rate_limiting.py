@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from operator import sub
 from typing import Any
 
 from kong_gevent.pdk import (
@@ -102,6 +103,7 @@ class RateLimiting(Plugin):
         conf.periods = tuple((period, getattr(conf, period)) for period in PERIODS if getattr(conf, period) is not None)
         conf.prepared = 0
         conf.windows = ()
+        conf.spare = tuple(limit - 1 for _, limit in conf.periods)  # what the first request of a window leaves
         conf.complained = 0
         conf.opened = self._open_counters(conf)
         conf.key = f"ratelimit:{conf.route_id or NO_ID}:{conf.service_id or NO_ID}:"
@@ -154,18 +156,13 @@ class RateLimiting(Plugin):
         if not passes:
             return self._refuse(ctx, conf, windows, used)
         if not conf.hide_client_headers:
-            # Longer windows come later, so that of equally tight ones the longest is told.
-            least: float | None = None
-            tightest = windows[0]
-            values: list[float] = []
-            for window, count in zip(windows, used):  # noqa: B905 - as many counts as windows
-                left = window[1] - count - 1
-                if left < 0:
-                    left = 0  # a limit that is no whole number
-                values.append(left)
-                if least is None or left <= least:
-                    least, tightest = left, window
-            ctx.set_response(conf.headers, (*values, tightest[1], least, tightest[3]))
+            left = tuple(map(sub, conf.spare, used))
+            least = min(left)
+            # Longer windows come later, and of equally tight ones the longest is told.
+            _, limit, _, reset = windows[-1 - left[::-1].index(least)]
+            if least < 0:  # a limit that is no whole number
+                least, left = 0, tuple(max(0, number) for number in left)
+            ctx.set_response(conf.headers, (*left, limit, least, reset))
         return None
 
     def _refuse(self, ctx: Context, conf: Conf, windows: tuple[Any, ...], used: list[int]) -> Exit:
@@ -197,8 +194,10 @@ def identifier(conf: Conf) -> Callable[[Context], str]:
     header_name, path = conf.header_name, conf.path
 
     def consumer(ctx: Context) -> str:
-        known = ctx.consumer_id
-        return known if known is not None else credential(ctx)
+        identity = ctx.identity
+        if identity is not None and identity.consumer_id is not None:
+            return identity.consumer_id
+        return credential(ctx)
 
     def credential(ctx: Context) -> str:
         found = ctx.credential

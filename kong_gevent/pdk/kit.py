@@ -50,9 +50,9 @@ class Counters(Protocol):
     def consume(self, owner: Any, windows: Sequence[tuple[Any, ...]]) -> tuple[bool, list[int]]:
         """Count 1 in every window of `owner`, or in none.
 
-        Each window begins with (name, limit, expires): owner and name, both hashable, tell the counter, `expires` is
-        the epoch time in s at which it vanishes. Returns whether all windows were below their limit (then each was
-        incremented) and the values found *before* counting.
+        Each window begins with (name, limit, expires): owner, which is hashable, and name, a text, tell the counter,
+        `expires` is the epoch time in s at which it vanishes. Returns whether all windows were below their limit (then
+        each was incremented) and the values found *before* counting.
         """
         ...
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Sequence
+from struct import Struct
 from time import time
 from typing import Any
 
@@ -33,14 +34,15 @@ TOTALS = (ACCEPTED, REQUESTS, *_LIMITS)
 """Words that only grow: they outlive their worker."""
 _GENERATION, _HOLDER, _DRAINING, _LEVEL, _EPOCH, _REACHED, _NEWEST, _LOOKS, _FIRST_LANE = 0, 1, 2, 3, 4, 5, 6, 7, 8
 COUNTER_SLOTS = 1 << 16
-PROBES = 64
-_SLOT_WORDS = 3
+PROBES = 192
+"""Slots that are looked through for a key. Windows of one owner take neighbouring ones, so full stretches are long."""
+_SLOT_WORDS = 4
+"""Code, value, expiry (s since 1970), and the owner's number where it is a window."""
+TOGETHER = 8
+"""Windows of an owner that stand together; there are seldom more, and those stand anywhere."""
+_two_slots = Struct(f"={2 * _SLOT_WORDS}q").unpack_from
 MAX_KNOWN = 8192
-"""Counters and owners whose places a worker remembers."""
-
-
-_Known = tuple[Sequence[tuple[Any, ...]], list[int], list[int]]
-"""Windows, and the place and code of each one's counter."""
+"""Counters whose places a worker remembers."""
 
 
 def _code(key: Any) -> int:
@@ -53,68 +55,81 @@ class SharedCounters:
 
     Keys are hashed with the interpreter's keyed hash, which all workers inherit from their parent. When all slots that
     a key may use hold live counters, the one that expires first makes room.
+
+    The windows of an owner are at home one behind the other, from a place on that follows from the owner alone: two of
+    them are one line of the processor's cache. So no owner has to be remembered, and many cost what few do. One that
+    cannot be at home, since another owner is there, is looked for as in any such table.
     """
 
     def __init__(self, words: memoryview, lock: SharedLock, slots: int) -> None:
+        """`words`: room for `slots` (a power of two) and PROBES more."""
         self._words = words
+        self._octets = words.cast("B")
         self._lock = lock
         self._mask = slots - 1
+        self._even = self._mask - 1
         self._places: dict[int, int] = {}
-        self._owners: dict[Any, _Known] = {}
 
     def consume(self, owner: Any, windows: Sequence[tuple[Any, ...]]) -> tuple[bool, list[int]]:
         """See `kong_gevent.pdk.kit.Counters.consume`."""
-        words = self._words
-        known = self._owners.get(owner)
-        values: list[int] = []
-        below = True
+        number = hash((owner,))
+        place = (number & self._even) * _SLOT_WORDS
+        now = time()
         lock = self._lock
         lock.acquire()
         try:
-            if known is None or known[0] is not windows:
-                known = self._look_up(owner, windows)
-            places = known[1]
-            for place, code, window in zip(places, known[2], windows):  # noqa: B905 - one of each per window
-                if words[place] != code:  # another worker has given the slot to another key
-                    return self._consume_again(self._look_up(owner, windows)[1], windows)
-                value = words[place + 1]
-                values.append(value)
-                if value >= window[1]:
-                    below = False
-            if below:
-                for place in places:
-                    words[place + 1] += 1
+            if len(windows) == 2:  # the usual case without a loop: this is on the way of most requests
+                one, other = windows
+                code, value, ends, _, code2, value2, ends2, _ = _two_slots(self._octets, place * WORD)
+                if code == number ^ hash(one[0]) and code2 == number ^ hash(other[0]) and ends > now < ends2:
+                    if value < one[1] and value2 < other[1]:
+                        words = self._words
+                        words[place + 1] = value + 1
+                        words[place + _SLOT_WORDS + 1] = value2 + 1
+                        return True, [value, value2]
+                    return False, [value, value2]
+            return self._consume_each(number, windows, now)
         finally:
             lock.release()
-        return below, values
 
-    def _look_up(self, owner: Any, windows: Sequence[tuple[Any, ...]]) -> _Known:
-        """Where the counters of an owner's windows are; remembered as long as the very same windows are asked for."""
-        now = int(time())
-        codes = [hash((owner, window[0])) or 1 for window in windows]
-        places = [self._place(code, now, window[2]) for code, window in zip(codes, windows, strict=True)]
-        known = (windows, places, codes)
-        if len(self._owners) >= MAX_KNOWN:
-            self._owners.clear()
-        self._owners[owner] = known
-        return known
-
-    def _consume_again(self, places: list[int], windows: Sequence[tuple[Any, ...]]) -> tuple[bool, list[int]]:
-        """The rest of `consume` (under its lock) after a slot had to be found again."""
+    def _consume_each(self, number: int, windows: Sequence[tuple[Any, ...]], now: float) -> tuple[bool, list[int]]:
+        """`consume` (under its lock) for any number of windows, at home or elsewhere, or not there yet."""
         words = self._words
+        start = number & self._even
+        places: list[int] = []
+        for at, window in enumerate(windows):
+            code = number ^ hash(window[0])
+            if at >= TOGETHER:
+                start, at = code & self._mask, 0
+            place = home = (start + at) * _SLOT_WORDS
+            if words[home] != code or words[home + 2] <= now:
+                place = self._place(code, int(now), window[2], start, places)
+                words[place + 3] = number
+                if place != home and words[home + 3] == number and home not in places:
+                    self._swap(place, home)
+                    place = home
+            places.append(place)
         values = [words[place + 1] for place in places]
-        below = all(value < window[1] for value, window in zip(values, windows, strict=True))
-        if below:
-            for place in places:
-                words[place + 1] += 1
-        return below, values
+        for value, window in zip(values, windows, strict=True):
+            if value >= window[1]:
+                return False, values
+        for place in places:
+            words[place + 1] += 1
+        return True, values
+
+    def _swap(self, place: int, home: int) -> None:
+        """Let a window take its home from another one of its owner, mostly one that is over: neither is lost."""
+        octets = self._octets
+        here, there = (slice(at * WORD, (at + _SLOT_WORDS) * WORD) for at in (home, place))
+        octets[here], octets[there] = bytes(octets[there]), bytes(octets[here])
 
     def add(self, key: Any, amount: int, expires: float) -> int:
         """See `kong_gevent.pdk.kit.Counters.add`."""
         lock = self._lock
         lock.acquire()
         try:
-            place = self._place(_code(key), int(time()), expires)
+            code = _code(key)
+            place = self._place(code, int(time()), expires, code & self._mask)
             self._words[place + 1] += amount
             return self._words[place + 1]
         finally:
@@ -137,9 +152,8 @@ class SharedCounters:
 
     def _find(self, code: int) -> int:
         words = self._words
-        start = code & self._mask
-        for step in range(PROBES):
-            place = ((start + step) & self._mask) * _SLOT_WORDS
+        start = (code & self._mask) * _SLOT_WORDS
+        for place in range(start, start + PROBES * _SLOT_WORDS, _SLOT_WORDS):
             held = words[place]
             if held == code:
                 return place
@@ -147,12 +161,15 @@ class SharedCounters:
                 return -1
         return -1
 
-    def _place(self, code: int, now: int, expires: float) -> int:
-        """The first word of the key's slot, made or renewed when need be."""
+    def _place(self, code: int, now: int, expires: float, start: int, taken: Sequence[int] = ()) -> int:
+        """The first word of a code's slot, looked for from slot `start` on, made or renewed when need be.
+
+        What stands in the `taken` ones does not make room.
+        """
         words = self._words
         place = self._places.get(code, -1)
         if place < 0 or words[place] != code:
-            place = self._search(code, now)
+            place = self._search(code, now, start * _SLOT_WORDS, taken)
             if len(self._places) >= MAX_KNOWN:
                 self._places.clear()
             self._places[code] = place
@@ -160,19 +177,20 @@ class SharedCounters:
             words[place] = code
             words[place + 1] = 0
             words[place + 2] = int(expires) + 1
+            words[place + 3] = 0
         return place
 
-    def _search(self, code: int, now: int) -> int:
+    def _search(self, code: int, now: int, start: int, taken: Sequence[int]) -> int:
         words = self._words
-        start = code & self._mask
         spare, soonest = -1, -1
-        for step in range(PROBES):
-            place = ((start + step) & self._mask) * _SLOT_WORDS
+        for place in range(start, start + PROBES * _SLOT_WORDS, _SLOT_WORDS):
             held = words[place]
             if held == code:
                 return place
             if not held:
                 return place if spare < 0 else spare
+            if place in taken:
+                continue
             if spare < 0 and words[place + 2] <= now:
                 spare = place
             if soonest < 0 or words[place + 2] < words[soonest + 2]:
@@ -205,7 +223,7 @@ class SharedState:
     """One mapping for a node; made in the master before the first fork, or in a single process of its own."""
 
     def __init__(self, counter_slots: int = COUNTER_SLOTS, cache_bytes: int = CAPACITY) -> None:
-        size = (_FIRST_LANE + LANES * LANE_WORDS + counter_slots * _SLOT_WORDS) * WORD
+        size = (_FIRST_LANE + LANES * LANE_WORDS + (counter_slots + PROBES) * _SLOT_WORDS) * WORD
         self._map = mmap.mmap(-1, size)
         self._words = memoryview(self._map).cast("q")
         self.lock = SharedLock(self._words, _HOLDER)

@@ -38,6 +38,50 @@ def test_a_counter_ends_with_its_window(shared: SharedState) -> None:
     assert shared.counters.consume("ada", windows(1, "second", ends_in=-5)) == (True, [0])
 
 
+def test_a_window_that_follows_another_counts_from_zero_and_the_other_goes_on(shared: SharedState) -> None:
+    consume = shared.counters.consume
+    hour, first, second = windows(9, "hour", "minute 1", "minute 2")
+    assert [consume("ada", (first, hour)) for _ in range(2)] == [(True, [0, 0]), (True, [1, 1])]
+    assert consume("ada", (second, hour)) == (True, [0, 2])
+    assert consume("ada", (first, hour)) == (True, [2, 3])
+    assert consume("ada", (second, hour)) == (True, [1, 4])
+
+
+def test_the_order_and_number_of_windows_may_change(shared: SharedState) -> None:
+    consume = shared.counters.consume
+    second, minute, hour = windows(9, "second", "minute", "hour")
+    assert consume("ada", (hour,)) == (True, [0])
+    assert consume("ada", (minute, hour)) == (True, [0, 1])
+    assert consume("ada", (second, minute, hour)) == (True, [0, 1, 2])
+    assert consume("ada", (hour, second)) == (True, [3, 1])
+    assert consume("ada", (second, minute, hour)) == (True, [2, 2, 4])
+
+
+def test_an_owner_may_have_many_windows(shared: SharedState) -> None:
+    many = windows(2, *(f"window {number}" for number in range(40)))
+    assert [shared.counters.consume("ada", many) for _ in range(3)] == [
+        (True, [0] * 40),
+        (True, [1] * 40),
+        (False, [2] * 40),
+    ]
+
+
+@pytest.mark.parametrize("names", [("minute",), ("minute", "hour"), ("second", "minute", "hour")])
+def test_many_owners_are_counted_apart(shared: SharedState, names: tuple[str, ...]) -> None:
+    wanted = windows(2, *names)
+    owners = [("key", str(number)) for number in range(60)]
+    for found in range(2):
+        assert [shared.counters.consume(owner, wanted) for owner in owners] == [(True, [found] * len(names))] * 60
+    assert not any(shared.counters.consume(owner, wanted)[0] for owner in owners)
+
+
+def test_windows_of_one_owner_do_not_push_each_other_out_of_a_full_table(shared: SharedState) -> None:
+    for number in range(2000):
+        shared.counters.add(number, 1, time.time() + SOON)
+    wanted = windows(2, "minute", "hour")
+    assert [shared.counters.consume("ada", wanted)[0] for _ in range(3)] == [True, True, False]
+
+
 def test_adds_and_reads(shared: SharedState) -> None:
     assert shared.counters.add("key", 3, time.time() + SOON) == 3
     assert shared.counters.add("key", 4, time.time() + SOON) == 7
