@@ -22,9 +22,9 @@ LISTS = {
     "plugins": "/plugins", "certificates": "/certificates", "snis": "/snis", "ca_certificates": "/ca_certificates",
     "upstreams": "/upstreams", "vaults": "/vaults", "keys": "/keys", "key_sets": "/key-sets",
     "hmacauth_credentials": "/hmac-auths", "jwt_secrets": "/jwts", "acls": "/acls", "oauth2_credentials": "/oauth2",
-    "basicauth_credentials": "/basic-auths",
+    "basicauth_credentials": "/basic-auths", "mtls_auth_credentials": "/mtls-auths",
 }  # fmt: skip
-ENTERPRISE = ("/mtls-auths", "/licenses", "/consumer_groups", "/partials", "/degraphql_routes", "/workspaces")
+ENTERPRISE = ("/licenses", "/consumer_groups", "/partials", "/degraphql_routes", "/workspaces")
 CREDENTIALS: dict[str, tuple[str, dict[str, Any]]] = {
     "keyauth_credentials": ("key-auth", {"key": "secret"}),
     "hmacauth_credentials": ("hmac-auth", {"username": "h", "secret": "s"}),

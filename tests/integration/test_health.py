@@ -96,7 +96,7 @@ def test_a_target_that_is_killed_costs_no_request_and_comes_back(node: Gateway) 
 
 def test_failures_count_over_all_workers(node: Gateway, make_upstream: Callable[..., Upstream]) -> None:
     bad, good = make_upstream(plain(b"bad", 500)), make_upstream()
-    balance(node, {place(bad): 1000, place(good): 1}, healthchecks=passive(http_failures=4))
+    balance(node, {place(bad): 65535, place(good): 1}, healthchecks=passive(http_failures=4))
     with ExitStack() as stack:
         workers = [stack.enter_context(client_of(node, pid)) for pid in node.worker_pids()]
         assert len(workers) == 2

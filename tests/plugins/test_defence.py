@@ -18,6 +18,7 @@ LEAST: dict[str, dict[str, Any]] = {
     "acl": {"allow": ["a"]},
     "ip-restriction": {"allow": ["127.0.0.1"]},
     "ldap-auth": {"ldap_host": "127.0.0.1", "base_dn": "dc=a", "attribute": "uid"},
+    "mtls-auth": {"ca_certificates": ["3f2a1c80-0000-4000-8000-000000000001"]},
     "oauth2": {"enable_client_credentials": True},
     "proxy-cache": {"strategy": "memory"},
     "rate-limiting": {"year": 5},
@@ -36,7 +37,7 @@ def fail(*arguments: Any) -> Any:
 
 def test_these_are_the_plugins_that_judge() -> None:
     assert set(LEAST) <= set(JUDGING)
-    assert {"basic-auth", "key-auth", "jwt", "hmac-auth", "ldap-auth", "oauth2"} == set(AUTHENTICATING)
+    assert {"basic-auth", "key-auth", "jwt", "hmac-auth", "ldap-auth", "mtls-auth", "oauth2"} == set(AUTHENTICATING)
 
 
 @pytest.mark.parametrize("name", JUDGING)
