@@ -9,7 +9,7 @@ from kong_gevent.pdk import Conf, Config, Context, Exit, Plugin, fields
 from kong_gevent.pdk.bodies import FORM, JSON, MULTIPART, dump_json, load_json
 from kong_gevent.pdk.encodings import decode, is_encoded, is_readable
 from kong_gevent.pdk.entry_rules import EntryRules, Value
-from kong_gevent.pdk.expressions import ExpressionError
+from kong_gevent.pdk.expressions import NOT_ALLOWED, ExpressionError
 from kong_gevent.pdk.header_rules import HeaderRules
 from kong_gevent.pdk.multipart import MultipartForm, boundary_of
 from kong_gevent.pdk.outcomes import Outcomes
@@ -125,7 +125,7 @@ class RequestTransformer(Plugin):
     def access(self, ctx: Context, conf: Conf) -> Exit | None:
         """Change the request; a template that fails ends it."""
         try:
-            names = names_for(ctx) if conf.dynamic else {}
+            names = self._names(ctx) if conf.dynamic else {}
             if conf.only_headers:
                 conf.headers.apply_upstream(ctx, names)
             else:
@@ -134,6 +134,11 @@ class RequestTransformer(Plugin):
             self.kit.log.error("request-transformer: a template failed: %s", error)
             return ctx.error(500)
         return None
+
+    def _names(self, ctx: Context) -> dict[str, Any]:
+        if not self.kit.runs_programs:
+            raise ExpressionError(NOT_ALLOWED)
+        return names_for(ctx)
 
     @staticmethod
     def _transform(ctx: Context, conf: Conf, names: Mapping[str, Any]) -> None:

@@ -47,6 +47,8 @@ State = dict[str, Any]
 """Names and their values during one run: what is offered, and the locals over it."""
 Expression = Callable[[State], Any]
 _NO_RESULT: Any = object()
+NOT_ALLOWED = "programs in settings are not evaluated, since untrusted_lua = off"
+"""What to say where `Kit.runs_programs` is not set."""
 
 
 class ExpressionError(GatewayError):

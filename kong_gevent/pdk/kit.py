@@ -298,6 +298,8 @@ class Kit(Protocol):
     worker_pid: int
     worker_uuid: str
     log: logging.Logger
+    runs_programs: bool
+    """Whether expressions and programs in settings may be evaluated: the setting `untrusted_lua` is not `off`."""
     counters: Counters
     metrics: Metrics
     node_cache: NodeCache

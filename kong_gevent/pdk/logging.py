@@ -7,6 +7,7 @@ from typing import Any
 
 from kong_gevent.pdk.context import Context
 from kong_gevent.pdk.custom_fields import CustomFields
+from kong_gevent.pdk.expressions import NOT_ALLOWED
 from kong_gevent.pdk.kit import Queue
 from kong_gevent.pdk.plugin import Conf, Plugin
 from kong_gevent.schema import fields
@@ -30,7 +31,11 @@ class LogPlugin(Plugin):
 
     def configure(self, conf: Conf) -> None:
         """Parse the custom fields and make the queue; a subclass that overrides this calls it last."""
-        conf.custom = CustomFields(conf.custom_fields_by_lua) if conf.custom_fields_by_lua else None
+        conf.custom = None
+        if conf.custom_fields_by_lua and self.kit.runs_programs:
+            conf.custom = CustomFields(conf.custom_fields_by_lua)
+        elif conf.custom_fields_by_lua:
+            self.kit.log.error("%s %s: custom fields are left out: %s", self.name, conf.plugin_id, NOT_ALLOWED)
         conf.queue_now = self.queue_of(conf)
 
     def queue_of(self, conf: Conf) -> Queue:

@@ -185,7 +185,15 @@ class InMemoryGateway:
         sharing = Sharing(CountTable(1 << 10), self.store, 0.1, Resolver.of(self.settings).addresses, self._tls)
         self._metrics = MetricMemory(1, 1 << 20)
         metrics = WorkerMetrics(self._metrics, 0)
-        self.kit = WorkerKit("00000000-0000-4000-8000-000000000000", self.store, cache, self.counters, metrics, sharing)
+        self.kit = WorkerKit(
+            "00000000-0000-4000-8000-000000000000",
+            self.store,
+            cache,
+            self.counters,
+            metrics,
+            sharing,
+            runs_programs=self.settings.untrusted_lua != "off",
+        )
         self.kit.node_cache = NodeCache(1 << 20, 1 << 10)
         self.plugins: dict[str, Plugin] = {name: kind(self.kit) for name, kind in known.items()}
         for instance in self.plugins.values():

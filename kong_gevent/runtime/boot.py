@@ -66,7 +66,9 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane, listeners: L
         lambda host: gateway.resolver.addresses(host),
         lambda verify: gateway.contexts.outgoing(verify),
     )
-    kit = WorkerKit(identity, store, cache, shared.counters, WorkerMetrics(shared.metrics, lane.index), sharing)
+    metrics = WorkerMetrics(shared.metrics, lane.index)
+    runs_programs = settings.get("untrusted_lua") != "off"
+    kit = WorkerKit(identity, store, cache, shared.counters, metrics, sharing, runs_programs=runs_programs)
     plugins: dict[str, Plugin] = {name: plugin(kit) for name, plugin in classes.items()}
     gateway = Gateway(settings, plugins, shared.health, listeners)
     install(gateway.resolver)

@@ -33,12 +33,15 @@ class WorkerKit:
         counters: Counters,
         metrics: Metrics,
         sharing: Sharing | None = None,
+        *,
+        runs_programs: bool = True,
     ) -> None:
         self.node_id = node_id
         self.hostname = socket.gethostname()
         self.worker_pid = os.getpid()
         self.worker_uuid = str(uuid4())
         self.log = logging.getLogger("kong_gevent.plugins")
+        self.runs_programs = runs_programs
         self.counters: Counters = counters
         self.metrics: Metrics = metrics
         self.node: NodeView

@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,13 @@ class TestCustomFields:
         entry = lines(made, path)[0]
         assert ("bad" in entry, entry["good"]) == (False, 1)
         assert "custom field bad: attempt to concatenate a nil value" in caplog.text
+
+    def test_they_may_be_forbidden(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        with closing(InMemoryGateway(untrusted_lua="off")) as made:
+            made.use("file-log", path=str(path), custom_fields_by_lua={"mine": "return 1"})
+            made.get()
+            assert "mine" not in lines(made, path)[0]
+        assert "custom fields are left out" in caplog.text
 
     @pytest.mark.parametrize("program", ["return (", "os.execute('x')", "for i = 1, 2 do end", "while true do end"])
     def test_bad_programs_are_refused(self, plugin: Make, path: Path, program: str) -> None:

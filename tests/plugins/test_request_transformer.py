@@ -4,6 +4,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import brotli
@@ -413,6 +414,18 @@ class TestTemplates:
         run = plugin("request-transformer", add={"headers": [f"x-v:{value}"]}).get()
         assert (run.status, run.upstreams) == (500, [])
         assert run.response.json()["message"] == "An unexpected error occurred"
+
+    @pytest.mark.parametrize(("setting", "status"), [("off", 500), ("sandbox", 200), ("on", 200)])
+    def test_they_may_be_forbidden(self, setting: str, status: int, caplog: pytest.LogCaptureFixture) -> None:
+        with closing(InMemoryGateway(untrusted_lua=setting)) as made:
+            made.use("request-transformer", add={"headers": ["x-v:$(headers.x_a or 'none')"]})
+            assert made.get().status == status
+        assert ("untrusted_lua = off" in caplog.text) == (status == 500)
+
+    def test_what_needs_none_is_never_forbidden(self) -> None:
+        with closing(InMemoryGateway(untrusted_lua="off")) as made:
+            made.use("request-transformer", add={"headers": ["x-v:$1"]})
+            assert made.get().upstream.headers["x-v"] == "$1"
 
 
 NO_HEADER = "'a b' is not a valid header"
