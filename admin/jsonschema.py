@@ -65,6 +65,41 @@ def _taken_type(field: kinds.Field, partial: bool) -> Json:
     return {"type": kind} if kind else {}
 
 
+def by_name(configs: Mapping[str, Json], *, others: bool) -> Json:
+    """That `config` follows the schema of what `name` says. `others`: there may be further names, with any settings."""
+    cases = [
+        {"properties": {"name": {"const": name}, "config": config}, "required": ["name"]}
+        for name, config in configs.items()
+    ]
+    if others:
+        cases.append({"properties": {"name": {"not": {"enum": list(configs)}}}})
+    return {"anyOf": cases}
+
+
+def form(asked: Json) -> Json:
+    """What a form may say where JSON may say `asked`: the same names, alone or with the rest of a path behind them.
+
+    The values are texts, which get their types from the entity's schema, so nothing is said of them here.
+    """
+    properties: Mapping[str, Json] = asked.get("properties", {})
+    kept = ("description", "deprecated", "writeOnly")
+    told = {name: {key: each[key] for key in kept if key in each} for name, each in properties.items()}
+    made: Json = {"type": "object", "properties": told}
+    if asked.get("additionalProperties") is False:
+        paths: Json = {rf"^{re.escape(name)}[.\[]": {} for name, each in properties.items() if _is_container(each)}
+        made |= {"patternProperties": paths, "additionalProperties": False}
+    return made
+
+
+def _is_container(schema: Json) -> bool:
+    kinds_of = [schema, *schema.get("anyOf", ())]
+    return any("type" not in each or {"array", "object"} & {*_listed(each["type"])} for each in kinds_of)
+
+
+def _listed(kind: str | list[str]) -> list[str]:
+    return [kind] if isinstance(kind, str) else kind
+
+
 def _limits(field: kinds.Field) -> Json:
     """Rules that JSON Schema has. Lengths of texts count octets here and characters there: only upper ones hold."""
     attributes = field.attributes

@@ -13,13 +13,13 @@ from kong_gevent.admin import jsonschema, operations
 from kong_gevent.admin.access import READING, only_asks
 from kong_gevent.admin.bodies import WITH_BODY
 from kong_gevent.admin.node import NodeFacade
-from kong_gevent.admin.operations import DRY_RUN, JSON, OPERATIONS, PAGES, TAGS, Told, listing, ref
+from kong_gevent.admin.operations import DRY_RUN, JSON, MESSAGE, OPERATIONS, PAGES, TAGS, Told, listing, ref
 from kong_gevent.admin.render import answer
 from kong_gevent.admin.routing import add_path
 from kong_gevent.db import Catalogue, Entity
 from kong_gevent.db.entities.plugins import Plugins
-from kong_gevent.schema import fields
-from kong_gevent.schema.kinds import Record
+from kong_gevent.db.entities.vaults import Vaults
+from kong_gevent.schema import Record, fields, kinds
 
 Json = dict[str, Any]
 _VERBS = {"GET": "Read", "POST": "Create", "PUT": "Replace or create", "PATCH": "Change", "DELETE": "Remove"}
@@ -52,7 +52,6 @@ class Description:
         self._schemas = {name: dict(schema) for name, schema in operations.SCHEMAS.items()}
         for entity in self._catalogue.values():
             self._schemas[entity.name] = self._shown(entity)
-        self._add_configs()
         paths = {_path(rule): self._path(rule) for rule in sorted(rules, key=lambda rule: rule.rule)}
         return {
             "openapi": "3.1.0",
@@ -85,22 +84,33 @@ class Description:
             more["snis"] = operations.array(operations.TEXT)
         hidden = ("digest",) if entity.name == "admin_tokens" else ()
         made = jsonschema.shown_record(entity.schema, more=more, without=hidden)
-        for name, field in entity.fields.items():
-            if isinstance(field, Record) and not field.schema.shape:  # what is in it depends on another field
-                made["properties"][name] = operations.OBJECT
+        for name in _open_fields(entity):
+            made["properties"][name] = operations.OBJECT
+        settings = self._settings(entity, "settings", jsonschema.shown)
+        if settings:
+            made |= jsonschema.by_name(settings, others=True)  # of plugins that are gone, too
         return made
 
-    def _add_configs(self) -> None:
-        """Settings of plugins, as requests have them."""
-        plugins = self._catalogue["plugins"].schema
-        assert isinstance(plugins, Plugins)
-        for name in sorted(plugins.names()):
-            variant = plugins.of_plugin(name)
-            if variant is not None:
-                self._schemas[f"config_{name}"] = jsonschema.taken(variant.shape["config"])
+    def _settings(self, entity: Entity, prefix: str, describe: Callable[[kinds.Field], Json]) -> dict[str, Json]:
+        """References to the schemas of `config` by `name`, of entities whose settings depend on it."""
+        schema = entity.schema
+        if not isinstance(schema, (Plugins, Vaults)):
+            return {}
+        found = {}
+        for name in sorted(schema.names()):
+            component = f"{prefix}_{name}"
+            found[name] = ref(component)
+            if component not in self._schemas:
+                variant = schema.variant({"name": name})
+                assert isinstance(variant, Record)
+                self._schemas[component] = describe(variant.shape["config"])
+        return found
 
-    def _taken(self, entity: Entity, method: str, parent: str | None, by_path: bool) -> Json:
-        """A reference to the schema of an entity in a request; the path decides about `parent` and the identifier."""
+    def _taken(self, entity: Entity, method: str, parent: str | None, by_path: bool, *, others: bool = False) -> Json:
+        """A reference to the schema of an entity in a request; the path decides about `parent` and the identifier.
+
+        `others`: `name` may say something that cannot be had.
+        """
         partial = method == "PATCH"
         free: Json = {}
         if parent is not None:
@@ -112,13 +122,15 @@ class Description:
             free["ttl"] = {**jsonschema.taken(fields.Ttl()), "description": "Seconds to live."}
         if entity.name == "certificates":
             free["snis"] = jsonschema.taken(fields.Array(fields.WildcardHost()))
-        for name, field in entity.fields.items():
-            if isinstance(field, Record) and not field.schema.shape:
-                free[name] = {"type": ["object", "array"], "maxItems": 0}
+        for name in _open_fields(entity):
+            free[name] = {"type": ["object", "array"], "maxItems": 0}
         verb = {"POST": "create", "PUT": "replace", "PATCH": "change"}[method]
-        name = "_".join(filter(None, (entity.name, verb, "one" if by_path and method == "POST" else "", parent)))
+        one = "one" if by_path and method == "POST" else ""
+        name = "_".join(filter(None, (entity.name, verb, one, parent, "any" if others else "")))
         if name not in self._schemas:
-            self._schemas[name] = jsonschema.taken_record(entity.schema, partial=partial, free=free)
+            made = jsonschema.taken_record(entity.schema, partial=partial, free=free)
+            settings = {} if partial else self._settings(entity, "config", jsonschema.taken)
+            self._schemas[name] = {**made, **(jsonschema.by_name(settings, others=others) if settings else {})}
         return ref(name)
 
     # -- paths
@@ -148,13 +160,20 @@ class Description:
         if told.query:
             made["parameters"] = list(told.query)
         if method in WITH_BODY and told.body is not None:
-            # Texts of forms get their types here, so a schema of JSON types would be wrong about them.
-            made["requestBody"] = {
-                "content": {
-                    kind: {"schema": told.body if kind == JSON else _loose(kind)} for kind in told.bodies
-                }
-            }  # fmt: skip
+            made["requestBody"] = {"content": {kind: {"schema": self._body(told.body, kind)} for kind in told.bodies}}
         return made
+
+    def _body(self, asked: Json, kind: str) -> Json:
+        """The schema of a body in one of its content types; that of a form stands beside the one it follows."""
+        if kind == JSON:
+            return asked
+        if kind in operations.YAML:
+            return {}
+        if "$ref" not in asked:
+            return jsonschema.form(asked)
+        name = asked["$ref"].rpartition("/")[2]
+        self._schemas.setdefault(f"{name}_form", jsonschema.form(self._schemas[name]))
+        return ref(f"{name}_form")
 
     def _responses(self, rule: Rule, method: str, told: Told) -> Json:
         """What it answers itself, and the errors that may meet any such request."""
@@ -192,6 +211,8 @@ class Description:
         if path.startswith("/classic"):
             return {}
         parts = path.strip("/").split("/")
+        if parts[0] == "schemas" and parts[-1] == "validate":
+            return {"POST": self._validation(parts[1])}
         found = self._catalogue.get(parts[-1].strip("{}")) if parts[-1].startswith("{") else None
         if found is not None:
             above = self._catalogue.get(parts[1].strip("{}")) if len(parts) == 4 else None
@@ -207,6 +228,13 @@ class Description:
         children = (child for child, _, _ in self._catalogue.referrers[owner.name])
         child = next((child for child in children if parts[2] in (child.nested, child.collection)), None)
         return {} if child is None else self._many(child, self._field(child, owner))
+
+    def _validation(self, name: str) -> Told:
+        """What would be taken as a new entity: of the kind that the path names, or of any kind."""
+        named = self._catalogue.get(name)
+        entities = [named] if named is not None else self._catalogue.values()
+        asked = [self._taken(each, "POST", None, False, others=each.name == "plugins") for each in entities]
+        return Told({200: MESSAGE}, (DRY_RUN,), asked[0] if named is not None else {"anyOf": asked})
 
     def _field(self, child: Entity, parent: Entity | None) -> str | None:
         """The field of the child that names the parent above it in a path."""
@@ -255,6 +283,11 @@ class Description:
         }
 
 
+def _open_fields(entity: Entity) -> list[str]:
+    """Records of which the value of another field decides what is in them."""
+    return [name for name, field in entity.fields.items() if isinstance(field, kinds.Record) and not field.schema.shape]
+
+
 def _path(rule: Rule) -> str:
     """A path as OpenAPI writes it."""
     return rule.rule.replace("<", "{").replace(">", "}")
@@ -264,10 +297,6 @@ def _subject(rule: Rule) -> str:
     """What a path is about, for people: its last fixed part, or what its parameter names."""
     last = rule.rule.strip("/").split("/")[-1]
     return last.strip("<>") or "node"
-
-
-def _loose(kind: str) -> Json:
-    return {} if kind in operations.YAML else operations.OBJECT
 
 
 def _answer(status: int, schema: Json | None, media: str) -> Json:

@@ -180,7 +180,6 @@ def _asking(question: Record) -> dict[str, Told]:
 
 
 _LEVEL = Told({200: MESSAGE, 400: MESSAGE}, (_TIMEOUT,), body=OBJECT)
-_VALIDATE = Told({200: MESSAGE}, (DRY_RUN,), body=OBJECT)
 _NO_BODY = Told({204: None}, (DRY_RUN,))
 _SET_HEALTH = Told({204: None}, body=OBJECT)
 _DOCUMENT_ERROR: Json = {**ERROR, "properties": {**ERROR["properties"], "flattened_errors": array(OBJECT)}}
@@ -209,9 +208,6 @@ OPERATIONS: Mapping[str, Mapping[str, Told]] = {
     "/schemas/vaults/{name}": {"GET": _get(ref("Schema"))},
     "/schemas/filters/{name}": {"GET": _refused(404)},
     "/plugins/schema/{name}": {"GET": _get(open_record(fields=array(OBJECT)))},
-    "/schemas/{db_entity_name}/validate": {"POST": _VALIDATE},
-    "/schemas/plugins/validate": {"POST": _VALIDATE},
-    "/schemas/vaults/validate": {"POST": _VALIDATE},
     "/debug/node/log-level": {"GET": _get(MESSAGE)},
     "/debug/node/log-level/{log_level}": {"PUT": _LEVEL},
     "/debug/cluster/log-level/{log_level}": {"PUT": _LEVEL},

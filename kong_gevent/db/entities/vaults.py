@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kong_gevent.db.catalogue import Entity
@@ -57,6 +57,10 @@ class Vaults(Vault):
         if not isinstance(name, str):
             return {"name": "expected a string"}
         return self._variants.get(name) or {"name": f"vault '{name}' is not installed"}
+
+    def names(self) -> Iterable[str]:
+        """The types that there are."""
+        return self._variants.keys()
 
     def fill(self, stored: dict[str, Any]) -> dict[str, Any]:
         """Settings that the type gained since are filled by its schema."""

@@ -72,6 +72,48 @@ def test_settings_of_plugins_are_described(document):
     assert config["properties"]["key_names"]["default"] == ["apikey"]
 
 
+def test_settings_follow_the_name(document):
+    schemas = document["components"]["schemas"]
+    created = {case["properties"]["name"]["const"]: case["properties"] for case in schemas["plugins_create"]["anyOf"]}
+    assert set(created) == {"key-auth", "limits"}
+    assert created["key-auth"]["config"] == {"$ref": "#/components/schemas/config_key-auth"}
+    assert schemas["plugins_create"]["additionalProperties"] is False
+    assert "anyOf" not in schemas["plugins_change"], "a partial one need not name the plugin"
+    shown, gone = schemas["plugins"]["anyOf"][0]["properties"], schemas["plugins"]["anyOf"][-1]["properties"]
+    assert shown["config"] == {"$ref": "#/components/schemas/settings_key-auth"}
+    assert gone == {"name": {"not": {"enum": ["key-auth", "limits"]}}}
+    assert schemas["settings_limits"]["properties"]["redis_host"]["deprecated"] is True
+    assert [case["properties"]["name"] for case in schemas["vaults_create"]["anyOf"]] == [{"const": "env"}]
+
+
+def test_forms_are_described_beside_json(document):
+    content = document["paths"]["/services"]["post"]["requestBody"]["content"]
+    form = {"$ref": "#/components/schemas/services_create_form"}
+    assert content["application/x-www-form-urlencoded"]["schema"] == content["multipart/form-data"]["schema"] == form
+    shape = document["components"]["schemas"]["services_create_form"]
+    json = document["components"]["schemas"]["services_create"]
+    assert set(shape["properties"]) == set(json["properties"])
+    assert shape["properties"]["retries"] == {"description": json["properties"]["retries"]["description"]}
+    assert shape["additionalProperties"] is False
+
+    def takes(name):
+        return name in shape["properties"] or any(re.search(pattern, name) for pattern in shape["patternProperties"])
+
+    assert all(map(takes, ("host", "tags", "tags[]", "tags[1]", "client_certificate.id", "url")))
+    assert not any(map(takes, ("host.a", "nothing", "retries[]")))
+
+
+def test_validation_takes_what_a_post_takes(document):
+    def asked(name):
+        post = document["paths"][f"/schemas/{name}/validate"]["post"]
+        return post["requestBody"]["content"]["application/json"]["schema"]
+
+    assert asked("vaults") == {"$ref": "#/components/schemas/vaults_create"}
+    assert {"$ref": "#/components/schemas/services_create"} in asked("{db_entity_name}")["anyOf"]
+    judged = document["components"]["schemas"][asked("plugins")["$ref"].rpartition("/")[2]]["anyOf"]
+    assert judged[-1] == {"properties": {"name": {"not": {"enum": ["key-auth", "limits"]}}}}, "those that come later"
+
+
 def test_answers_and_security(document):
     created = document["paths"]["/services"]["post"]["responses"]
     assert {"201", "400", "401", "403", "409", "413", "415", "503"} <= set(created)

@@ -26,7 +26,7 @@ CHECKS = (
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 """Content types in which everything is an object: what breaks a schema by being none is sent as an empty one."""
 MODES = (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
-EXAMPLES = {"below": 3, "classic": 3, "entities": 6}
+EXAMPLES = {"below": 2, "classic": 2, "entities": 4}
 """Requests of each mode for one operation, by kind of path: where many paths are made by the same code, fewer."""
 KINDS = {
     "lists": r"/[\w-]+",
