@@ -24,6 +24,7 @@ from harness.gateway import ROOT
 from harness.hostile import HOSTILE
 from harness.imports import IMPORTS
 from harness.load import find_wrk
+from harness.many_certificates import CERTIFICATES
 from harness.nginx import find_nginx
 from harness.process import BenchError, Children, allow_open_files
 from harness.ratios import Row, measure
@@ -33,7 +34,8 @@ from harness.scrape import SCRAPES
 from harness.stores import STORE_FIGURES
 
 FIGURES = {
-    **ADDED, **NODE_FIGURES, **CONNECTIONS, **SCRAPES, **IMPORTS, **HOSTILE, **STORE_FIGURES, **RECOVERY_FIGURES,
+    **ADDED, **NODE_FIGURES, **CONNECTIONS, **CERTIFICATES, **SCRAPES, **IMPORTS, **HOSTILE, **STORE_FIGURES,
+    **RECOVERY_FIGURES,
 }  # fmt: skip
 EPILOG = """\
 examples:

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,10 +55,13 @@ def client_context() -> ssl.SSLContext:
 _CONTEXT = client_context()
 
 
-def connected(port: int, tls: bool, seconds: float = ANSWER_SECONDS) -> socket.socket:
-    """A new connection to 127.0.0.1, after its handshake if it is to be encrypted."""
+NAME = "bench.example"
+
+
+def connected(port: int, tls: bool, seconds: float = ANSWER_SECONDS, name: str = NAME) -> socket.socket:
+    """A new connection to 127.0.0.1, after its handshake, with this server name, if it is to be encrypted."""
     connection = socket.create_connection(("127.0.0.1", port), seconds)
-    return _CONTEXT.wrap_socket(connection, server_hostname="bench.example") if tls else connection
+    return _CONTEXT.wrap_socket(connection, server_hostname=name) if tls else connection
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,15 @@ class Handshakes:
     version: str  # protocol and cipher
 
 
-def shake_hands(target: Target, request: bytes, seconds: float) -> Handshakes:
+def shake_hands(
+    target: Target, request: bytes, seconds: float, next_name: Callable[[], str] = lambda: NAME
+) -> Handshakes:
     """One new connection after the other for `seconds`; each gets its answer, with status 200, and is closed."""
     versions = set()
     count = 0
     cpu, start = cpu_time(target.workers), time.monotonic()
     while time.monotonic() - start < seconds:
-        with connected(target.tls_port, True) as connection:
+        with connected(target.tls_port, True, name=next_name()) as connection:
             assert isinstance(connection, ssl.SSLSocket)
             connection.sendall(request)
             if not connection.recv(65536).startswith(b"HTTP/1.1 200 "):
