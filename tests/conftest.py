@@ -33,12 +33,19 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture
-def make_gateway() -> Iterator[Callable[..., Gateway]]:
+def made_gateways() -> list[Gateway]:
+    """Those that `make_gateway` has started in this test."""
+    return []
+
+
+@pytest.fixture
+def make_gateway(made_gateways: list[Gateway]) -> Iterator[Callable[..., Gateway]]:
     """Start more nodes: ``make_gateway(workers=4, env={…})``; they end with the test."""
     with ExitStack() as stack:
 
         def make(**options: Any) -> Gateway:
-            return stack.enter_context(Gateway(**options))
+            made_gateways.append(stack.enter_context(Gateway(**options)))
+            return made_gateways[-1]
 
         yield make
 
@@ -61,6 +68,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = outcome.get_result()  # type: ignore[attr-defined]
     if not report.failed:
         return
-    for name, value in getattr(item, "funcargs", {}).items():
-        if isinstance(value, Gateway):
-            report.sections.append((f"logs of {name}", value.tail(40)))
+    values = getattr(item, "funcargs", {})
+    nodes = {name: value for name, value in values.items() if isinstance(value, Gateway)}
+    nodes |= {f"gateway {number} of the test": node for number, node in enumerate(values.get("made_gateways", ()), 1)}
+    for name, node in nodes.items():
+        report.sections.append((f"logs of {name}", node.tail(40)))

@@ -87,6 +87,30 @@ print(json.dumps(wins))
     assert [event.id for event in events] == sorted({event.id for event in events})
 
 
+def test_of_all_who_delete_a_row_one_is_told_that_it_did(shared_store: Store, shared_backend: Backend) -> None:
+    """What is used up by its deletion, as a code that is exchanged for a token, is used once."""
+    code = """
+store.connect()
+wins = []
+def remove(names):
+    for name in names:
+        if store.dao("consumers").delete_by("username", name):
+            wins.append(name)
+names = [f"n{number}" for number in range(60)]
+gevent.joinall([gevent.spawn(remove, names) for _ in range(12)], raise_error=True)
+print(json.dumps(wins))
+"""
+    names = [f"n{number}" for number in range(60)]
+    for name in names:
+        shared_store.dao("consumers").insert({"username": name})
+    with shared_backend.process(code) as one, shared_backend.process(code) as two:
+        wins = [json.loads(output(child)) for child in (one, two)]
+    assert sorted(wins[0] + wins[1]) == sorted(names)
+    assert shared_store.dao("consumers").count() == 0
+    deleted = [event for event in shared_store.events_after(0, 1000) if event.op == "delete"]
+    assert len(deleted) == len(names)
+
+
 def test_a_child_never_points_at_a_parent_that_is_gone(shared_store: Store, shared_backend: Backend) -> None:
     code = """
 store.connect()
