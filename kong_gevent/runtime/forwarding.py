@@ -12,11 +12,12 @@ _MAX_DECISIONS = 10000
 
 
 class Forwarding:
-    """`trusted`: networks whose peers are believed; `header`, `recursive`: `real_ip_header`, `real_ip_recursive`."""
+    """`trusted`: networks whose peers are believed; `header`, `recursive`: `real_ip_header`, `real_ip_recursive`.
 
-    def __init__(
-        self, trusted: list[Network], trusts_unix: bool, header: str, recursive: bool, via: bool, product: bytes
-    ) -> None:
+    `product` is what `Via` calls the gateway.
+    """
+
+    def __init__(self, trusted: list[Network], trusts_unix: bool, header: str, recursive: bool, product: bytes) -> None:
         self._networks = trusted
         self._trusts_unix = trusts_unix
         self._header = header.lower()
@@ -25,7 +26,6 @@ class Forwarding:
         self._recursive = recursive
         self._decisions: dict[str, bool] = {}
         self._via = {1: b"1.1 " + product, 0: b"1.0 " + product}
-        self._sends_via = via
 
     def trusts(self, ip: str) -> bool:
         """Whether this peer's forwarding fields are believed; the empty text stands for a unix socket."""
@@ -140,7 +140,7 @@ class Forwarding:
                 ctx.host[2],
             )
         )
-        return lines + self._via_line(ctx) if self._sends_via else lines
+        return lines + self._via_line(ctx)
 
     def _via_line(self, ctx: Context) -> bytes:
         via = ctx.fields.forwarding.get(b"via") if ctx.fields.forwarding else None
@@ -168,7 +168,7 @@ class Forwarding:
             ),
         ]
         lines = b"".join([b"%b: %b\r\n" % field for field in fields if field[1]])
-        return lines + self._via_line(ctx) if self._sends_via else lines
+        return lines + self._via_line(ctx)
 
 
 def _clean_address(text: str) -> str | None:

@@ -57,63 +57,17 @@ class Gateway:
     ) -> None:
         self.settings = settings
         self.plugins = plugins
-        grace = settings.client_rate_grace
-        self.streams = Streams(Pace(settings.client_body_min_rate, grace), Pace(settings.client_read_min_rate, grace))
-        self.contexts = Contexts(settings)
         self.secrets = Secrets(variables())
-        self.plan = Plan(plugins, self.contexts, self.secrets, health)
-        self.contexts.follow(self.plan.certificates, self.plan.authorities)
-        self.certificates = ServerCertificates(
-            settings,
-            self.plan.certificates,
-            self.plan.server_names,
-            listeners,
-            asked=self.plan.asked,
-            authorities=self.plan.authorities,
-        )
-        self.resolver = Resolver.of(settings)
-        self.pool = Pool(
-            self.streams,
-            settings.upstream_keepalive_pool_size,
-            settings.upstream_keepalive_max_requests,
-            settings.upstream_keepalive_idle_timeout,
-        )
-        self.contexts.on_drop = self.pool.forget
-        enabled = settings.enabled_headers
-        self._enabled = enabled
-        self.forwarding = Forwarding(
-            settings.trusted_networks,
-            settings.trusts_unix,
-            settings.real_ip_header,
-            settings.real_ip_recursive,
-            True,
-            PRODUCT.encode(),
-        )
-        charset = settings.nginx_http_charset
-        replaced = {name.encode() for name in enabled if name not in ("server", "via")}
-        self.requests = RequestReader(settings.request_line_limit, settings.client_header_limit)
-        product = PRODUCT.encode()
-        style = AnswerStyle(
-            b"" if charset == "off" else charset.encode(),
-            frozenset(replaced),
-            product if "via" in enabled else b"",
-            product if "server" in enabled else b"",
-        )
-        self.answers = AnswerReader(style)
+        self._prepare_configuration(health, listeners)
+        self._prepare_upstreams()
+        self._take_limits()
         self.hosts: dict[bytes | None, tuple[str, int | None, bytes]] = {}
         self.port_map = settings.port_map
-        self.header_timeout: float = settings.client_header_timeout
-        self.body_timeout: float = settings.client_body_timeout
-        self.send_timeout: float = settings.client_body_timeout
-        self.keepalive_timeout: float = settings.keepalive_timeout + SWEEP_SECONDS  # never too early by `Streams.tick`
-        self.keepalive_requests: int = settings.keepalive_requests
-        self.max_pipelined: int = settings.client_max_pipelined
-        self.body_buffer: int = settings.client_body_buffer_size
-        self.body_limit: int = settings.client_max_body_size
-        self.error_default_type: str = settings.error_default_type
-        self.debug_header: bool = settings.allow_debug_header
+        self.forwarding = _forwarding(settings)
+        self.requests = RequestReader(settings.request_line_limit, settings.client_header_limit)
+        self.answers = AnswerReader(_answer_style(settings))
+        self._prepare_lines(settings.enabled_headers)
         self.sends_id_upstream = "x-kong-request-id" in settings.enabled_headers_upstream
-        self._prepare_lines(enabled)
         self.access_log: AccessLog | None = None
         self.recorder = Recorder()
         self.draining = False
@@ -126,10 +80,51 @@ class Gateway:
         self.pipeline = Pipeline(self)
         self.on_pipeline: list[Callable[[Pipeline], None]] = []
         """Told when another pipeline takes over."""
-        self._ids: list[bytes] = []
         self.handled = 0
+        self._ids: list[bytes] = []
         self._date = b""
         self._date_second = 0
+
+    def _prepare_configuration(self, health: HealthTable | None, listeners: ListenerContexts | None) -> None:
+        """The plan, still empty, and what shows and checks its certificates."""
+        self.contexts = Contexts(self.settings)
+        self.plan = Plan(self.plugins, self.contexts, self.secrets, health)
+        self.contexts.follow(self.plan.certificates, self.plan.authorities)
+        self.certificates = ServerCertificates(
+            self.settings,
+            self.plan.certificates,
+            self.plan.server_names,
+            listeners,
+            asked=self.plan.asked,
+            authorities=self.plan.authorities,
+        )
+
+    def _prepare_upstreams(self) -> None:
+        """Names, connections, and how slow a peer may be."""
+        settings, grace = self.settings, self.settings.client_rate_grace
+        self.resolver = Resolver.of(settings)
+        self.streams = Streams(Pace(settings.client_body_min_rate, grace), Pace(settings.client_read_min_rate, grace))
+        self.pool = Pool(
+            self.streams,
+            settings.upstream_keepalive_pool_size,
+            settings.upstream_keepalive_max_requests,
+            settings.upstream_keepalive_idle_timeout,
+        )
+        self.contexts.on_drop = self.pool.forget
+
+    def _take_limits(self) -> None:
+        """What clients get: seconds, bytes and counts, and the form of error answers."""
+        settings = self.settings
+        self.header_timeout: float = settings.client_header_timeout
+        self.body_timeout: float = settings.client_body_timeout
+        self.send_timeout: float = settings.client_body_timeout
+        self.keepalive_timeout: float = settings.keepalive_timeout + SWEEP_SECONDS  # never too early by `Streams.tick`
+        self.keepalive_requests: int = settings.keepalive_requests
+        self.max_pipelined: int = settings.client_max_pipelined
+        self.body_buffer: int = settings.client_body_buffer_size
+        self.body_limit: int = settings.client_max_body_size
+        self.error_default_type: str = settings.error_default_type
+        self.debug_header: bool = settings.allow_debug_header
 
     def learn_vaults(self, vaults: Iterable[Mapping[str, Any]]) -> None:
         """Take over the vault entities; what is configured with secrets gets them anew when a vault has changed."""
@@ -217,3 +212,24 @@ class Gateway:
                 lines += f"Kong-{kind}-Id: {entry.id}\r\n".encode()
                 lines += f"Kong-{kind}-Name: {name}\r\n".encode() if name else b""
         return lines
+
+
+def _forwarding(settings: Settings) -> Forwarding:
+    return Forwarding(
+        settings.trusted_networks,
+        settings.trusts_unix,
+        settings.real_ip_header,
+        settings.real_ip_recursive,
+        PRODUCT.encode(),
+    )
+
+
+def _answer_style(settings: Settings) -> AnswerStyle:
+    """What `headers` and the charset make of every proxied answer."""
+    enabled, charset, product = settings.enabled_headers, settings.nginx_http_charset, PRODUCT.encode()
+    return AnswerStyle(
+        charset=b"" if charset == "off" else charset.encode(),
+        replaced=frozenset(name.encode() for name in enabled if name not in ("server", "via")),
+        product=product if "via" in enabled else b"",
+        server=product if "server" in enabled else b"",
+    )

@@ -19,7 +19,7 @@ from kong_gevent.runtime.forwarding import Forwarding
 )
 def test_address_and_port(trusted: bool, header: str, seen: tuple[str, int]) -> None:
     """An untrusted peer's connection never takes over what a header names."""
-    forwarding = Forwarding([], False, header, False, True, b"kong")
+    forwarding = Forwarding([], False, header, False, b"kong")
     client = seen if trusted else ("10.0.0.1", 4000)
     connection = SimpleNamespace(
         peer_ip="10.0.0.1", peer_port=4000, client_ip=client[0], client_port=client[1], trusted=trusted
