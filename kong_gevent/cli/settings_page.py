@@ -11,7 +11,7 @@ from kong_gevent.conf.defaults import ALIASES, TABLE, Setting
 _INTRODUCTION = """\
 # Settings
 
-<!-- Made by `kong-gevent settings-page > docs/configuration.md` from the table in kong_gevent/conf/defaults.py. -->
+<!-- Made by `kong-gevent settings-page > docs/configuration.md` from the table in kong_gevent/conf/defaults. -->
 
 Where a value comes from, later ones win: the default below; the file given with `-c`, else `$KONG_CONF`, else
 `/etc/kong/kong.conf` or `/etc/kong.conf`; the environment variable `KONG_` + the name in capitals; the command line

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 Type = Literal["string", "number", "integer", "boolean", "ngx_boolean", "array", "size", "time", "enum"]
+FROM_0: dict[str, object] = {"minimum": 0}
+"""An option of `rows`: nothing below 0; `FROM_1`: nothing below 1."""
+FROM_1: dict[str, object] = {"minimum": 1}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,9 @@
-"""The settings of the datastores, a part of the table in `defaults`."""
+"""Settings of the datastores."""
 
 from __future__ import annotations
 
-from kong_gevent.conf.setting import rows
+from kong_gevent.conf.setting import FROM_0, FROM_1, rows
 
-_FROM_0 = {"minimum": 0}
-_FROM_1 = {"minimum": 1}
 _PORT = {"minimum": 1, "maximum": 65535}
 
 DATABASES = ("sqlite", "cassandra", "postgres", "memory", "off")
@@ -76,7 +74,7 @@ _CASSANDRA: tuple[tuple[object, ...], ...] = (
         "integer",
         "1",
         "Copies of each row: in the local data centre, or in all with `SimpleStrategy`. 3 survives the loss of a node.",
-        _FROM_1,
+        FROM_1,
     ),
     (
         "cassandra_data_centers",
@@ -85,13 +83,13 @@ _CASSANDRA: tuple[tuple[object, ...], ...] = (
         "Copies by data centre for `NetworkTopologyStrategy`, as `dc1:3,dc2:3`; unset: `cassandra_repl_factor` in the "
         "local one.",
     ),
-    ("cassandra_timeout", "number", "5000", "Milliseconds to connect, and for an answer.", _FROM_1),
+    ("cassandra_timeout", "number", "5000", "Milliseconds to connect, and for an answer.", FROM_1),
     (
         "cassandra_schema_consensus_timeout",
         "number",
         "10000",
         "Milliseconds for all nodes to agree on the schema after a change of it; changes get 60 s at least.",
-        _FROM_1,
+        FROM_1,
     ),
     ("cassandra_ssl", "boolean", "off", "Use TLS."),
     (
@@ -121,7 +119,7 @@ def _postgres(part: str) -> list[tuple[object, ...]]:
     fallback = "" if first else " Unset: as without `ro_`."
     table: tuple[tuple[object, ...], ...] = (
         ("port", "integer", "5432", "Port{}.", _PORT),
-        ("timeout", "number", "5000", "Milliseconds to connect, and for a statement{}.", _FROM_1),
+        ("timeout", "number", "5000", "Milliseconds to connect, and for a statement{}.", FROM_1),
         ("user", "string", "kong", "User{}."),
         ("password", "string", None, "Password{}.", "secret"),
         ("database", "string", "kong", "Database{}."),
@@ -168,16 +166,16 @@ STORAGE = rows(
         "number",
         "0",
         "Seconds by which replicas of the store may lag behind: what other nodes changed is read again after them.",
-        _FROM_0,
+        FROM_0,
     ),
-    ("db_cache_ttl", "number", "0", "Seconds that a look-up stays cached, 0 until it changes.", _FROM_0),
-    ("db_cache_neg_ttl", "number", None, "Seconds that a miss stays cached.", _FROM_0),
+    ("db_cache_ttl", "number", "0", "Seconds that a look-up stays cached, 0 until it changes.", FROM_0),
+    ("db_cache_neg_ttl", "number", None, "Seconds that a miss stays cached.", FROM_0),
     (
         "db_resurrect_ttl",
         "number",
         "30",
         "Seconds for which look-ups that are over their time still serve while the store is away.",
-        _FROM_0,
+        FROM_0,
     ),
     (
         "db_cache_warmup_entities",
