@@ -1,10 +1,8 @@
 """nginx with a part of a configuration that a test gives it."""
 
 import os
-import socket
-from pathlib import Path
 
-from tests.servers.process import Server, Started, find_program, ignore
+from tests.servers.process import ConfiguredServer, find_program
 
 PACKAGE = "nginx"
 _MAIN = """
@@ -27,31 +25,15 @@ def binary() -> str:
     return find_program("nginx", PACKAGE)
 
 
-class Nginx(Server):
+class Nginx(ConfiguredServer):
     """A master with one worker; `port` has to be one on which its `http` part, `configuration`, listens."""
 
     name = "nginx"
-
-    def __init__(
-        self, folder: Path, configuration: str, port: int, address: str = "127.0.0.1", started: Started = ignore
-    ) -> None:
-        super().__init__(folder, address, port, started)
-        folders = "\n    ".join(f"{name}_temp_path {name};" for name in _FOLDERS)
-        user = "" if os.geteuid() else "user root;"
-        (folder / "nginx.conf").write_text(_MAIN.format(folders=folders, user=user))
-        (folder / "part.conf").write_text(configuration)
+    file_name = "part.conf"
 
     def command(self) -> list[str]:
-        """In the foreground."""
-        return [
-            binary(), "-p", str(self.folder), "-c", str(self.folder / "nginx.conf"), "-e", "stderr",
-            "-g", "daemon off;",
-        ]  # fmt: skip
-
-    def ready(self) -> bool:
-        """Whether it accepts connections."""
-        try:
-            socket.create_connection((self.address, self.port), 5).close()
-        except OSError:
-            return False
-        return True
+        """In the foreground, the part that a test writes within the lines that every one needs."""
+        main = self.folder / "nginx.conf"
+        folders = "\n    ".join(f"{name}_temp_path {name};" for name in _FOLDERS)
+        main.write_text(_MAIN.format(folders=folders, user="" if os.geteuid() else "user root;"))
+        return [binary(), "-p", str(self.folder), "-c", str(main), "-e", "stderr", "-g", "daemon off;"]

@@ -215,3 +215,35 @@ class Server(ABC):
                 if int(stat.read_text().rpartition(")")[2].split()[1]) == self.pid:
                     found.append(int(stat.parent.name))
         return found
+
+
+class ConfiguredServer(Server):
+    """A server whose whole behaviour is in a configuration file that the test writes.
+
+    `port` has to be one that the configuration makes it listen on: it serves when it accepts there.
+    """
+
+    file_name = "server.conf"
+
+    def __init__(
+        self, folder: Path, configuration: str, port: int, address: str = "127.0.0.1", started: Started = ignore
+    ) -> None:
+        super().__init__(folder, address, port, started)
+        self.configure(configuration)
+
+    @property
+    def file(self) -> Path:
+        """Its configuration."""
+        return self.folder / self.file_name
+
+    def configure(self, configuration: str) -> None:
+        """Write another configuration; `restart` makes it count."""
+        self.file.write_text(configuration)
+
+    def ready(self) -> bool:
+        """Whether it accepts connections."""
+        try:
+            socket.create_connection((self.address, self.port), 5).close()
+        except OSError:
+            return False
+        return True
