@@ -6,6 +6,7 @@ import click
 
 from kong_gevent.cli import probe, process
 from kong_gevent.cli.base import CONTEXT, Options, add_options, example
+from kong_gevent.cli.stopping import fail_readiness
 
 
 @click.command("drain", context_settings=CONTEXT, epilog=example("kong-gevent drain -p /var/lib/kong"))
@@ -17,10 +18,5 @@ def command(options: Options) -> None:
     listeners = options.running().status_listeners
     if not listeners:
         raise click.ClickException("status_listen is off: there is no readiness to change")
-    try:
-        status, text = probe.ask(listeners[0], "POST", "/status/ready", "status=draining")
-    except OSError as error:
-        raise click.ClickException(f"the status listener does not answer: {error}") from error
-    if status >= 300:
-        raise click.ClickException(f"the status listener answered {status}: {text.strip()[:200]}")
+    fail_readiness(listeners[0])
     click.echo(f"Kong's status successfully changed to 'draining' at {probe.client_url(listeners[0])}")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 
 from kong_gevent.cli import process
 from kong_gevent.cli.base import CONTEXT, Options, add_options, example
-from kong_gevent.cli.stopping import stop_gracefully
+from kong_gevent.cli.stopping import fail_readiness, stop_gracefully
 
 
 @click.command("quit", context_settings=CONTEXT, epilog=example("kong-gevent quit -p /var/lib/kong -w 15 -t 60"))
@@ -18,7 +16,7 @@ from kong_gevent.cli.stopping import stop_gracefully
 )  # fmt: skip
 @click.option(
     "-w", "--wait", type=click.FloatRange(min=0), default=0, show_default=True,
-    help="Seconds to go on serving first, for load balancers to look elsewhere.",
+    help="Seconds to serve on first, while readiness fails, for load balancers to look elsewhere.",
 )  # fmt: skip
 @add_options(with_conf=False)
 def command(options: Options, timeout: float, wait: float) -> None:
@@ -26,9 +24,20 @@ def command(options: Options, timeout: float, wait: float) -> None:
     prefix = options.running_prefix()
     pid = process.require_running(prefix)
     if wait:
-        options.verbose(f"serving on for {wait:g} s")
-        time.sleep(wait)
+        _serve_on(options, pid, wait)
     if stop_gracefully(prefix, pid, timeout):
         click.echo("Kong stopped (gracefully)")
     else:
         click.echo("Timeout, Kong stopped forcefully")
+
+
+def _serve_on(options: Options, pid: int, seconds: float) -> None:
+    """Say that the node is about to leave, and give those who ask some time to hear it."""
+    try:
+        for listener in options.running().status_listeners[:1]:
+            fail_readiness(listener)
+    except click.ClickException as error:
+        # The node is to leave all the same.
+        click.echo(f"Warning: readiness does not fail while the gateway serves on: {error.message}", err=True)
+    options.verbose(f"serving on for {seconds:g} s")
+    process.wait_gone(pid, seconds)

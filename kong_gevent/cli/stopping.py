@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import signal
 
-from kong_gevent.cli import process
+import click
+
+from kong_gevent.cli import probe, process
+from kong_gevent.conf import Listener
 
 _FAST_SECONDS = 10.0
 
 
+def fail_readiness(listener: Listener) -> None:
+    """Let `/status/ready` answer 503 from now on; traffic is still served. Raises ClickException."""
+    try:
+        status, text = probe.ask(listener, "POST", "/status/ready", "status=draining")
+    except OSError as error:
+        raise click.ClickException(f"the status listener does not answer: {error}") from error
+    if status >= 300:
+        raise click.ClickException(f"the status listener answered {status}: {text.strip()[:200]}")
+
+
 def stop_now(prefix: str, pid: int) -> None:
     """Ask the master to end at once; kill it and its workers when it does not within ten seconds."""
-    # gunicorn ends at once on SIGQUIT and gracefully on SIGTERM: the other way round than Kong's server.
-    process.send(pid, signal.SIGQUIT)
+    process.send(pid, signal.SIGINT)
     if not process.wait_gone(pid, _FAST_SECONDS):
         process.kill(pid)
     process.forget(prefix, pid)

@@ -2,6 +2,8 @@
 
 gunicorn sleeps after a reload until the last old worker has gone. With a tunnel or a long download in flight that takes
 as long as a drain may take, and until then no signal is heeded and no worker that died is replaced.
+
+SIGQUIT is what nginx and Kong take it for: leave after the requests, as on SIGTERM. SIGINT ends everything at once.
 """
 
 from __future__ import annotations
@@ -19,6 +21,14 @@ SPAWN_PAUSE = 0.1
 
 class GatewayArbiter(Arbiter):
     """Counts only workers that have not been told to leave as workers of the node."""
+
+    def signal(self, sig: int, frame: Any) -> None:
+        """As gunicorn does it, which would end at once on SIGQUIT."""
+        super().signal(signal.SIGTERM if sig == signal.SIGQUIT else sig, frame)
+
+    def kill_worker(self, pid: int, sig: int) -> None:
+        """As gunicorn does it, whose SIGQUIT is to end a worker at once."""
+        super().kill_worker(pid, signal.SIGINT if sig == signal.SIGQUIT else sig)
 
     def reload(self) -> None:
         """As gunicorn does it, without the wait at the end: nothing else there looks at `graceful_timeout`."""
@@ -59,4 +69,5 @@ def on_starting(server: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     """For gunicorn's hook of this name: until it has handlers of its own a worker would lose what it is told."""
-    signal.signal(signal.SIGTERM, worker.handle_exit)
+    for number in (signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(number, worker.handle_exit)

@@ -310,6 +310,11 @@ class GatewayWorker(GeventWorker):
 
     # --- signals ---------------------------------------------------------------------------------------------------
 
+    def init_signals(self) -> None:
+        """As gunicorn's workers, except that SIGQUIT lets requests finish, as SIGTERM does."""
+        super().init_signals()
+        signal.signal(signal.SIGQUIT, self.handle_exit)
+
     def handle_usr1(self, sig: int, frame: Any) -> None:
         """Reopen the logs."""
         gevent.spawn(self._reopen_logs)

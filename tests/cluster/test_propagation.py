@@ -149,7 +149,7 @@ def test_a_token_that_one_node_revokes_the_others_refuse(pair: Pair) -> None:
     first.delete("/admin-tokens/guest")
     wait_until(lambda: status() == 401, SOON)
     assert [status() for _ in range(20)] == [401] * 20
-    guarded.stop(signal.SIGQUIT)
+    guarded.stop(signal.SIGINT)
 
 
 def test_a_node_that_was_away_for_longer_than_events_live_loads_everything(pair: Pair, upstream: Upstream) -> None:
@@ -208,7 +208,7 @@ class TestCaches:
 
     def started(self, node: Gateway, **settings: str) -> Gateway:
         """Start the node anew with these settings."""
-        node.stop(signal.SIGQUIT)
+        node.stop(signal.SIGINT)
         before = dict(node.settings)
         node.settings |= {f"KONG_{name.upper()}": value for name, value in settings.items()}
         node.start()

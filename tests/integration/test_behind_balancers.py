@@ -88,6 +88,20 @@ class Site:
             client.stream = Stream(client.sock)
         return client
 
+    @staticmethod
+    def served(gateway: Gateway) -> int:
+        """Requests that a gateway has had from clients."""
+        status: int = requests.get(f"{gateway.admin_url}/status", timeout=30).json()["server"]["total_requests"]
+        return status
+
+    def serves(self, gateway: Gateway) -> bool:
+        """Whether the balancer sends requests to a gateway."""
+        before = self.served(gateway)
+        with ExitStack() as stack:
+            for _ in range(4):
+                assert ask(stack.enter_context(self.client()), "GET", "/").status == 200
+        return self.served(gateway) > before
+
     def told(self, name: str) -> str | None:
         """A field of the last request that the upstream got."""
         return self.upstream.requests[-1].get(name)
@@ -149,16 +163,12 @@ def test_a_connection_is_kept(site: Site, tls: bool) -> None:
 
 
 def test_both_gateways_serve(site: Site) -> None:
-    def served(gateway: Gateway) -> int:
-        status: int = requests.get(f"{gateway.admin_url}/status", timeout=30).json()["server"]["total_requests"]
-        return status
-
-    before = [served(gateway) for gateway in site.gateways]
+    before = [site.served(gateway) for gateway in site.gateways]
     with ExitStack() as stack:
         for _ in range(20):
             assert ask(stack.enter_context(site.client()), "GET", "/").status == 200
     for gateway, number in zip(site.gateways, before, strict=True):
-        wait_until(lambda gateway=gateway, number=number: served(gateway) > number + 3, 30)
+        wait_until(lambda gateway=gateway, number=number: site.served(gateway) > number + 3, 30)
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["ws", "wss"])
@@ -186,14 +196,19 @@ def _ready(gateway: Gateway) -> bool:
         return False
 
 
-def test_a_gateway_leaves_without_a_lost_request(site: Site) -> None:
+@pytest.mark.parametrize("wait", ["0", "3"], ids=["at once", "after a wait"])
+def test_a_gateway_leaves_without_a_lost_request(site: Site, wait: str) -> None:
     """It says so, then goes on accepting, then stops; what is in flight comes to its end."""
     leaving = site.gateways[0]
+    before = len(site.upstream.requests)
     slow: list[int] = []
 
     def post() -> None:
         with site.client(timeout=90) as client:
             slow.append(ask(client, "POST", "/slow", body=b"change").status)
+
+    def count_slow() -> int:
+        return sum(request.target == "/slow" for request in list(site.upstream.requests[before:]))
 
     in_flight = [threading.Thread(target=post, daemon=True) for _ in range(6)]
     seen = set()
@@ -201,8 +216,8 @@ def test_a_gateway_leaves_without_a_lost_request(site: Site) -> None:
         load.more(100)
         for thread in in_flight:
             thread.start()
-        wait_until(lambda: sum(request.target == "/slow" for request in list(site.upstream.requests)) == 6, 30)
-        with in_thread(lambda: cli(leaving, "quit", "-t", "70")) as done:
+        wait_until(lambda: count_slow() == 6, 30)
+        with in_thread(lambda: cli(leaving, "quit", "-w", wait, "-t", "70")) as done:
             while (state := (_ready(leaving), _accepts(site, 11)))[1]:
                 seen.add(state)
             load.more(200)
@@ -216,4 +231,9 @@ def test_a_gateway_leaves_without_a_lost_request(site: Site) -> None:
     assert done[0].stdout == "Kong stopped (gracefully)\n"
     assert (load.failures, load.retried) == ([], 0)
     assert slow == [200] * 6
-    assert sum(request.target == "/slow" for request in site.upstream.requests) == 6, "none was sent twice"
+    assert count_slow() == 6, "none was sent twice"
+    site.slow.go_on.clear()
+    leaving.stop()
+    leaving.process = None
+    leaving.start()
+    wait_until(lambda: site.serves(leaving), 60)

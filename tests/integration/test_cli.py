@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
 import pytest
@@ -161,6 +162,27 @@ def test_quit_is_graceful(node: Node) -> None:
     node.start()
     assert node.run("quit") == Outcome(0, "Kong stopped (gracefully)\n", "")
     assert not (node.prefix / "pids" / "kong.pid").exists()
+
+
+@pytest.mark.parametrize("status", ["on", "off"])
+def test_quit_serves_on_for_as_long_as_it_is_told(node: Node, status: str) -> None:
+    if status == "off":
+        node.settings["KONG_STATUS_LISTEN"] = "off"
+    node.start()
+    began = monotonic()
+    quitting = node.spawn("quit", "-w", "2")
+    wait_until(lambda: not node.answers(), 60, pause=0)
+    assert monotonic() - began >= 2
+    assert (*quitting.communicate(timeout=60), quitting.returncode) == ("Kong stopped (gracefully)\n", "", 0)
+
+
+def test_quit_does_not_depend_on_the_status_listener(node: Node) -> None:
+    node.start()
+    settings = node.prefix / ".kong_env"
+    settings.write_text(settings.read_text().replace(f":{node.status}", f":{node.spare}"))
+    outcome = node.run("quit", "-w", "0.1")
+    assert (outcome.code, outcome.out) == (0, "Kong stopped (gracefully)\n")
+    assert "Warning: readiness does not fail while the gateway serves on: the status listener does not" in outcome.err
 
 
 def test_restart_starts_what_does_not_run_and_replaces_what_does(node: Node) -> None:

@@ -210,9 +210,12 @@ def _has_listener(pid: int, port: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("way", ["SIGTERM", "quit"])
+@pytest.mark.parametrize("way", ["SIGTERM", "SIGQUIT", "quit"])
 def test_drain(way: str) -> None:
-    """Readiness fails first; slow answers come; idle connections get one more answer with ``Connection: close``."""
+    """Readiness fails first; slow answers come; idle connections get one more answer with ``Connection: close``.
+
+    A service manager sends its signal to the workers, too.
+    """
     with ExitStack() as stack:
         gateway = stack.enter_context(Gateway(workers=2, env={**DRAIN, "drain_grace": "1.5"}))
         upstream = stack.enter_context(
@@ -232,8 +235,9 @@ def test_drain(way: str) -> None:
         if way == "quit":
             done = stack.enter_context(in_thread(lambda: cli(gateway, "quit", "-t", "60")))
         else:
-            gateway.send_signal(signal.SIGTERM)
             done = []
+            for pid in (gateway.pid, *gateway.worker_pids()):
+                os.kill(pid, signal.Signals[way])
         wait_until(lambda: _readiness(gateway) == 503, 20, pause=0.005)
         for client in [*idle, silent]:
             while (reply := ask(client, "GET", "/")).get("connection") != "close":
@@ -263,7 +267,26 @@ def test_drain_is_bounded() -> None:
             assert gateway.stop() == 0
 
 
-def test_stop_ends_at_once() -> None:
+def test_quit_waits_while_readiness_fails() -> None:
+    """Readiness fails at once; nothing else changes until the time is over, or until somebody else ends the node."""
+    with (
+        Gateway(workers=2, env={"drain_grace": "0.2", "drain_timeout": "20"}) as gateway,
+        Upstream(plain(b"x")) as upstream,
+    ):
+        gateway.route(upstream.url)
+        with in_thread(lambda: cli(gateway, "quit", "-w", "3600", "-t", "60")) as done:
+            wait_until(lambda: _readiness(gateway) == 503)
+            assert requests.get(f"{gateway.status_url}/status/ready", timeout=30).json()["message"] == "draining"
+            with gateway.client() as client:
+                for _ in range(3):
+                    assert (reply := ask(client, "GET", "/")).status == 200
+                    assert reply.get("connection") == "keep-alive"
+            assert gateway.stop() == 0
+        assert (done[0].returncode, done[0].stdout, done[0].stderr) == (0, "Kong stopped (gracefully)\n", "")
+
+
+@pytest.mark.parametrize("way", ["stop", "SIGINT"])
+def test_stop_ends_at_once(way: str) -> None:
     with Gateway() as gateway, Upstream(script(Pause(30))) as upstream:
         gateway.route(upstream.url)
         with gateway.client() as client:
@@ -271,7 +294,10 @@ def test_stop_ends_at_once() -> None:
             upstream.wait_for(1)
             process = gateway.process
             assert process is not None
-            assert cli(gateway, "stop").returncode == 0
+            if way == "stop":
+                assert cli(gateway, "stop").stdout == "Kong stopped\n"
+            else:
+                gateway.send_signal(signal.SIGINT)
             assert process.wait(20) == 0
             assert client.closed()
 
