@@ -7,6 +7,7 @@ import errno
 import logging
 import signal
 import socket
+from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 
@@ -81,14 +82,12 @@ class GatewayWorker(GeventWorker):
         self._limits: ClientLimits | None = limits if limits.active else None
         self.gateway.admits = self._admits
         listeners = [(sock, self.node.listener_of(sock)) for sock in self.sockets]
-        for sock, listener in listeners:
-            if listener.role != "proxy":
-                self._listen(sock, listener)
         while self.alive and not self.node.loaded:
+            # Somebody has to tell that the node is not ready. One that is says so itself, by its other workers.
+            if not self._watchers and not self.node.others_serve():
+                self._listen_all(listener for listener in listeners if listener[1].role != "proxy")
             self._beat()
-        for sock, listener in listeners:
-            if listener.role == "proxy":
-                self._listen(sock, listener)
+        self._listen_all(listeners)
         self.lane[SERVING] = 1
         while self.alive:
             self._beat()
@@ -110,6 +109,12 @@ class GatewayWorker(GeventWorker):
         gevent.sleep(HEARTBEAT)
 
     # --- accepting -------------------------------------------------------------------------------------------------
+
+    def _listen_all(self, listeners: Iterable[tuple[Any, Listener]]) -> None:
+        known = [listener for _, _, listener in self._watchers]
+        for sock, listener in listeners:
+            if listener not in known:
+                self._listen(sock, listener)
 
     def _listen(self, sock: Any, listener: Listener) -> None:
         raw = sock._sock if hasattr(sock, "_sock") else sock
