@@ -6,7 +6,7 @@ import os
 
 from kong_gevent.pdk import Conf, Config, Kit, custom_fields, fields
 from kong_gevent.pdk.kit import Queue
-from kong_gevent.pdk.logging import BATCH, DELAY, WAITING, LogPlugin
+from kong_gevent.pdk.logging import AT_ONCE, LogPlugin
 
 
 class FileLogConfig(Config):
@@ -63,13 +63,7 @@ class FileLog(LogPlugin):
 
     def queue_of(self, conf: Conf) -> Queue:
         """One queue for all configurations that write to the same file in the same way."""
-        parameters = {
-            "max_batch_size": BATCH,
-            "max_coalescing_delay": DELAY,
-            "max_entries": WAITING,
-            "max_retry_time": 0,
-        }
-        return self.open_queue(conf, f"file-log:{conf.path}:{conf.reopen}", parameters)
+        return self.open_queue(conf, f"file-log:{conf.path}:{conf.reopen}", AT_ONCE)
 
     def send(self, conf: Conf, records: list[bytes]) -> None:
         """Write a batch of lines."""

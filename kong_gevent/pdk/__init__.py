@@ -12,7 +12,7 @@ from kong_gevent.pdk.context import Context, Exit
 from kong_gevent.pdk.edits import HeaderTemplate
 from kong_gevent.pdk.endpoints import AdminCall, AdminReply, Endpoint
 from kong_gevent.pdk.identity import Identity
-from kong_gevent.pdk.kit import CountersUnavailable, CutAnswer, Entities, Kit, LookupFailed, RedisFailed
+from kong_gevent.pdk.kit import CountersUnavailable, CutAnswer, Entities, EntriesLost, Kit, LookupFailed, RedisFailed
 from kong_gevent.pdk.plugin import Conf, Plugin
 from kong_gevent.pdk.queue_block import legacy_queue_fields, queue_parameters, queue_record
 from kong_gevent.pdk.redis_block import RedisServer, policy_fields, redis_needed, redis_record, redis_shorthands
@@ -33,6 +33,7 @@ __all__ = [
     "Endpoint",
     "DaoError",
     "Entities",
+    "EntriesLost",
     "Entity",
     "Errors",
     "Exit",

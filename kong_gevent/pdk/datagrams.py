@@ -6,6 +6,8 @@ import socket
 from collections.abc import Iterable
 from time import monotonic
 
+from kong_gevent.pdk.kit import EntriesLost
+
 FRESH = 60.0
 """Seconds after which the server's name is looked up again."""
 
@@ -21,21 +23,31 @@ class Datagrams:
         self._until = 0.0
 
     def send(self, datagrams: Iterable[bytes]) -> None:
-        """Send all; one that is too large is left out and the others go. Raises OSError with what failed first."""
+        """Send all; one that is too large is left out and the others go.
+
+        Raises OSError when the server's name is not known, and EntriesLost with what failed first. Of datagrams that
+        nobody has listened for only those are known which the server's machine has refused.
+        """
         connected = self._connected()
-        failed: OSError | None = None
+        lost, failed = 0, ""
         for datagram in datagrams:
             try:
                 connected.send(datagram)
-            except ConnectionRefusedError:  # about an earlier datagram: nobody listened then
-                try:
-                    connected.send(datagram)
-                except OSError as error:
-                    failed = failed or error
             except OSError as error:
-                failed = failed or error
-        if failed is not None:
-            raise OSError(f"failed to send to {self._host}:{self._port}: {failed}") from failed
+                lost, failed = lost + 1, failed or str(error)
+                if isinstance(error, ConnectionRefusedError):  # about an earlier one, which nobody listened for
+                    lost += self._is_refused(connected, datagram)
+        if lost:
+            raise EntriesLost(lost, f"failed to send to {self._host}:{self._port}: {failed}")
+
+    @staticmethod
+    def _is_refused(connected: socket.socket, datagram: bytes) -> bool:
+        """Send a datagram that has not gone out yet, unless that fails."""
+        try:
+            connected.send(datagram)
+        except OSError:
+            return True
+        return False
 
     def _connected(self) -> socket.socket:
         if self._socket is None or monotonic() > self._until:

@@ -30,6 +30,17 @@ class RedisFailed(GatewayError):
         super().__init__(message)
 
 
+class EntriesLost(Exception):
+    """Raised by what a queue sends with: so many entries are lost for good, all others of the batch were sent.
+
+    Entries of earlier batches may be among them, where a loss is told afterwards.
+    """
+
+    def __init__(self, count: int, reason: str) -> None:
+        self.count = count
+        super().__init__(reason)
+
+
 class Conclusions(dict[Any, Any]):
     """What a plugin concluded from cached values; emptied whenever one of them changes.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kong_gevent.pdk.context import Context
@@ -17,14 +17,23 @@ SEVERITIES = ("debug", "info", "notice", "warning", "err", "crit", "alert", "eme
 BATCH = 1000
 DELAY = 0.2
 WAITING = 10_000
-"""Records that may wait for a sink that is slow; beyond it the oldest are dropped and counted."""
+WAITING_BYTES = 32 << 20
+"""Records, and their bytes, that may wait for a sink that is slow; beyond it the oldest are dropped and counted."""
+AT_ONCE: Mapping[str, Any] = {
+    "max_batch_size": BATCH,
+    "max_coalescing_delay": DELAY,
+    "max_entries": WAITING,
+    "max_bytes": WAITING_BYTES,
+    "max_retry_time": 0,
+}
+"""Parameters of a queue for sinks that get many records at a time, and no second try."""
 
 
 class LogPlugin(Plugin):
     """Puts the record of each request, as JSON, into a queue; subclasses say where batches of them go.
 
-    A subclass defines `send(conf, records)`, which may raise to have the batch tried again, and `queue_of(conf)` when
-    the plugin's configuration says how the queue works.
+    A subclass defines `send(conf, records)`, which may raise to have the batch tried again or counted as lost
+    (`EntriesLost`: in part), and `queue_of(conf)` when the plugin's configuration says how the queue works.
     """
 
     protocols_allowed = "any"
@@ -40,13 +49,9 @@ class LogPlugin(Plugin):
 
     def queue_of(self, conf: Conf) -> Queue:
         """The queue of a configuration: many records at a time, no second try."""
-        return self.open_queue(
-            conf,
-            str(conf.plugin_id),
-            {"max_batch_size": BATCH, "max_coalescing_delay": DELAY, "max_entries": WAITING, "max_retry_time": 0},
-        )
+        return self.open_queue(conf, str(conf.plugin_id), AT_ONCE)
 
-    def open_queue(self, conf: Conf, name: str, parameters: dict[str, Any]) -> Queue:
+    def open_queue(self, conf: Conf, name: str, parameters: Mapping[str, Any]) -> Queue:
         """The queue of this name; batches go to `send` with this configuration."""
         instance = f" ({conf.instance_name})" if conf.instance_name else ""
         label = f"[{self.name} plugin {conf.plugin_id}{instance}]"

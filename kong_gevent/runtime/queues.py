@@ -11,6 +11,8 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
+from kong_gevent.pdk.kit import EntriesLost
+
 log = logging.getLogger("kong_gevent.queues")
 MOST_DOUBLINGS = 40
 """Times that a wait is doubled: more than there can be between the shortest and the longest, and no float overflows."""
@@ -98,7 +100,7 @@ class BatchQueue:
             return
         if len(entries) >= self._limit:
             self._drop_oldest()
-            self._tell_loss("queue full, dropping old entries until processing is successful again")
+            self._tell_loss("queue full, dropping old entries until processing is successful again", 1)
         elif not self._crowded and len(entries) >= self._limit * CROWDED:
             self._crowded = True
             log.warning("%s: queue at 80%% capacity", self._tag)
@@ -129,8 +131,7 @@ class BatchQueue:
             self._drop_oldest()
             lost += 1
         if lost:
-            self._losing = True
-            log.error("%s: byte capacity exceeded, %d queue entries were dropped", self._tag, lost)
+            self._tell_loss(f"byte capacity exceeded, {lost} queue entries were dropped", lost)
         self._bytes += size
         return True
 
@@ -146,15 +147,16 @@ class BatchQueue:
         if self._bytes and isinstance(entry, (str, bytes)):
             self._bytes -= len(entry)
 
-    def _tell_loss(self, message: str) -> None:
-        if not self._losing or self.dropped % REPORTED == 0:
+    def _tell_loss(self, message: str, count: int) -> None:
+        """Say that so many entries were just lost: the first time, and whenever many more have been lost since."""
+        if not self._losing or self.dropped // REPORTED > (self.dropped - count) // REPORTED:
             log.error("%s: %s", self._tag, message)
         self._losing = True
 
     def _send_alone(self, entry: Any) -> None:
         if len(self._alone) >= self._limit:
             self._lose(1)
-            self._tell_loss("too many entries are being sent, dropping new ones")
+            self._tell_loss("too many entries are being sent, dropping new ones", 1)
             return
         job = gevent.spawn(self._deliver, [entry])
         self._alone.add(job)
@@ -171,6 +173,7 @@ class BatchQueue:
             self._deliver(batch)
             if len(self._entries) < self._limit * CROWDED:
                 self._crowded = False
+        self._bytes = 0  # also of what came before there was a limit
         self._consumer = None
 
     def _collect(self) -> None:
@@ -192,17 +195,7 @@ class BatchQueue:
     def _try_to_send(self, batch: list[Any]) -> None:
         began = monotonic()
         attempt = 0
-        while True:
-            try:
-                self.send(batch)
-            except Exception as error:
-                log.warning("%s: handler could not process entries: %s", self._tag, error)
-            else:
-                self.sent += len(batch)
-                if self._losing:
-                    self._losing = False
-                    log.info("%s: queue resumed processing", self._tag)
-                return
+        while not self._sends(batch):
             if monotonic() - began > self._retry_time:
                 self._lose(len(batch))
                 log.error(
@@ -213,3 +206,33 @@ class BatchQueue:
                 return
             gevent.sleep(min(self._last_retry, self._first_retry * 2 ** min(attempt, MOST_DOUBLINGS)))
             attempt += 1
+
+    def _sends(self, batch: list[Any]) -> bool:
+        """Try once; whether that settled it."""
+        try:
+            self.send(batch)
+        except EntriesLost as error:
+            self.sent += len(batch) - error.count
+            self._lose(error.count)
+            log.error("%s: %s. %d queue entries were lost", self._tag, error, error.count)
+            release_frames(error)
+            return True
+        except Exception as error:
+            log.warning("%s: handler could not process entries: %s", self._tag, error)
+            release_frames(error)
+            return False
+        self.sent += len(batch)
+        if self._losing:
+            self._losing = False
+            log.info("%s: queue resumed processing", self._tag)
+        return True
+
+
+def release_frames(error: BaseException | None) -> None:
+    """Take an exception, and those that led to it, off the frames they passed, which hold the batch in their variables.
+
+    Such frames are often part of a cycle, and would so keep megabytes until the next collection of garbage.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -113,7 +113,7 @@ class DatagramSink:
     def __init__(self, path: Path | None = None) -> None:
         self._socket = socket.socket(socket.AF_UNIX if path else socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(str(path) if path else ("127.0.0.1", 0))
-        self._socket.settimeout(5)
+        self._socket.settimeout(30)
         self.port: int = 0 if path else self._socket.getsockname()[1]
 
     def __enter__(self) -> Self:
@@ -125,3 +125,11 @@ class DatagramSink:
     def receive(self) -> bytes:
         """The next datagram; fails when none comes."""
         return self._socket.recv(70_000)
+
+    def receive_all(self, kept: list[bytes]) -> None:
+        """Keep all datagrams that come until the socket is closed, or none has come for a while."""
+        try:
+            while True:
+                kept.append(self.receive())
+        except OSError:
+            return

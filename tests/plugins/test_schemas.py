@@ -74,6 +74,7 @@ ADDED = {
     "request-transformer": {"dots_in_keys"},
     "response-transformer": {"dots_in_keys"},
     "proxy-cache": {"collapse_misses"},
+    "syslog": {"socket_path"},
 }
 """Fields that Kong's plugins do not have; they come last."""
 

@@ -11,11 +11,13 @@ import pytest
 
 from kong_gevent.errors import SchemaViolation
 from kong_gevent.pdk.testing import InMemoryGateway
-from kong_gevent.plugins.syslog import Syslog
+from kong_gevent.plugins import syslog
 from tests.plugins.sinks import DatagramSink, LineSink
 from tests.wire import wait_until
 
 Make = Callable[..., InMemoryGateway]
+HUGE = f"local a = kong.request.get_header('x-big') or '' return {' .. '.join('a' * 32)}"
+"""32 times the header X-Big."""
 
 
 @pytest.fixture
@@ -112,15 +114,24 @@ class TestUdpLog:
             "udp-log",
             host="127.0.0.1",
             port=datagrams.port,
-            custom_fields_by_lua={
-                "big": f"local a = kong.request.get_header('x-big') or '' return {' .. '.join('a' * 12)}"
-            },
+            custom_fields_by_lua={"big": HUGE},
         )
         made.get("/1", headers={"X-Big": "x" * 6000})
         made.get("/2")
         made.flush()
         assert json.loads(datagrams.receive())["request"]["uri"] == "/2"
-        assert "Message too long" in caplog.text
+        assert "Message too long. 1 queue entries were lost" in caplog.text
+
+    def test_what_the_servers_machine_refuses_is_counted(
+        self, plugin: Make, datagrams: DatagramSink, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        made = plugin("udp-log", host="127.0.0.1", port=datagrams.port)
+        with datagrams:
+            pass  # nobody listens any more
+        for _ in range(3):
+            assert made.get().status == 200
+        made.flush()
+        assert "Connection refused. 2 queue entries were lost" in caplog.text  # the last one is not known of yet
 
     def test_a_name_that_does_not_exist(self, plugin: Make, caplog: pytest.LogCaptureFixture) -> None:
         made = plugin("udp-log", host="nowhere.invalid", port=9)
@@ -180,9 +191,11 @@ class TestLoggly:
 
 class TestSyslog:
     @pytest.fixture
-    def log_socket(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DatagramSink]:
-        path = tmp_path / "log"
-        monkeypatch.setattr(Syslog, "socket_path", str(path))
+    def path(self, tmp_path: Path) -> Path:
+        return tmp_path / "log"
+
+    @pytest.fixture
+    def log_socket(self, path: Path) -> Iterator[DatagramSink]:
         with DatagramSink(path) as sink:
             yield sink
 
@@ -191,10 +204,11 @@ class TestSyslog:
         [(200, "user", 8 + 5), (404, "user", 8 + 4), (503, "user", 8 + 3), (200, "local7", 23 * 8 + 5)],
     )
     def test_severity_follows_the_status(
-        self, plugin: Make, log_socket: DatagramSink, status: int, facility: str, number: int
+        self, plugin: Make, path: Path, log_socket: DatagramSink, status: int, facility: str, number: int
     ) -> None:
         made = plugin(
             "syslog",
+            socket_path=str(path),
             successful_severity="notice",
             client_errors_severity="warning",
             server_errors_severity="err",
@@ -207,29 +221,23 @@ class TestSyslog:
         assert int(match.group(1)) == number
         assert json.loads(match.group(2))["response"]["status"] == status
 
-    def test_less_than_the_level_is_not_sent(self, plugin: Make, log_socket: DatagramSink) -> None:
-        made = plugin("syslog", log_level="warning", client_errors_severity="err")
+    def test_less_than_the_level_is_not_sent(self, plugin: Make, path: Path, log_socket: DatagramSink) -> None:
+        made = plugin("syslog", socket_path=str(path), log_level="warning", client_errors_severity="err")
         made.get("/quiet")
         made.use("request-termination", status_code=404)
         made.get("/told")
         made.flush()
         assert b"/told" in log_socket.receive()
 
-    def test_without_a_daemon_requests_go_on(
-        self, plugin: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        monkeypatch.setattr(Syslog, "socket_path", str(tmp_path / "none"))
-        made = plugin("syslog")
-        assert made.get().status == 200
+    def test_without_a_daemon_requests_go_on(self, plugin: Make, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        made = plugin("syslog", socket_path=str(path))
+        assert [made.get().status for _ in range(3)] == [200] * 3
         made.flush()
         assert "failed to write to" in caplog.text
+        assert "3 queue entries were lost" in caplog.text
 
-    def test_a_daemon_that_was_restarted_is_found_again(
-        self, plugin: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        path = tmp_path / "log"
-        monkeypatch.setattr(Syslog, "socket_path", str(path))
-        made = plugin("syslog")
+    def test_a_daemon_that_was_restarted_is_found_again(self, plugin: Make, path: Path) -> None:
+        made = plugin("syslog", socket_path=str(path))
         with DatagramSink(path) as first:
             made.get("/1")
             made.flush()
@@ -239,6 +247,29 @@ class TestSyslog:
             made.get("/2")
             made.flush()
             assert b"/2" in second.receive()
+
+    def test_one_that_is_too_large_does_not_hold_up_others(
+        self, plugin: Make, path: Path, log_socket: DatagramSink, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        made = plugin("syslog", socket_path=str(path), custom_fields_by_lua={"big": HUGE})
+        made.get("/1", headers={"X-Big": "x" * 7000})
+        made.get("/2")
+        made.flush()
+        assert b"/2" in log_socket.receive()
+        assert "Message too long. 1 queue entries were lost" in caplog.text
+
+    def test_a_daemon_that_does_not_read(
+        self, plugin: Make, path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(syslog, "PATIENCE", 0.05)
+        made = plugin("syslog", socket_path=str(path))
+        with DatagramSink(path) as sink:
+            sent = [made.get(f"/{number}").status for number in range(500)]
+            made.flush()
+            assert sent == [200] * 500
+            assert b'"/0"' in sink.receive()
+        lost = int(re.findall(r"timed out\. (\d+) queue entries were lost", caplog.text)[0])
+        assert 0 < lost < 500
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 """Batch queues: batches, retries, bounds, and an end that sends what is left."""
 
+import gc
+import weakref
 from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 
+from kong_gevent.pdk import EntriesLost
 from kong_gevent.runtime import queues
 from kong_gevent.runtime.queues import BatchQueue
 
@@ -121,6 +125,67 @@ class TestLimits:
         assert queue.dropped == 3
         queue.flush()
         assert sink.batches == [[b"cc", b"ddddddd", {"no": "text"}]]
+
+    def test_a_sink_that_hangs_costs_bounded_memory_and_few_lines(self, caplog: pytest.LogCaptureFixture) -> None:
+        hung = Event()
+        queue = BatchQueue("q", lambda batch: hung.wait() and None, max_batch_size=10, max_coalescing_delay=0,
+                           max_entries=15_000, max_bytes=1_000_000)  # fmt: skip
+        for _ in range(20_000):
+            queue.put(b"x" * 1000)
+            gevent.sleep(0)
+        assert (len(queue), queue.unsent, queue.dropped) == (1000, 1001, 18_999)
+        assert caplog.text.count("byte capacity exceeded, 1 queue entries were dropped") == 19
+        hung.set()
+        queue.flush()
+        assert (queue.sent, queue.unsent, queue.dropped) == (1001, 0, 18_999)
+
+    def test_a_limit_of_bytes_may_come_later(self) -> None:
+        queue = BatchQueue("q", Sink(), max_batch_size=10, max_coalescing_delay=60)
+        queue.put(b"x" * 8)
+        queue.adjust(max_bytes=10)
+        for _ in range(2):
+            for _ in range(3):
+                queue.put(b"x" * 4)
+            queue.flush()
+        assert queue.dropped == 2
+
+    @pytest.mark.parametrize("wrapped", [True, False])
+    def test_a_batch_that_failed_is_let_go_without_a_garbage_collection(self, wrapped: bool) -> None:
+        class Record:
+            """Something that can be watched."""
+
+        def send(batch: list[Any]) -> None:
+            try:
+                raise OSError("the sink is down")
+            except OSError as error:
+                kept = error  # a cycle: the exception has this frame, and the frame has it
+            if wrapped:
+                raise EntriesLost(1, "lost") from kept
+            raise kept
+
+        queue = BatchQueue("q", send, max_coalescing_delay=0, max_retry_time=0)
+        gc.disable()
+        try:
+            record = Record()
+            watched = weakref.ref(record)
+            queue.put(record)
+            del record
+            queue.flush()
+            assert watched() is None
+        finally:
+            gc.enable()
+
+    def test_some_of_a_batch_may_be_lost(self, caplog: pytest.LogCaptureFixture) -> None:
+        def send(batch: list[Any]) -> None:
+            raise EntriesLost(2, "two did not fit")
+
+        told: list[int] = []
+        queue = BatchQueue("q", send, lambda _, count: told.append(count), max_batch_size=5, max_coalescing_delay=60)
+        for number in range(5):
+            queue.put(number)
+        queue.flush()
+        assert (queue.sent, queue.dropped, told) == (3, 2, [2])
+        assert "queue q: two did not fit. 2 queue entries were lost" in caplog.text
 
     def test_losses_are_reported_with_what_the_queue_is_called(self) -> None:
         told: list[tuple[str, int]] = []
