@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from flask import Blueprint, Flask, Request, Response, request
 from flask.sessions import NullSession, SessionInterface
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import MapAdapter, Rule
 
@@ -157,15 +158,28 @@ class AdminApp(Flask):
             headers["X-Kong-Admin-Latency"] = str(int((time.monotonic() - started) * 1000))
         if request.environ.get("kong_gevent.dry_run"):
             headers["X-Kong-Dry-Run"] = "true"
-        headers["Access-Control-Allow-Origin"] = self._allowed_origin(request.environ.get("HTTP_ORIGIN"))
-        headers["Access-Control-Allow-Credentials"] = "true"
+        self._open_to_pages(headers, request.environ.get("HTTP_ORIGIN"))
         self.recorder.end(request, response.status_code)  # type: ignore[arg-type]
         return response
 
-    def _allowed_origin(self, origin: str | None) -> str:
+    def _open_to_pages(self, headers: Headers, origin: str | None) -> None:
+        """What pages of which origin may do (CORS)."""
+        headers["Access-Control-Allow-Origin"] = self._allowed_origin(origin, origin or "*")
+        headers["Access-Control-Allow-Credentials"] = "true"
+
+    def _allowed_origin(self, origin: str | None, otherwise: str) -> str:
+        """The origin to tell; `otherwise`: where the web manager's are not set."""
         if not self.gui_origins:
-            return origin or "*"
+            return otherwise
         return origin if origin in self.gui_origins else self.gui_origins[0]
+
+
+class ClassicApp(AdminApp):
+    """The classic Admin API on a listener of its own."""
+
+    def _open_to_pages(self, headers: Headers, origin: str | None) -> None:
+        """Pages of all origins may read it, without the browser's credentials (Kong 0.5), unless some are named."""
+        headers["Access-Control-Allow-Origin"] = self._allowed_origin(origin, "*")
 
 
 def _is_dry(current: Request) -> bool:
@@ -249,6 +263,6 @@ def create_status_app(node: NodeFacade, extra: Iterable[Blueprint] = ()) -> Admi
 
 def create_classic_app(node: NodeFacade) -> AdminApp:
     """The classic Admin API on a listener of its own."""
-    app = AdminApp(node, "kong_gevent.admin.classic")
+    app = ClassicApp(node, "kong_gevent.admin.classic")
     app.register_blueprint(classic.blueprint(node, failure))
     return app

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from kong_gevent.pdk import Conf, Config, Context, Entity, Exit, HeaderTemplate, Kit, Plugin, checks, fields
-from kong_gevent.pdk.auth import Credential, Known
+from kong_gevent.pdk.auth import Credential, Known, Refusal, classic
 
 CONSUMER_GROUPS, OTHER_GROUPS = "X-Consumer-Groups", "X-Authenticated-Groups"
 MAX_TOLD = 1000
 """Lists of groups whose header a configuration keeps ready, for all who are in the same groups."""
-Verdict = int | HeaderTemplate
-"""The status of a refusal, or what the upstream is told."""
+Verdict = Refusal | HeaderTemplate
+"""A refusal, or what the upstream is told."""
+UNKNOWN_CLASSIC = "Cannot identify the consumer, add an authentication plugin to use the ACL plugin"
+NOT_ALLOWED = "You cannot consume this service"
+UNKNOWN = Refusal(401, "Unauthorized", classic=classic(403, UNKNOWN_CLASSIC))
+REFUSED = Refusal(403, NOT_ALLOWED, classic=classic(403, NOT_ALLOWED))
 
 
 class AclConfig(Config):
@@ -88,7 +92,7 @@ class AclPlugin(Plugin):
         if groups is not None and (consumer_id is None or credential is None or conf.always_use_authenticated_groups):
             return self._answer(ctx, _judged(conf, groups, OTHER_GROUPS))
         if consumer_id is None:
-            return self._answer(ctx, 401 if credential is None else 403)
+            return self._answer(ctx, UNKNOWN if credential is None else REFUSED)
         key = (conf, consumer_id, credential is None)
         verdict = self.known.get(key)
         if verdict is None:
@@ -100,15 +104,14 @@ class AclPlugin(Plugin):
     def _verdict(self, conf: Conf, consumer_id: str, is_anonymous: bool) -> Verdict:
         entries = self.memberships.children("consumer", consumer_id, cached=True)
         if not entries and conf.allows:
-            return 401 if is_anonymous else 403
+            return UNKNOWN if is_anonymous else REFUSED
         return _judged(conf, sorted(entry["group"] for entry in entries), CONSUMER_GROUPS)
 
-    @staticmethod
-    def _answer(ctx: Context, verdict: Verdict) -> Exit | None:
+    def _answer(self, ctx: Context, verdict: Verdict) -> Exit | None:
         if isinstance(verdict, HeaderTemplate):
             ctx.set_upstream(verdict)
             return None
-        return ctx.error(verdict, "Unauthorized" if verdict == 401 else "You cannot consume this service")
+        return verdict.answer(ctx, self.kit.classic_answers)
 
 
 def _owner(credential: Any) -> str | None:
@@ -120,7 +123,7 @@ def _owner(credential: Any) -> str | None:
 def _judged(conf: Conf, groups: Sequence[str], header: str) -> Verdict:
     """What follows from the groups; the upstream hears of groups from nobody but us."""
     if conf.listed.isdisjoint(groups) is conf.allows:
-        return 403
+        return REFUSED
     text = None if conf.hide_groups_header else ", ".join(groups)
     known: HeaderTemplate | None = conf.told.get((header, text))
     if known is None:

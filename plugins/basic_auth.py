@@ -11,7 +11,7 @@ from hmac import compare_digest
 from typing import Any
 
 from kong_gevent.pdk import Conf, Config, Context, Entity, Errors, HeaderTemplate, Kit, fields
-from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, challenge
+from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, challenge, classic
 
 PROXY_AUTHORIZATION, AUTHORIZATION = "Proxy-Authorization", "Authorization"
 _CREDENTIALS = re.compile(r"[Bb]asic\s*(.+)", re.DOTALL)
@@ -86,18 +86,21 @@ class BasicAuth(AuthenticationPlugin):
         self.known = Known(kit)
 
     def configure(self, conf: Conf) -> None:
-        """Prepare the refusal and what hiding the credentials changes."""
-        conf.refusal = Refusal(401, "Unauthorized", challenge("Basic", conf.realm))
+        """Prepare the refusals and what hiding the credentials changes."""
+        headers = challenge("Basic", conf.realm)
+        conf.nothing = Refusal(401, "Unauthorized", headers, classic=classic(401, "Unauthorized", headers))
+        conf.refusal = Refusal(401, "Unauthorized", headers, classic=classic(403))
         conf.hidden = {name: HeaderTemplate(cleared=(name,)) for name in (PROXY_AUTHORIZATION, AUTHORIZATION)}
 
     def authenticate(self, ctx: Context, conf: Conf) -> Refusal | None:
         """Find name and password, `Proxy-Authorization` first, and compare the hash."""
         version = self.known.version
-        found = None
+        found, refusal = None, conf.nothing
         for name in (PROXY_AUTHORIZATION, AUTHORIZATION):
             value = ctx.field(name)
             if value is None:
                 continue
+            refusal = conf.refusal
             if conf.hide_credentials:
                 ctx.set_upstream(conf.hidden[name])
             identity = self.known.get(value) if isinstance(value, str) else None
@@ -114,7 +117,7 @@ class BasicAuth(AuthenticationPlugin):
                 return None
             if credential is not None:
                 break  # the first name that exists decides
-        return conf.refusal  # type: ignore[no-any-return]
+        return refusal  # type: ignore[no-any-return]
 
     @staticmethod
     def _matches(password: bytes, credential: Mapping[str, Any] | None) -> bool:

@@ -14,7 +14,7 @@ from time import time
 from typing import Any, NamedTuple
 
 from kong_gevent.pdk import Conf, Config, Context, Entity, HeaderTemplate, Identity, Kit, fields
-from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, challenge
+from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, challenge, classic
 
 HEADERS = ("Proxy-Authorization", "Authorization")
 HASHES = {"hmac-sha1": "sha1", "hmac-sha256": "sha256", "hmac-sha384": "sha384", "hmac-sha512": "sha512"}
@@ -111,10 +111,10 @@ class HmacAuth(AuthenticationPlugin):
     def configure(self, conf: Conf) -> None:
         """Prepare the refusals and the lists."""
         headers = challenge("hmac", conf.realm)
-        conf.nothing = Refusal(401, "Unauthorized", headers)
-        conf.no_date = Refusal(401, NO_DATE, headers)
-        conf.not_verified = Refusal(401, NOT_VERIFIED, headers)
-        conf.no_match = Refusal(401, NO_MATCH, headers)
+        conf.nothing = Refusal(401, "Unauthorized", headers, classic=classic(401, "Unauthorized", headers))
+        conf.no_date = Refusal(401, NO_DATE, headers, classic=classic(403, NO_DATE))
+        conf.not_verified = Refusal(401, NOT_VERIFIED, headers, classic=classic(403, NOT_VERIFIED))
+        conf.no_match = Refusal(401, NO_MATCH, headers, classic=classic(403, NO_MATCH))
         conf.hidden = {name: HeaderTemplate(cleared=(name,)) for name in HEADERS}
         conf.hashes = {name: HASHES[name] for name in (HASHES if conf.algorithms is None else conf.algorithms)}
         conf.skew = CLOCK_SKEW if conf.clock_skew is None else conf.clock_skew

@@ -12,6 +12,8 @@ MAX_DECISIONS = 10_000
 """Addresses whose outcome a configuration remembers per worker."""
 UNIX_SOCKET = "Cannot identify the client IP address, unix domain sockets are not supported."
 
+NOT_ALLOWED_CLASSIC = "Your IP address is not allowed"
+
 
 class IpRestrictionConfig(Config):
     """Settings of ip-restriction."""
@@ -103,4 +105,7 @@ class IpRestriction(Plugin):
             return ctx.error(403, UNIX_SOCKET)
         message = conf.message or f"IP address not allowed: {ip}"
         self.kit.log.warning("%s", message)
-        return ctx.error(int(conf.status or 403), message)
+        status = int(conf.status or 403)
+        if self.kit.classic_answers:
+            return ctx.exit(status, {"message": conf.message or NOT_ALLOWED_CLASSIC})
+        return ctx.error(status, message)

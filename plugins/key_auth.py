@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from kong_gevent.pdk import Conf, Config, Context, Entity, HeaderTemplate, Kit, fields
-from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, challenge
+from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, challenge, classic
+
+NO_KEY_CLASSIC = "No API Key found in headers, body or querystring"
 
 
 class KeyAuthConfig(Config):
@@ -78,9 +80,10 @@ class KeyAuth(AuthenticationPlugin):
     def configure(self, conf: Conf) -> None:
         """Prepare the refusals and what hiding a key changes."""
         headers = challenge("Key", conf.realm)
-        conf.no_key = Refusal(401, "No API key found in request", headers)
-        conf.duplicate = Refusal(401, "Duplicate API key found", headers)
-        conf.unknown = Refusal(401, "Unauthorized", headers)
+        nothing = classic(401, NO_KEY_CLASSIC, challenge("Key", conf.realm or "kong"))
+        conf.no_key = Refusal(401, "No API key found in request", headers, classic=nothing)
+        conf.duplicate = Refusal(401, "Duplicate API key found", headers, classic=classic(403))
+        conf.unknown = Refusal(401, "Unauthorized", headers, classic=classic(403))
         usual = conf.key_in_header and not conf.hide_credentials and conf.key_names
         conf.usual_header = conf.key_names[0] if usual else None
         conf.hidden = {name: HeaderTemplate(cleared=(name,)) for name in conf.key_names}

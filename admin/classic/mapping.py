@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kong_gevent.db.entities.services import expand_url
+from kong_gevent.db.entities.services import CLASSIC_API, expand_url
 
-MARK = "classic-api"
+MARK = CLASSIC_API
 """The tag of services that are APIs, and of their routes."""
 OVERRIDE = "X-Host-Override"
 Values = dict[str, Any]

@@ -25,10 +25,11 @@ MAX_KNOWN = 10_000
 class Refusal:
     """Why a client was not recognised, and the answer that tells it. Made once, used for many requests.
 
-    `plain`: answer with the bare JSON `{"message": …}` (`ctx.exit`) instead of the negotiated error format.
+    `plain`: answer with the bare JSON `{"message": …}` (`ctx.exit`) instead of the negotiated error format. `classic`:
+    what is answered instead where the setting `classic_answers` asks for the answers of Kong 0.5.
     """
 
-    __slots__ = ("body", "headers", "message", "plain", "status")
+    __slots__ = ("body", "classic", "headers", "message", "plain", "status")
 
     def __init__(
         self,
@@ -38,18 +39,32 @@ class Refusal:
         *,
         plain: bool = False,
         body: Mapping[str, Any] | None = None,
+        classic: Refusal | None = None,
     ) -> None:
         self.status = status
         self.message = message
         self.headers = headers
         self.plain = plain
         self.body = body
+        self.classic = classic
 
-    def answer(self, ctx: Context) -> Exit:
-        """This refusal as the end of a request."""
+    def answer(self, ctx: Context, as_classic: bool = False) -> Exit:
+        """This refusal as the end of a request; `as_classic`: whether `kit.classic_answers` is set."""
+        if as_classic and self.classic is not None:
+            return self.classic.answer(ctx)
         if self.plain:
             return ctx.exit(self.status, dict(self.body or {"message": self.message}), self.headers)
         return ctx.error(self.status, self.message, self.headers)
+
+
+def classic(
+    status: int,
+    message: str = "Invalid authentication credentials",
+    headers: Mapping[str, str] | None = None,
+    body: Mapping[str, Any] | None = None,
+) -> Refusal:
+    """A refusal as Kong 0.5 answered it, for `Refusal(…, classic=…)`; wrong credentials were 403 then."""
+    return Refusal(status, message, headers, plain=True, body=body)
 
 
 class Credential(Record):
@@ -127,7 +142,7 @@ class AuthenticationPlugin(Plugin):
         if refusal is None:
             return None
         if anonymous is None:
-            return refusal.answer(ctx)
+            return refusal.answer(ctx, self.kit.classic_answers)
         consumer = self.kit.load_consumer(anonymous, by_username=True)
         if consumer is None:
             self.kit.log.error("%s: anonymous consumer %s is unknown or invalid", self.name, anonymous)

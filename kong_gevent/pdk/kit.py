@@ -311,6 +311,8 @@ class Kit(Protocol):
     log: logging.Logger
     runs_programs: bool
     """Whether expressions and programs in settings may be evaluated: the setting `untrusted_lua` is not `off`."""
+    classic_answers: bool
+    """Whether refusals are to have the status and text of Kong 0.5: the setting of that name is on."""
     counters: Counters
     metrics: Metrics
     node_cache: NodeCache

@@ -193,6 +193,7 @@ class InMemoryGateway:
             metrics,
             sharing,
             runs_programs=self.settings.untrusted_lua != "off",
+            classic_answers=self.settings.classic_answers,
         )
         self.kit.node_cache = NodeCache(1 << 20, 1 << 10)
         self.plugins: dict[str, Plugin] = {name: kind(self.kit) for name, kind in known.items()}

@@ -67,8 +67,16 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane, listeners: L
         lambda verify: gateway.contexts.outgoing(verify),
     )
     metrics = WorkerMetrics(shared.metrics, lane.index)
-    runs_programs = settings.get("untrusted_lua") != "off"
-    kit = WorkerKit(identity, store, cache, shared.counters, metrics, sharing, runs_programs=runs_programs)
+    kit = WorkerKit(
+        identity,
+        store,
+        cache,
+        shared.counters,
+        metrics,
+        sharing,
+        runs_programs=settings.get("untrusted_lua") != "off",
+        classic_answers=settings.classic_answers,
+    )
     plugins: dict[str, Plugin] = {name: plugin(kit) for name, plugin in classes.items()}
     gateway = Gateway(settings, plugins, shared.health, listeners)
     install(gateway.resolver)

@@ -35,6 +35,7 @@ class WorkerKit:
         sharing: Sharing | None = None,
         *,
         runs_programs: bool = True,
+        classic_answers: bool = False,
     ) -> None:
         self.node_id = node_id
         self.hostname = socket.gethostname()
@@ -42,6 +43,7 @@ class WorkerKit:
         self.worker_uuid = str(uuid4())
         self.log = logging.getLogger("kong_gevent.plugins")
         self.runs_programs = runs_programs
+        self.classic_answers = classic_answers
         self.counters: Counters = counters
         self.metrics: Metrics = metrics
         self.node: NodeView

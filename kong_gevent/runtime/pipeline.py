@@ -18,6 +18,7 @@ from kong_gevent.http.target import normalise_path, parse_host, split_absolute
 from kong_gevent.pdk import Context, Exit, LookupFailed
 from kong_gevent.pdk.edits import FieldEdits
 from kong_gevent.runtime.answers import AnswerNow, ClientFault
+from kong_gevent.runtime.classic import ClassicNotFound
 from kong_gevent.runtime.phases import Phases
 from kong_gevent.runtime.reasons import REASONS
 from kong_gevent.runtime.relay import filter_body, run_filters
@@ -41,6 +42,7 @@ class Pipeline:
         self.gateway = gateway
         self._targets: dict[bytes, tuple[bytes, bytes | None, str, bool]] = {}
         self._unknown = 0
+        self._not_found = ClassicNotFound(gateway.plan) if gateway.settings.classic_answers else None
 
     def handle(self, ctx: Context) -> None:
         """Serve one request completely, the answer included.
@@ -133,10 +135,10 @@ class Pipeline:
             ctx.method, ctx.path, host, port or connection.port, ctx.fields.get, connection.server_name, connection.tls
         )
 
-    @staticmethod
-    def no_route(ctx: Context) -> Exit:
+    def no_route(self, ctx: Context) -> Exit:
         """The answer when no route matches."""
-        return ctx.error(404, "no Route matched with those values")
+        classic = self._not_found.answer(ctx) if self._not_found is not None else None
+        return classic or ctx.error(404, "no Route matched with those values")
 
     @staticmethod
     def no_service(ctx: Context) -> Exit:

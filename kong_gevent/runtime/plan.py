@@ -205,6 +205,8 @@ class Plan:
         self._by_service: dict[str | None, set[str]] = {}
         self.asked = AskedNames(self.routes, self._by_service)
         self.table = PluginTable(plugins, secrets, self.asked)
+        self.changes = 0
+        """Counts what has been taken over."""
         self._contexts = contexts
         self.certificates = CertificateTable(secrets)
         self.server_names = ServerNames(self.certificates)
@@ -238,6 +240,7 @@ class Plan:
             for refused, error in self.router.load(entries):
                 log.error("route %s is not served: %s", refused["id"], error)
             self.table.fill(kinds["plugins"])
+            self.changes += 1
         except BaseException:
             self._clear()
             raise
@@ -285,6 +288,7 @@ class Plan:
 
     def apply(self, kind: str, key: str, entity: Entity | None) -> None:
         """Take over one changed entity (None: it is gone). Kinds that the plan does not hold are ignored."""
+        self.changes += 1
         part = self._parts.get(kind)
         if part is not None:
             if entity is None:

@@ -8,7 +8,7 @@ from time import time
 from typing import Any, NamedTuple
 
 from kong_gevent.pdk import Conf, Config, Context, Entity, Identity, Kit, checks, fields, load_public_key
-from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, challenge
+from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, challenge, classic
 from kong_gevent.plugins.jwt import tokens
 
 _BEARER = re.compile(r"[Bb]earer\s+(.+)", re.DOTALL)
@@ -149,7 +149,9 @@ class Jwt(AuthenticationPlugin):
             try:
                 token, credential = self._verified(text, conf)
             except tokens.Invalid as refused:
-                return Refusal(401, str(refused), conf.invalid, plain=True)
+                text = str(refused)
+                old = classic(401, text, conf.plain) if isinstance(refused, tokens.Nameless) else classic(403, text)
+                return Refusal(401, text, conf.invalid, plain=True, classic=old)
             refusal = self._untimely(token.claims, conf)
             if refusal is not None:
                 return refusal
@@ -196,7 +198,7 @@ class Jwt(AuthenticationPlugin):
         if key is None:
             key = token.header.get(conf.claim)
         if key is None:
-            raise tokens.Invalid(f"No mandatory '{conf.claim}' in claims")
+            raise tokens.Nameless(f"No mandatory '{conf.claim}' in claims")
         if not isinstance(key, str) or not key:
             raise tokens.Invalid(f"Invalid '{conf.claim}' in claims")
         credential = self.kit.select_by("jwt_secrets", "key", key)
@@ -244,4 +246,6 @@ class Jwt(AuthenticationPlugin):
             value = claims.get("exp")
             if value is None or value - now > conf.maximum_expiration:
                 wrong["exp"] = "exceeds maximum allowed expiration"
-        return Refusal(401, "", conf.invalid, plain=True, body=wrong) if wrong else None
+        if not wrong:
+            return None
+        return Refusal(401, "", conf.invalid, plain=True, body=wrong, classic=classic(403, body=wrong))

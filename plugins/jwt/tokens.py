@@ -27,6 +27,10 @@ class Invalid(Exception):
     """The token cannot be accepted; the text says why."""
 
 
+class Nameless(Invalid):
+    """The token does not say whose it is."""
+
+
 class Token(NamedTuple):
     """The decoded parts; `signed` is what the signature is over."""
 

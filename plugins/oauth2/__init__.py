@@ -8,13 +8,14 @@ from time import time
 from typing import Any
 
 from kong_gevent.pdk import Conf, Config, Context, Exit, HeaderTemplate, Identity, Kit, checks, fields
-from kong_gevent.pdk.auth import AuthenticationPlugin, Refusal, challenge
+from kong_gevent.pdk.auth import AuthenticationPlugin, Refusal, challenge, classic
 from kong_gevent.plugins.oauth2.entities import CLIENTS, CODES, TOKENS
 from kong_gevent.plugins.oauth2.flow import Asked
 from kong_gevent.plugins.oauth2.grants import Grants
 
 GRANTS = ("enable_authorization_code", "enable_implicit_grant", "enable_client_credentials", "enable_password_grant")
 EXPIRED = "The access token is invalid or has expired"
+EXPIRED_CLASSIC = {"error": "invalid_request", "error_description": "access_token expired"}
 GLOBAL = "The access token is global, but the current plugin is configured without 'global_credentials'"
 SCOPE, USER = "X-Authenticated-Scope", "X-Authenticated-UserId"
 _ENDPOINT = re.compile(r"/oauth2/(token|authorize)/?\Z")
@@ -115,6 +116,8 @@ class OAuth2(AuthenticationPlugin):
         conf.header = conf.auth_header_name or "authorization"
         conf.missing = self._refusal(conf, "invalid_request", "The access token is missing", quiet=True)
         conf.invalid = self._refusal(conf, "invalid_token", EXPIRED)
+        conf.expired = self._refusal(conf, "invalid_token", EXPIRED)
+        conf.expired.classic = classic(400, body=EXPIRED_CLASSIC)
         conf.unwanted = self._refusal(conf, "invalid_token", GLOBAL)
         conf.hidden = HeaderTemplate(cleared=(conf.header,))
 
@@ -125,7 +128,7 @@ class OAuth2(AuthenticationPlugin):
         if not quiet:
             shown += f' error="{error}" error_description="{text}"'
         body = {"error": error, "error_description": text}
-        return Refusal(401, text, {"WWW-Authenticate": shown}, plain=True, body=body)
+        return Refusal(401, text, {"WWW-Authenticate": shown}, plain=True, body=body, classic=classic(403))
 
     def access(self, ctx: Context, conf: Conf) -> Exit | None:
         """Answer the endpoints; everything else needs a token."""
@@ -134,7 +137,7 @@ class OAuth2(AuthenticationPlugin):
             return self._endpoint(ctx, conf, match.group(1))
         answer = super().access(ctx, conf)
         final: Refusal | None = getattr(ctx.own(self), "final", None)
-        return answer if final is None else final.answer(ctx)
+        return answer if final is None else final.answer(ctx, self.kit.classic_answers)
 
     def _endpoint(self, ctx: Context, conf: Conf, which: str) -> Exit:
         if ctx.method != b"POST":
@@ -159,7 +162,7 @@ class OAuth2(AuthenticationPlugin):
         if service is not None and service["id"] != ctx.service_id:
             return conf.invalid  # type: ignore[no-any-return]
         if token["expires_in"] > 0 and self.clock() - token["created_at"] > token["expires_in"]:
-            return conf.invalid  # type: ignore[no-any-return]
+            return conf.expired  # type: ignore[no-any-return]
         client = self.kit.entities(CLIENTS.name).select(token["credential"]["id"], cached=True)
         consumer = self.kit.load_consumer(client["consumer"]["id"]) if client is not None else None
         if client is None or consumer is None:

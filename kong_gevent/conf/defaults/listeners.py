@@ -28,6 +28,13 @@ LISTENERS = rows(
         "Addresses of the classic Admin API (`/apis`); the Admin API has it below `/classic`.",
         "own",
     ),
+    (
+        "classic_answers",
+        "boolean",
+        "off",
+        "Whether the proxy refuses requests with the status and text of Kong 0.5 (403 for wrong credentials, …).",
+        "own",
+    ),
     ("admin_gui_listen", "array", "off", "Addresses of the web manager; only `off` for now."),
     (
         "status_listen",

@@ -8,6 +8,8 @@ from typing import Any
 from kong_gevent.db.catalogue import Entity
 from kong_gevent.schema import Record, checks, fields
 
+CLASSIC_API = "classic-api"
+"""The tag of services that are APIs of the classic model."""
 _PLAIN = {"one_of": ["tcp", "tls", "udp", "grpc", "grpcs"]}
 _NO_TLS = {"not_one_of": ["https", "tls"]}
 _NULL = {"eq": None}

@@ -104,6 +104,16 @@ def test_a_listener_of_its_own_has_the_paths_without_prefix(api, node):
     assert client.get("/nothing").json == {"message": "Not found"}
 
 
+@pytest.mark.parametrize(("managers", "allowed"), [([], "*"), (["http://gui.test"], "http://gui.test")])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/apis"), ("OPTIONS", "/apis"), ("GET", "/nothing")])
+def test_what_pages_may_read(node, managers, allowed, method, path):
+    app = create_classic_app(node)
+    app.gui_origins = managers
+    headers = app.test_client().open(path, method=method, headers={"Origin": "http://page.test"}).headers
+    assert headers["Access-Control-Allow-Origin"] == allowed
+    assert "Access-Control-Allow-Credentials" not in headers
+
+
 # -- one object, two views
 
 
