@@ -4,39 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from random import random
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gevent import sleep
 from marshmallow import ValidationError
 
-from kong_gevent.db import audit, paging, rows
-from kong_gevent.db.cascade import Deletion, referenced
+from kong_gevent.db import audit, paging, refusals, rows
+from kong_gevent.db.cascade import Deletion
 from kong_gevent.db.catalogue import Entity
 from kong_gevent.db.references import Resolver
 from kong_gevent.db.strategies.base import (
     Change,
     CommitRefused,
-    Duplicate,
-    Exists,
-    MissingParent,
     Operation,
     Put,
-    Referenced,
     Row,
     Stale,
     Strategy,
 )
 from kong_gevent.errors import (
     DaoError,
-    DatabaseError,
     EntityNotFound,
-    ForeignKeyViolation,
     InvalidOffset,
     InvalidPrimaryKey,
     InvalidUnique,
     OperationUnsupported,
-    PrimaryKeyViolation,
     UniqueViolation,
     key_text,
 )
@@ -51,10 +42,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Values = dict[str, Any]
 Draft = tuple[list[Operation], list[Change]]
-ATTEMPTS = 20
-"""Tries of a write that another writer's change of the same entity keeps overtaking."""
-
-_PAUSE = 0.01
 _TTL = fields.Ttl()
 
 
@@ -402,39 +389,8 @@ class DAO:
         audit.note(self._store.catalogue, operations, before)
 
     def coded(self, refusal: CommitRefused, entity: Mapping[str, Any]) -> DaoError | CommitRefused:
-        """A refused commit as the error of the entity that was written, or `Stale` when looking again may help."""
-        if isinstance(refusal, Exists):
-            key: Mapping[str, Any] = {"id": refusal.id}
-            return PrimaryKeyViolation(f"primary key violation on key '{key_text(key)}'", fields=key)
-        if isinstance(refusal, Duplicate):
-            key = {name: entity[name] for name in refusal.field.split(",")}
-            return UniqueViolation(f"UNIQUE violation detected on '{key_text(key)}'", fields=key)
-        if isinstance(refusal, MissingParent):
-            key = {"id": refusal.parent_id}
-            text = f"the foreign key '{key_text(key)}' does not reference an existing '{refusal.parent_kind}' entity."
-            return ForeignKeyViolation(text, fields={refusal.field: key})
-        if isinstance(refusal, Referenced):
-            if refusal.child_kind not in self._store.catalogue:
-                return referenced(refusal.child_kind, refusal.kind)  # of a plugin that is not there: nobody may judge
-            return Stale(refusal.kind, refusal.id)  # a child came in between: look at the children again
-        return DatabaseError(str(refusal))
+        """See `refusals.coded`; an entity may have words of its own."""
+        return refusals.coded(refusal, entity, self._store.catalogue)
 
     def _retry(self, attempt: Callable[[], T]) -> T:
-        return retry(attempt, self.entity.name)
-
-
-def retry(
-    attempt: Callable[[], T], name: str, overtaken: tuple[type[Exception], ...] = (Stale, PrimaryKeyViolation)
-) -> T:
-    """Do a write again while other writers overtake it. Raises `DatabaseError` after `ATTEMPTS`.
-
-    `overtaken`: the errors that say so. An id that is taken does where the row was read before: it came in between.
-    """
-    for number in range(ATTEMPTS):
-        if number > 1:
-            sleep(random() * _PAUSE * number)  # so that writers which keep overtaking one another fall out of step
-        try:
-            return attempt()
-        except overtaken:
-            continue
-    raise DatabaseError(f"an entity of {name} changed too often while it was written")
+        return refusals.retry(attempt, self.entity.name)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from kong_gevent.db import audit, codec
 from kong_gevent.db.cascade import Deletion
-from kong_gevent.db.dao import Draft, retry
+from kong_gevent.db.dao import Draft
+from kong_gevent.db.refusals import retry
 from kong_gevent.db.strategies.base import Change, CommitRefused, Duplicate, Operation, Put, Stale
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from kong_gevent.errors import AnswerError
-from kong_gevent.http.fields import (
+from kong_gevent.http.fields import FieldIndex
+from kong_gevent.http.lines import (
     CODING,
     CONNECTION,
     HOP,
@@ -14,7 +15,6 @@ from kong_gevent.http.fields import (
     OWN,
     PROTECTED_FIELDS,
     SERVER,
-    FieldIndex,
     connection_options,
     parse_length,
     split_fields,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from kong_gevent.http.fields import FIELD_BYTES, FORWARDING_FIELDS, HOP_FIELDS, IDENTITY_FIELDS, split_fields
+from kong_gevent.http.lines import FIELD_BYTES, FORWARDING_FIELDS, HOP_FIELDS, IDENTITY_FIELDS, split_fields
 
 SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(;[^\r\n]*)?")
 MAX_LINE = 4096

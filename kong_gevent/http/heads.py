@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from kong_gevent.errors import AnswerError, ProtocolError
 from kong_gevent.http.answers import AnswerFields, AnswerStyle
-from kong_gevent.http.fields import TOKEN, RequestFields
+from kong_gevent.http.fields import RequestFields
+from kong_gevent.http.lines import TOKEN
 
 END = b"\r\n\r\n"
 TARGET_BYTES = bytes(code for code in range(0x21, 0x7F) if code != 0x23)

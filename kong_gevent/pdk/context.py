@@ -254,7 +254,7 @@ class Context:
     def identity_lines(self) -> bytes:
         """The lines that tell the upstream who asks, unless they are among the changes to its fields already.
 
-        No request brings these fields (see `http.fields.IDENTITY_FIELDS`), so there is nothing to replace.
+        No request brings these fields (see `http.lines.IDENTITY_FIELDS`), so there is nothing to replace.
         """
         identity = self.identity
         return b"" if identity is None or self.identity_edited else identity.lines

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
-from kong_gevent.http.fields import TOKEN, FieldIndex, normalised_name
+from kong_gevent.http.fields import FieldIndex, normalised_name
+from kong_gevent.http.lines import TOKEN
 
 IDENTITY_HEADERS = (
     "X-Consumer-ID",

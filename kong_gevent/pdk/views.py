@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from kong_gevent.errors import PluginLimit
 from kong_gevent.http import problem
-from kong_gevent.http.fields import MAX_KNOWN_NAMES, normalised_name
+from kong_gevent.http.fields import normalised_name
+from kong_gevent.http.lines import MAX_KNOWN_NAMES
 from kong_gevent.pdk.bodies import is_parsable, parse_body
 from kong_gevent.pdk.edits import FieldEdits, HeaderTemplate
 from kong_gevent.pdk.queries import QueryValue, parse_query

@@ -3,7 +3,7 @@
 Strategy: gevent's socket objects start and stop a watcher for each wait; this one starts it once and only stops it
 while data waits that nobody wants, which is the back-pressure. One greenlet at most waits to read and one to write.
 A stream that nobody uses right now (an idle client, a pooled upstream) holds no greenlet: its `idle` callback is
-called when something arrives. Deadlines are plain numbers that a sweeper compares with the clock now and then.
+called when something arrives. Its deadlines are watched by `deadlines.Streams`.
 """
 
 from __future__ import annotations
@@ -19,76 +19,18 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-import gevent
 from gevent import get_hub, getcurrent
 from gevent.socket import wait_write
 
 from kong_gevent.errors import ConnectionClosed, DeadlineExceeded
+from kong_gevent.proxy.deadlines import NEVER, PRECISE_BELOW, Streams
 
 READ, WRITE = 1, 2
 READ_SIZE = 65536
-NEVER = float("inf")
 _RECEIVED, _UNTAKEN = termios.FIONREAD, termios.TIOCOUTQ
 _ANSWER = bytes(4)
 _LATE = "the peer did not do its part in time"
-SWEEP_SECONDS = 0.2
-"""How late a deadline of a second or more may be noticed."""
-PRECISE_BELOW = 1.0
-"""Timeouts shorter than this many seconds get a timer of their own."""
-
-
-class Pace:
-    """The least speed that is asked of a peer, in bytes per second averaged over `grace` s; 0 asks for none.
-
-    A peer has a credit of `grace` seconds. Only the time for which it is waited for uses it up, and each `rate` bytes
-    that it moves meanwhile give a second back: who else is slow, an upstream for instance, is never its fault.
-    """
-
-    __slots__ = ("credit", "grace", "rate")
-
-    def __init__(self, rate: float, grace: float) -> None:
-        self.rate = rate
-        self.grace = grace
-        self.credit = grace if rate > 0 else NEVER
-        """What a peer begins with."""
-
-    def left(self, credit: float, waited: float, moved: int) -> float:
-        """The credit after a wait of `waited` s in which the peer moved so many bytes."""
-        return min(self.grace, credit - waited + moved / self.rate)
-
-
-NO_PACE = Pace(0, 0)
 _SHORTEST = 0.001
-
-
-class Streams:
-    """All open streams of one event loop, and the sweeper that enforces their deadlines.
-
-    `sending` and `taking` are the paces asked of the streams that have a credit: how fast they send, and take bytes.
-    `tick` is the clock when the sweeper last looked: good enough for how long to keep what is idle.
-    """
-
-    def __init__(self, sending: Pace = NO_PACE, taking: Pace = NO_PACE) -> None:
-        self.open: set[Stream] = set()
-        self.sending = sending
-        self.taking = taking
-        self.tick = monotonic()
-        self._sweeper: gevent.Greenlet | None = None
-
-    def add(self, stream: Stream) -> None:
-        """Watch over a stream until it is closed."""
-        self.open.add(stream)
-        if self._sweeper is None:
-            self.tick = monotonic()
-            self._sweeper = gevent.spawn(self._sweep)
-
-    def _sweep(self) -> None:
-        while True:
-            gevent.sleep(SWEEP_SECONDS)
-            gevent.sleep(0)  # after a pause of this process, what came in time still waits in the kernel: it goes first
-            now = self.tick = monotonic()
-            for stream in [stream for stream in self.open if stream.deadline < now or stream.write_deadline < now]:
-                stream.expire(now)
 
 
 class Stream:

@@ -15,7 +15,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from kong_gevent.errors import DeadlineExceeded
-from kong_gevent.proxy.stream import READ_SIZE, Stream, Streams
+from kong_gevent.proxy.deadlines import Streams
+from kong_gevent.proxy.stream import READ_SIZE, Stream
 
 if TYPE_CHECKING:
     from kong_gevent.proxy.asking import AskingContext, AskingSide

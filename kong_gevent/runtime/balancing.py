@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from os import getpid
 from time import monotonic
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
-from uuid import uuid4
 
 import gevent
 from gevent.event import Event
@@ -31,6 +29,7 @@ from kong_gevent.dns.answers import NEVER
 from kong_gevent.pdk import Context
 from kong_gevent.proxy.pool import Origin
 from kong_gevent.runtime.checks import Checks
+from kong_gevent.runtime.hash_key import HashKey
 from kong_gevent.runtime.health_table import HealthTable
 
 if TYPE_CHECKING:
@@ -67,7 +66,8 @@ class Balancer:
         self._removed: list[Peer] = []
         self.name: str = entity["name"]
         self.targets: dict[str, Entity] = {}
-        self.hashes = entity["algorithm"] == "consistent-hashing"
+        self.hash_key = HashKey(entity) if entity["algorithm"] == "consistent-hashing" else None
+        """What leads a request to its peer, where anything in it does."""
         self._override: bytes = (entity["host_header"] or "").encode("latin-1")
         self._peers: dict[Any, Peer] = {}
         self._algorithm: Algorithm = RoundRobin([])
@@ -256,51 +256,6 @@ class Balancer:
             return LeastConnections(peers)
         return Latency(peers) if kind == "latency" else RoundRobin(peers, seed=hash((self.name, getpid())))
 
-    # --- what is hashed ----------------------------------------------------------------------------------------------
-
-    def key_of(self, ctx: Context) -> bytes:
-        """What leads a request to its peer; empty when it has nothing of the kind."""
-        entity = self.entity
-        text = self._input(ctx, entity["hash_on"], entity["hash_on_header"], entity["hash_on_query_arg"],
-                           entity["hash_on_uri_capture"])  # fmt: skip
-        if text is None:
-            text = self._input(ctx, entity["hash_fallback"], entity["hash_fallback_header"],
-                               entity["hash_fallback_query_arg"], entity["hash_fallback_uri_capture"])  # fmt: skip
-        return (text or "").encode("utf-8", "surrogateescape")
-
-    def _input(
-        self, ctx: Context, kind: str, header: str | None, argument: str | None, capture: str | None
-    ) -> str | None:
-        request = ctx.request
-        if kind == "consumer":
-            credential = ctx.credential
-            return ctx.consumer_id or (credential.get("id") if credential else None)
-        if kind == "ip":
-            return ctx.client_ip
-        if kind == "header":
-            values = request.header_values(header or "")
-            return ", ".join(values) if values else None
-        if kind == "path":
-            return unquote(ctx.path)
-        if kind == "query_arg":
-            return _argument(request.query_arg(argument or ""))
-        if kind == "uri_capture":
-            return _capture(request.captures, capture or "")
-        return self._cookie(ctx) if kind == "cookie" else None
-
-    def _cookie(self, ctx: Context) -> str:
-        """The value of the cookie, which is set when the client has none."""
-        name = self.entity["hash_on_cookie"]
-        for header in ctx.request.header_values("cookie"):
-            for pair in header.split(";"):
-                key, equals, value = pair.strip().partition("=")
-                if equals and key == name and value:
-                    return value
-        value = str(uuid4())
-        path = self.entity["hash_on_cookie_path"]
-        ctx.response.add_header("Set-Cookie", f"{name}={value}; Path={path}; SameSite=Lax; HttpOnly")
-        return value
-
 
 def place_of(target: Entity) -> tuple[str, int]:
     """Host and port of a target."""
@@ -331,22 +286,6 @@ def _kind_of(answer: Answer) -> str:
     return "ttl=0, virtual SRV" if _is_virtual(answer) else answer.kind
 
 
-def _argument(value: Any) -> str | None:
-    if value is True:
-        return "true"
-    if isinstance(value, list):
-        return ",".join(sorted("true" if item is True else str(item) for item in value))
-    return None if value is None else str(value)
-
-
-def _capture(captures: dict[str, Any], name: str) -> str | None:
-    if name.isdigit():
-        unnamed = captures["unnamed"]
-        return unnamed[int(name) - 1] if 0 < int(name) <= len(unnamed) else None
-    found: str | None = captures["named"].get(name)
-    return found
-
-
 class BalancedEndpoint:
     """What a service calls whose host is the name of an upstream; takes the place of `plan.Endpoint`."""
 
@@ -371,7 +310,7 @@ class BalancedEndpoint:
             self._leave(call)
         balancer = self.balancer
         if call.balance_key is None:
-            call.balance_key = balancer.key_of(ctx) if balancer.hashes else b""
+            call.balance_key = b"" if balancer.hash_key is None else balancer.hash_key.of(ctx)
         keeps_host = ctx.route.preserve_host or call.host_told
         peer = balancer.pick(gateway.resolver, call.balance_key, call.peers_failed)
         took(peer)

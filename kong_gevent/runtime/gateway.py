@@ -15,8 +15,8 @@ from kong_gevent.http.answers import AnswerFields, AnswerStyle
 from kong_gevent.http.heads import AnswerReader, RequestReader
 from kong_gevent.pdk import Context, Plugin
 from kong_gevent.pdk.record import Recorder
+from kong_gevent.proxy.deadlines import SWEEP_SECONDS, Pace, Streams
 from kong_gevent.proxy.pool import Pool
-from kong_gevent.proxy.stream import SWEEP_SECONDS, Pace, Streams
 from kong_gevent.runtime.contexts import ListenerContexts, ServerCertificates
 from kong_gevent.runtime.forwarding import Forwarding
 from kong_gevent.runtime.health_table import HealthTable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 
 from kong_gevent.pdk.kit import SharedCounters
-from kong_gevent.proxy.stream import Streams
+from kong_gevent.proxy.deadlines import Streams
 from kong_gevent.runtime.counts import CountTable
 from kong_gevent.runtime.replicas import Place, Replica, ReplicatedCounters, StorePlace
 

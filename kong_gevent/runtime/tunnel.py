@@ -9,7 +9,8 @@ import gevent
 from gevent import get_hub
 
 from kong_gevent.errors import ConnectionClosed, DeadlineExceeded
-from kong_gevent.proxy.stream import NEVER, Stream
+from kong_gevent.proxy.deadlines import NEVER
+from kong_gevent.proxy.stream import Stream
 
 if TYPE_CHECKING:
     from kong_gevent.runtime.gateway import Gateway

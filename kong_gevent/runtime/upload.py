@@ -9,7 +9,8 @@ import gevent
 
 from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError
 from kong_gevent.http.chunked import encode_chunk, last_chunk
-from kong_gevent.proxy.stream import NEVER, Stream
+from kong_gevent.proxy.deadlines import NEVER
+from kong_gevent.proxy.stream import Stream
 from kong_gevent.runtime.answers import ClientFault
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from kong_gevent.observe.secrets import shown_fields, shown_target
 from kong_gevent.pdk import Context, Exit
 from kong_gevent.runtime.balancing import BalancedEndpoint, NoPeers
 from kong_gevent.runtime.call import Call
+from kong_gevent.runtime.hash_key import HashKey
 from kong_gevent.runtime.upstream import no_peer, unresolved
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ def _balanced(
     if not balancer.healthy or not peers:
         return told, None, no_peer(ctx)
     hosts = {endpoint.host_for(peer) for peer in peers}
-    if balancer.hashes:
-        told["hash"], host = _hashed(gateway, ctx, endpoint)
+    if balancer.hash_key is not None:
+        told["hash"], host = _hashed(gateway, ctx, endpoint, balancer.hash_key)
         return told, host, None
     return told, next(iter(hosts)) if len(hosts) == 1 else None, None
 
@@ -96,12 +97,12 @@ def _target(endpoint: BalancedEndpoint, key: str, target: Row, health: UpstreamH
     }
 
 
-def _hashed(gateway: Gateway, ctx: Context, endpoint: BalancedEndpoint) -> tuple[Row, bytes | None]:
+def _hashed(gateway: Gateway, ctx: Context, endpoint: BalancedEndpoint, hash_key: HashKey) -> tuple[Row, bytes | None]:
     """What is hashed and whom it leads to; a cookie that would be made is new each time, so it leads nowhere yet."""
     balancer = endpoint.balancer
     entity = balancer.entity
     told: Row = {name: entity[name] for name in _HASHES if entity[name] is not None}
-    key = balancer.key_of(ctx)
+    key = hash_key.of(ctx)
     if ctx.down is not None and ctx.down.values("set-cookie"):
         return {**told, "key": None, "new_cookie": True}, None
     told["key"] = key.decode("utf-8", "replace")

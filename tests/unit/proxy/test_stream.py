@@ -9,7 +9,8 @@ import gevent
 import pytest
 
 from kong_gevent.errors import DeadlineExceeded
-from kong_gevent.proxy.stream import NEVER, Stream, Streams
+from kong_gevent.proxy.deadlines import NEVER, Streams
+from kong_gevent.proxy.stream import Stream
 
 
 @pytest.fixture

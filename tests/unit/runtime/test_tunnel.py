@@ -6,7 +6,7 @@ from typing import Any
 import gevent
 import pytest
 
-from kong_gevent.proxy.stream import NEVER
+from kong_gevent.proxy.deadlines import NEVER
 from kong_gevent.runtime import tunnel as module
 from kong_gevent.runtime.tunnel import _Tunnel
 

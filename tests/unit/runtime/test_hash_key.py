@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
-from kong_gevent.runtime.balancing import Balancer
+from kong_gevent.runtime.hash_key import HashKey
 
 ALWAYS = {"ip": "10.0.0.7", "path": "/a(b/ü"}
 """Inputs that no request is without."""
@@ -50,27 +49,22 @@ class Asked:
         return {"named": named, "unnamed": []}
 
 
-def balancer(**fields: str | None) -> Balancer:
+def hash_key(**fields: str | None) -> HashKey:
     entity: dict[str, Any] = {
-        "name": "pool.test",
-        "algorithm": "consistent-hashing",
         "hash_on": "none",
         "hash_fallback": "none",
         "hash_on_cookie": "lb",
         "hash_on_cookie_path": "/shop",
-        "host_header": None,
         "hash_on_header": "X-First",
         "hash_fallback_header": "X-Second",
-        "healthchecks": {"threshold": 0},
     }
     for kind in ("query_arg", "uri_capture"):
         entity |= {f"hash_on_{kind}": "first", f"hash_fallback_{kind}": "second"}
-    with patch("kong_gevent.runtime.checks.Checks.of", return_value=None):
-        return Balancer(entity | fields, None)  # type: ignore[arg-type]
+    return HashKey(entity | fields)
 
 
 def key(asked: Asked, **fields: str | None) -> str:
-    return balancer(**fields).key_of(asked).decode()  # type: ignore[arg-type]
+    return hash_key(**fields).of(asked).decode()  # type: ignore[arg-type]
 
 
 def pairs() -> Iterator[Any]:
