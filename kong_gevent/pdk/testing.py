@@ -160,18 +160,6 @@ class InMemoryGateway:
     def __init__(self, *classes: type[Plugin], **settings: str) -> None:
         from kong_gevent.conf import load
         from kong_gevent.db import open_store
-        from kong_gevent.dns import Resolver
-        from kong_gevent.runtime.boot import ProxyRole
-        from kong_gevent.runtime.caches import LookupCache
-        from kong_gevent.runtime.connection import Listener
-        from kong_gevent.runtime.counts import CountTable
-        from kong_gevent.runtime.gateway import Gateway
-        from kong_gevent.runtime.health import Health
-        from kong_gevent.runtime.kit import WorkerKit
-        from kong_gevent.runtime.metrics import MetricMemory, WorkerMetrics
-        from kong_gevent.runtime.node_cache import NodeCache
-        from kong_gevent.runtime.sharing import Sharing
-        from kong_gevent.runtime.sync import Synchronizer
 
         self._stack = ExitStack()
         self.prefix = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="kong-gevent-kit-")))
@@ -181,24 +169,50 @@ class InMemoryGateway:
         self.store = open_store(self.settings, known)
         self.store.connect()
         self.counters = LocalCounters()
-        cache = LookupCache()
-        sharing = Sharing(CountTable(1 << 10), self.store, 0.1, Resolver.of(self.settings).addresses, self._tls)
+        self._make_kit()
+        self.plugins: dict[str, Plugin] = {name: kind(self.kit) for name, kind in known.items()}
+        for instance in self.plugins.values():
+            instance.init_worker()
+        self._make_gateway()
+        self._serial = 0
+        self.peer = ("127.0.0.1", 50000)
+        self.shows: str | None = None
+        """The certificate (PEM, with what stands between) that clients show from now on; their requests are HTTPS."""
+        self.service = self.insert("services", name="upstream", host="upstream.test", port=80)
+        self.route = self.insert("routes", paths=["/"], service={"id": self.service["id"]})
+
+    def _make_kit(self) -> None:
+        """What plugins may use, with memory of this process where a node has shared memory."""
+        from kong_gevent.dns import Resolver
+        from kong_gevent.runtime.caches import LookupCache
+        from kong_gevent.runtime.counts import CountTable
+        from kong_gevent.runtime.kit import WorkerKit
+        from kong_gevent.runtime.metrics import MetricMemory, WorkerMetrics
+        from kong_gevent.runtime.node_cache import NodeCache
+        from kong_gevent.runtime.sharing import Sharing
+
+        self._cache = LookupCache()
         self._metrics = MetricMemory(1, 1 << 20)
-        metrics = WorkerMetrics(self._metrics, 0)
         self.kit = WorkerKit(
             "00000000-0000-4000-8000-000000000000",
             self.store,
-            cache,
+            self._cache,
             self.counters,
-            metrics,
-            sharing,
+            WorkerMetrics(self._metrics, 0),
+            Sharing(CountTable(1 << 10), self.store, 0.1, Resolver.of(self.settings).addresses, self._tls),
             runs_programs=self.settings.untrusted_lua != "off",
             classic_answers=self.settings.classic_answers,
         )
         self.kit.node_cache = NodeCache(1 << 20, 1 << 10)
-        self.plugins: dict[str, Plugin] = {name: kind(self.kit) for name, kind in known.items()}
-        for instance in self.plugins.values():
-            instance.init_worker()
+
+    def _make_gateway(self) -> None:
+        """A worker's gateway, but its upstream, its access log and its node are in memory, and it follows the store."""
+        from kong_gevent.runtime.boot import ProxyRole
+        from kong_gevent.runtime.connection import Listener
+        from kong_gevent.runtime.gateway import Gateway
+        from kong_gevent.runtime.health import Health
+        from kong_gevent.runtime.sync import Synchronizer
+
         self.gateway = Gateway(self.settings, self.plugins)
         self.upstream = MemoryUpstream()
         self._recorder = _Recorder()
@@ -206,7 +220,7 @@ class InMemoryGateway:
         inside.pool = inside.resolver = self.upstream
         inside.access_log = self._recorder
         parts: Any = _Parts(self.gateway)
-        self.sync = parts.sync = Synchronizer(self.store, self.gateway.plan, cache, parts)
+        self.sync = parts.sync = Synchronizer(self.store, self.gateway.plan, self._cache, parts)
         self.sync.listeners = self.kit.listeners
         self._health = Health(inside, self.sync, self.store, lambda: True)
         self.kit.node = _NodeFacts(self._health.states)
@@ -216,12 +230,6 @@ class InMemoryGateway:
         self._listener = Listener(self.gateway, "proxy", "127.0.0.1", 8000, serve)
         self._tls_listener = Listener(self.gateway, "proxy", "127.0.0.1", 8443, serve)
         self._tls_listener.tls = True
-        self._serial = 0
-        self.peer = ("127.0.0.1", 50000)
-        self.shows: str | None = None
-        """The certificate (PEM, with what stands between) that clients show from now on; their requests are HTTPS."""
-        self.service = self.insert("services", name="upstream", host="upstream.test", port=80)
-        self.route = self.insert("routes", paths=["/"], service={"id": self.service["id"]})
 
     def _tls(self, verify: bool) -> Any:
         return self.gateway.contexts.outgoing(verify)

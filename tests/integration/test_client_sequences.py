@@ -64,90 +64,112 @@ def ref(kind: str, name: str) -> dict[str, str]:
     return {"id": key(kind, name)}
 
 
+class Wishes(list[Wanted]):
+    """What the client wants, parents first."""
+
+    def add(self, kind: str, name: str, path: str | None = None, /, **values: Any) -> None:
+        """An entity of which `name` makes the id."""
+        own = key(kind, name)
+        self.append(Wanted(kind, f"{path or LISTS[kind]}/{own}", {"id": own, "tags": ["team", kind], **values}))
+
+    def add_secrets(self) -> None:
+        """Certificates, keys, vaults."""
+        self.add("certificates", "c", cert=certificate(), key=private_key())
+        for name in ("*.b.test", "a.test"):
+            self.add("snis", name, name=name, certificate=ref("certificates", "c"))
+        self.add("ca_certificates", "ca", cert=certificate(ca=True))
+        self.add("key_sets", "set", name="set")
+        self.add(
+            "keys",
+            "pem",
+            name="pem",
+            kid="k1",
+            set=ref("key_sets", "set"),
+            pem={"public_key": public_key(), "private_key": private_key()},
+        )
+        self.add("vaults", "my-env", prefix="my-env", name="env", description="d", config={"prefix": "APP_"})
+
+    def add_proxied(self) -> None:
+        """Upstreams with targets, services and routes."""
+        self.add(
+            "upstreams",
+            "u.test",
+            name="u.test",
+            hash_on="header",
+            hash_on_header="x-user",
+            algorithm="consistent-hashing",
+            healthchecks={"active": {"http_path": "/h", "healthy": {"interval": 5}}},
+        )
+        self.add(
+            "upstreams",
+            "v.test",
+            name="v.test",
+            algorithm="least-connections",
+            client_certificate=ref("certificates", "c"),
+        )
+        for name, weight in (("127.0.0.1:9001", 100), ("h.test:80", 0)):
+            self.add(
+                "targets",
+                name,
+                f"/upstreams/{key('upstreams', 'u.test')}/targets",
+                target=name,
+                weight=weight,
+                upstream=ref("upstreams", "u.test"),
+            )
+        self.add("services", "plain", name="plain", host="u.test", path="/p")
+        self.add(
+            "services",
+            "tls",
+            name="tls",
+            host="h.test",
+            protocol="https",
+            port=443,
+            tls_verify=True,
+            client_certificate=ref("certificates", "c"),
+            ca_certificates=[key("ca_certificates", "ca")],
+        )
+        for number in range(5):
+            self.add(
+                "routes",
+                f"r{number}",
+                name=f"r{number}",
+                service=ref("services", "plain"),
+                methods=["PUT", "GET"],
+                hosts=["b.test", "a.test"],
+                paths=[f"/r{number}", f"~/x{number}/\\d+$"],
+                headers={"x-a": ["~*^a", "2"]},
+            )
+        self.add("routes", "grpc", name="grpc", protocols=["grpc", "grpcs"], paths=["/g"], strip_path=False)
+
+    def add_users(self) -> None:
+        """Consumers with credentials, and plugins of every scope."""
+        for number in range(3):
+            self.add("consumers", f"c{number}", username=f"c{number}", custom_id=f"id {number}")
+        for kind, (nested, values) in CREDENTIALS.items():
+            path = f"/consumers/{key('consumers', 'c1')}/{nested}"
+            self.add(kind, "c1", path, consumer=ref("consumers", "c1"), **values)
+        for name, config in PLUGINS.items():
+            self.add(
+                "plugins", name, name=name, config=config, service=ref("services", "plain"), instance_name=f"one-{name}"
+            )
+        self.add("plugins", "global", name="correlation-id", config={"generator": "uuid"})
+        self.add(
+            "plugins",
+            "scoped",
+            name="rate-limiting",
+            config={"hour": 7},
+            route=ref("routes", "r1"),
+            consumer=ref("consumers", "c2"),
+        )
+
+
 def state() -> list[Wanted]:
     """A rich configuration, parents first. (Passwords of basic-auth never come back as they were sent.)"""
-    found: list[Wanted] = []
-
-    def add(kind: str, name: str, path: str | None = None, /, **values: Any) -> None:
-        own = key(kind, name)
-        found.append(Wanted(kind, f"{path or LISTS[kind]}/{own}", {"id": own, "tags": ["team", kind], **values}))
-
-    add("certificates", "c", cert=certificate(), key=private_key())
-    for name in ("*.b.test", "a.test"):
-        add("snis", name, name=name, certificate=ref("certificates", "c"))
-    add("ca_certificates", "ca", cert=certificate(ca=True))
-    add("key_sets", "set", name="set")
-    add(
-        "keys",
-        "pem",
-        name="pem",
-        kid="k1",
-        set=ref("key_sets", "set"),
-        pem={"public_key": public_key(), "private_key": private_key()},
-    )
-    add("vaults", "my-env", prefix="my-env", name="env", description="d", config={"prefix": "APP_"})
-    add(
-        "upstreams",
-        "u.test",
-        name="u.test",
-        hash_on="header",
-        hash_on_header="x-user",
-        algorithm="consistent-hashing",
-        healthchecks={"active": {"http_path": "/h", "healthy": {"interval": 5}}},
-    )
-    add(
-        "upstreams", "v.test", name="v.test", algorithm="least-connections", client_certificate=ref("certificates", "c")
-    )
-    for name, weight in (("127.0.0.1:9001", 100), ("h.test:80", 0)):
-        add(
-            "targets",
-            name,
-            f"/upstreams/{key('upstreams', 'u.test')}/targets",
-            target=name,
-            weight=weight,
-            upstream=ref("upstreams", "u.test"),
-        )
-    add("services", "plain", name="plain", host="u.test", path="/p")
-    add(
-        "services",
-        "tls",
-        name="tls",
-        host="h.test",
-        protocol="https",
-        port=443,
-        tls_verify=True,
-        client_certificate=ref("certificates", "c"),
-        ca_certificates=[key("ca_certificates", "ca")],
-    )
-    for number in range(5):
-        add(
-            "routes",
-            f"r{number}",
-            name=f"r{number}",
-            service=ref("services", "plain"),
-            methods=["PUT", "GET"],
-            hosts=["b.test", "a.test"],
-            paths=[f"/r{number}", f"~/x{number}/\\d+$"],
-            headers={"x-a": ["~*^a", "2"]},
-        )
-    add("routes", "grpc", name="grpc", protocols=["grpc", "grpcs"], paths=["/g"], strip_path=False)
-    for number in range(3):
-        add("consumers", f"c{number}", username=f"c{number}", custom_id=f"id {number}")
-    for kind, (nested, values) in CREDENTIALS.items():
-        path = f"/consumers/{key('consumers', 'c1')}/{nested}"
-        add(kind, "c1", path, consumer=ref("consumers", "c1"), **values)
-    for name, config in PLUGINS.items():
-        add("plugins", name, name=name, config=config, service=ref("services", "plain"), instance_name=f"one-{name}")
-    add("plugins", "global", name="correlation-id", config={"generator": "uuid"})
-    add(
-        "plugins",
-        "scoped",
-        name="rate-limiting",
-        config={"hour": 7},
-        route=ref("routes", "r1"),
-        consumer=ref("consumers", "c2"),
-    )
-    return found  # fmt: skip
+    wishes = Wishes()
+    wishes.add_secrets()
+    wishes.add_proxied()
+    wishes.add_users()
+    return wishes
 
 
 class Client:
