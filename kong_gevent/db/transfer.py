@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gevent.pool import Pool
 
 from kong_gevent.db import codec, rows
+from kong_gevent.db.batches import grouped
 from kong_gevent.db.catalogue import Entity
 from kong_gevent.db.strategies.base import READERS, Change, Duplicate, Exists, MissingParent, Put, Row, Stale
 from kong_gevent.errors import DatabaseError, ForeignKeyViolation, UniqueViolation, key_text
@@ -154,13 +155,4 @@ def _same_time(one: float | None, other: float | None) -> bool:
 
 def batches(incoming: Iterable[Incoming]) -> Iterator[list[Incoming]]:
     """Runs of entities that fit into one commit."""
-    batch: list[Incoming] = []
-    size = 0
-    for entity in incoming:
-        if batch and (len(batch) == COMMIT_ROWS or size + len(entity.body) > COMMIT_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(entity)
-        size += len(entity.body)
-    if batch:
-        yield batch
+    return grouped(incoming, lambda entity: len(entity.body), COMMIT_ROWS, COMMIT_BYTES)

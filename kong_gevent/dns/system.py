@@ -37,12 +37,7 @@ def read_resolv_conf(path: str = RESOLV_CONF) -> Asking:
     servers: list[tuple[str, int]] = []
     search: list[str] = []
     asking = Asking()
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.readlines()
-    except OSError:
-        return asking
-    for line in lines:
+    for line in _lines(path):
         words = re.split(r"[#;]", line)[0].split()
         if len(words) < 2:
             continue
@@ -105,12 +100,7 @@ class Hosts:
 def parse_hosts(path: str) -> dict[str, list[Address]]:
     """The names of a hosts file with their addresses in the file's order; malformed lines are skipped."""
     found: dict[str, list[Address]] = {}
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = file.readlines()
-    except OSError:
-        return found
-    for line in lines:
+    for line in _lines(path):
         words = line.partition("#")[0].split()
         address = numeric_address(words[0]) if words else None
         if address is None:
@@ -120,3 +110,12 @@ def parse_hosts(path: str) -> dict[str, list[Address]]:
             if address not in addresses:
                 addresses.append(address)
     return found
+
+
+def _lines(path: str) -> list[str]:
+    """The lines of a file; none when it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.readlines()
+    except OSError:
+        return []

@@ -214,6 +214,15 @@ class Set(Array):
             return [item for at, item in enumerate(value) if item not in value[:at]]
 
 
+def _object(value: Any, complaint: str) -> dict[str, Any]:
+    """A JSON object, or the empty list for an empty one: Lua cannot tell them apart."""
+    if isinstance(value, list) and not value:
+        return {}
+    if not isinstance(value, dict):
+        raise ValidationError(complaint)
+    return value
+
+
 class Map(Field):
     """An object with free keys. The first wrong key or value is the error of the whole map."""
 
@@ -227,11 +236,8 @@ class Map(Field):
         super().__init__(**options)
 
     def convert(self, value: Any) -> dict[str, Any]:
-        if isinstance(value, list) and not value:
-            value = {}
-        if not isinstance(value, dict):
-            raise ValidationError(self.type_error)
-        return {self.keys.deserialize(key): self.values.deserialize(item) for key, item in value.items()}
+        items = _object(value, self.type_error).items()
+        return {self.keys.deserialize(key): self.values.deserialize(item) for key, item in items}
 
     def infer(self, value: Any) -> Any:
         return {key: self.values.infer(item) for key, item in value.items()} if isinstance(value, dict) else value
@@ -269,11 +275,7 @@ class Record(Field):
         return super().initial() if self.default is not UNSET or not self.wanted else {}
 
     def convert(self, value: Any) -> dict[str, Any]:
-        if isinstance(value, list) and not value:
-            value = {}
-        if not isinstance(value, dict):
-            raise ValidationError(self.type_error)
-        result, errors = self.schema.run(value)
+        result, errors = self.schema.run(_object(value, self.type_error))
         if errors:
             raise ValidationError(errors)
         return result

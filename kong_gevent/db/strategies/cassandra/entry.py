@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from kong_gevent.db import codec
+from kong_gevent.db.batches import grouped
 from kong_gevent.db.strategies.base import Change, Event
 from kong_gevent.db.strategies.cassandra.draft import Drop
 from kong_gevent.db.strategies.cassandra.records import Stored, bucket_of, tag_bucket, unique_key, unpack
@@ -152,7 +153,7 @@ def _rows(puts: Iterable[Stored], seq: int, now: float) -> Iterator[Call]:
     for stored in puts:
         partitions[stored.row.kind, bucket_of(stored.row.id)].append(stored)
     for (kind, bucket), held in partitions.items():
-        for some in _bunches(held):
+        for some in grouped(held, lambda stored: len(stored.data), BUNCH, BUNCH_SIZE):
             values: list[Any] = []
             for stored in some:
                 row = stored.row
@@ -161,19 +162,6 @@ def _rows(puts: Iterable[Stored], seq: int, now: float) -> Iterator[Call]:
             if len(some) > 1:
                 statement = f"BEGIN UNLOGGED BATCH {'; '.join([statement] * len(some))}; APPLY BATCH"
             yield statement, tuple(values)
-
-
-def _bunches(held: Iterable[Stored]) -> Iterator[list[Stored]]:
-    some: list[Stored] = []
-    size = 0
-    for stored in held:
-        if some and (len(some) == BUNCH or size + len(stored.data) > BUNCH_SIZE):
-            yield some
-            some, size = [], 0
-        some.append(stored)
-        size += len(stored.data)
-    if some:
-        yield some
 
 
 def _index_rows(stored: Stored, seq: int, now: float) -> Iterator[Call]:
