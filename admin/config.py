@@ -26,8 +26,8 @@ from kong_gevent.declarative.posted import NothingPosted, from_text
 from kong_gevent.pacing import Pacer
 
 NOTHING = "expected a declarative configuration"
-MANY = 100
-"""Changes from which all workers take them over beside their requests."""
+MANY = 250
+"""Changes from which all workers make them ready beside their requests, to serve by all of them at once."""
 RETRY_SECONDS = 5
 _LOG = logging.getLogger("kong_gevent.admin")
 

@@ -100,7 +100,10 @@ class Plugin:
         """Called once for each configuration that enters the plan, off the request path; may set attributes on it."""
 
     def retire(self, conf: Conf) -> None:
-        """Called when a configuration has left the plan: close what `configure` opened."""
+        """Called when a configuration has left the plan: close what `configure` opened.
+
+        One that takes its place, with the same `plugin_id`, may have been configured before.
+        """
 
     def credential_names(self, conf: Conf) -> Iterable[str]:
         """Names of header fields and query arguments that carry credentials: they are masked where requests are shown.

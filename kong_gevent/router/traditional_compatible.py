@@ -9,7 +9,7 @@ is decided by the 64-bit priority, ties by id, so the outcome is that of evaluat
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -207,6 +207,16 @@ class Router:
                 loaded += [(pattern, entry) for pattern, entry in placements if entry.regex is not None]
         self._prepare(loaded)
         return refused
+
+    def fork(self, each: Callable[[list[Any]], Iterable[Any]]) -> Router:
+        """A router with the same routes, to be changed while this one is in use. `each` gives the items of a list."""
+        made = Router()
+        placements = list(self._routes.items())
+        for route_id, placed in each(placements):
+            made._put(route_id, placed, LOAD_CHUNK)
+        for _, placed in each(placements):
+            made._prepare([(pattern, entry) for pattern, entry in placed if entry.regex is not None])
+        return made
 
     def remove(self, route_id: str) -> None:
         """Take a route out, if it is there."""

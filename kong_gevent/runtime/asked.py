@@ -87,6 +87,18 @@ class AskedNames:
             for name in names:
                 self.names.setdefault(name, {})[route] = requests
 
+    def fork(self, routes: Mapping[str, RouteEntry], routes_of: Mapping[str | None, AbstractSet[str]]) -> AskedNames:
+        """A copy, to be changed while this one is in use, with the routes of another plan."""
+        made = AskedNames(routes, routes_of)
+        made._requests = {place: dict(requests) for place, requests in self._requests.items()}
+        made._place_of, made._names_of = dict(self._place_of), dict(self._names_of)
+        made.names = {name: dict(requests) for name, requests in self.names.items()}
+        return made
+
+    def become(self, other: AskedNames) -> None:
+        """Have the content of a `fork`, and its routes."""
+        vars(self).update(vars(other))
+
     # --- use ---------------------------------------------------------------------------------------------------------
 
     def find(self, server_name: str | None) -> tuple[str, ...] | None:

@@ -76,20 +76,22 @@ class Balancer:
         self._renewed = False
         self._changed = True
 
-    def put(self, entity: Entity) -> None:
-        """Add or replace a target. One that was taken away and comes again is new: nothing is known of its health."""
-        if entity["id"] not in self.targets and self.checks is not None:
+    def put(self, *entities: Entity) -> None:
+        """Add or replace targets. One that was taken away and comes again is new: nothing is known of its health."""
+        if self._removed and self.checks is not None:
+            new = {place_of(entity) for entity in entities if entity["id"] not in self.targets}
             for peer in self._removed:
-                if (peer.name, peer.target_port) == place_of(entity):
+                if (peer.name, peer.target_port) in new:
                     self.checks.forget(peer)
-        self.targets[entity["id"]] = entity
+        self.targets.update((entity["id"], entity) for entity in entities)
         self._renewed = self._changed = True
 
-    def remove(self, key: str) -> None:
-        """Take a target away."""
-        target = self.targets.pop(key, None)
-        if target is not None:
-            self._removed += self.peers_of(target)
+    def remove(self, *keys: str) -> None:
+        """Take targets away."""
+        gone = [target for key in keys if (target := self.targets.pop(key, None)) is not None]
+        if gone:
+            known = self.peers_by_target()
+            self._removed += [peer for target in gone for peer in known.get(place_of(target), ())]
             self._renewed = self._changed = True
 
     def adopt(self, other: Balancer) -> None:

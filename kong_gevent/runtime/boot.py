@@ -83,7 +83,7 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane, listeners: L
     sync = Synchronizer(store, gateway.plan, cache, shared, settings.get("db_update_propagation", 0))
     sync.on_reached = shared.store_answers
     sync.listeners = kit.listeners
-    sync.learn_vaults = lambda: gateway.learn_vaults(store.dao("vaults").each())
+    sync.learn_vaults = lambda plan: gateway.learn_vaults(store.dao("vaults").each(), plan)
     node = Node(gateway, store, cache, kit, sync, shared, lane, classes, identity)
     kit.node = node
     kit.node_cache = shared.cache
@@ -95,6 +95,7 @@ def build_node(settings: Settings, shared: SharedState, lane: Lane, listeners: L
 
 def start_background(node: Node) -> None:
     """Load, then follow the store's events; listen to the bell that siblings ring."""
+    node.sync.together = True
     gevent.spawn(load_and_follow, node)
     gevent.spawn(Prober(node.gateway, node.serves_first).run)
     gevent.spawn(_follow_names, node.gateway)

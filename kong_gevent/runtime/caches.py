@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from time import monotonic
 from typing import Any
 
@@ -208,6 +209,15 @@ class LookupCache:
         self._values.discard(key)
         self._misses.discard(key)
         self._loading.pop(key, None)
+        self._forget_conclusions()
+
+    def drop_all(self, keys: AbstractSet[str]) -> None:
+        """Forget many keys; costs little for those that are not here."""
+        for shelf in (self._values, self._misses):
+            for key in keys & shelf.entries.keys():
+                shelf.discard(key)
+        for key in keys & self._loading.keys():
+            del self._loading[key]
         self._forget_conclusions()
 
     def clear(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from kong_gevent.vaults import Unresolved, is_reference
@@ -36,13 +37,34 @@ class Certificate:
         return [(certificate.encode(), key.encode()) for certificate, key in named if certificate and key]
 
 
-class CertificateTable:
-    """All certificates by id; a part of the plan. `entities`: as the store has them, references unresolved."""
+class Told:
+    """Entities by id, and who is told of changes."""
+
+    def __init__(self) -> None:
+        self.entities: dict[str, Entity] = {}
+        self.on_change: list[Callable[[AbstractSet[str]], None]] = []
+        self._changed: set[str] | None = None
+
+    def _note_changes(self) -> None:
+        """This is a copy: nobody is told of changes before another one has `become` its content."""
+        self._changed = set()
+
+    def _tell(self, keys: AbstractSet[str] | None) -> None:
+        if self._changed is not None:
+            self._changed.update(keys or ())
+        elif keys:
+            for function in self.on_change:
+                function(keys)
+
+
+class CertificateTable(Told):
+    """All certificates by id; a part of the plan. `entities`: as the store has them, references unresolved.
+
+    `on_change` is called with the ids of certificates that are no longer what they were.
+    """
 
     def __init__(self, secrets: Secrets) -> None:
-        self.entities: dict[str, Entity] = {}
-        self.on_change: list[Callable[[str], None]] = []
-        """Called with the id of each certificate that is no longer what it was."""
+        super().__init__()
         self._secrets = secrets
         self._held: dict[str, Certificate] = {}
         self._referring: set[str] = set()
@@ -76,8 +98,19 @@ class CertificateTable:
         self._referring.discard(key)
         self.entities.pop(key, None)
         if self._held.pop(key, None) is not None:
-            for function in self.on_change:
-                function(key)
+            self._tell({key})
+
+    def fork(self) -> CertificateTable:
+        """A copy, to be changed while this one is in use."""
+        made = CertificateTable(self._secrets)
+        made.entities, made._held, made._referring = dict(self.entities), dict(self._held), set(self._referring)
+        made._note_changes()
+        return made
+
+    def become(self, other: CertificateTable) -> None:
+        """Have the content of a `fork`."""
+        self.entities, self._held, self._referring = other.entities, other._held, other._referring
+        self._tell(other._changed)
 
     def resolve_again(self) -> None:
         """Vaults have changed: look up once more what references name."""
@@ -85,27 +118,33 @@ class CertificateTable:
             self.put(self.entities[key])
 
 
-class AuthorityTable:
-    """The authorities of the store (`ca_certificates`) by id; a part of the plan."""
+class AuthorityTable(Told):
+    """The authorities of the store (`ca_certificates`) by id; a part of the plan.
 
-    def __init__(self) -> None:
-        self.entities: dict[str, Entity] = {}
-        self.on_change: list[Callable[[str], None]] = []
-        """Called with the id of each authority that comes, changes or goes."""
+    `on_change` is called with the ids of authorities that come, change or go.
+    """
 
     def put(self, entity: Entity) -> None:
         """Add or replace an authority."""
         self.entities[entity["id"]] = entity
-        self._tell(entity["id"])
+        self._tell({entity["id"]})
 
     def remove(self, key: str) -> None:
         """Forget an authority."""
         if self.entities.pop(key, None) is not None:
-            self._tell(key)
+            self._tell({key})
 
-    def _tell(self, key: str) -> None:
-        for function in self.on_change:
-            function(key)
+    def fork(self) -> AuthorityTable:
+        """A copy, to be changed while this one is in use."""
+        made = AuthorityTable()
+        made.entities = dict(self.entities)
+        made._note_changes()
+        return made
+
+    def become(self, other: AuthorityTable) -> None:
+        """Have the content of a `fork`."""
+        self.entities = other.entities
+        self._tell(other._changed)
 
 
 class ServerNames:
@@ -127,6 +166,16 @@ class ServerNames:
         entity = self.entities.pop(key, None)
         if entity is not None and self._by_name.get(entity["name"].lower()) is entity:
             del self._by_name[entity["name"].lower()]
+
+    def fork(self, certificates: CertificateTable) -> ServerNames:
+        """A copy, to be changed while this one is in use; it leads to other certificates."""
+        made = ServerNames(certificates)
+        made.entities, made._by_name = dict(self.entities), dict(self._by_name)
+        return made
+
+    def become(self, other: ServerNames) -> None:
+        """Have the content of a `fork`."""
+        self.entities, self._by_name = other.entities, other._by_name
 
     def certificate(self, key: str) -> Certificate | None:
         """The certificate with this id."""

@@ -12,6 +12,7 @@ import logging
 import ssl
 from collections import OrderedDict
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from gevent import monkey
@@ -127,7 +128,7 @@ class ServerCertificates:
         self._making: dict[Key, Event] = {}
         self._changes = 0  # of authorities
         table.on_change.append(self._forget)
-        self._authorities.on_change.append(self._forget_authority)
+        self._authorities.on_change.append(self._forget_authorities)
 
     def listener_context(self, role: str) -> ssl.SSLContext:
         """The context with which a role's handshakes begin. Raises as `ListenerContexts.get`.
@@ -233,12 +234,12 @@ class ServerCertificates:
                 context.name_authority(entity["cert"])
         return context
 
-    def _forget(self, certificate: str) -> None:
-        self._drop(lambda key: key[0] == certificate)
+    def _forget(self, certificates: AbstractSet[str]) -> None:
+        self._drop(lambda key: key[0] in certificates)
 
-    def _forget_authority(self, authority: str) -> None:
+    def _forget_authorities(self, authorities: AbstractSet[str]) -> None:
         self._changes += 1
-        self._drop(lambda key: key[1] is not None and authority in key[1])
+        self._drop(lambda key: key[1] is not None and not authorities.isdisjoint(key[1]))
 
     def _drop(self, concerned: Callable[[Key], bool]) -> None:
         for key in [key for key in self._ready if concerned(key)]:

@@ -126,11 +126,11 @@ class Gateway:
         self.error_default_type: str = settings.error_default_type
         self.debug_header: bool = settings.allow_debug_header
 
-    def learn_vaults(self, vaults: Iterable[Mapping[str, Any]]) -> None:
-        """Take over the vault entities; what is configured with secrets gets them anew when a vault has changed."""
-        if self.secrets.learn({vault["prefix"]: vault for vault in vaults}):
-            self.plan.certificates.resolve_again()
-            self.plan.table.configure_again()
+    def learn_vaults(self, vaults: Iterable[Mapping[str, Any]], plan: Plan) -> None:
+        """Take over the vault entities; what a plan has with secrets gets them anew when a vault may have changed."""
+        if self.secrets.learn({vault["prefix"]: vault for vault in vaults}) or plan is not self.plan:
+            plan.certificates.resolve_again()
+            plan.table.configure_again()
 
     def use(self, pipeline: Pipeline) -> None:
         """Serve requests that come from now on with another pipeline."""

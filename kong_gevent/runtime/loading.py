@@ -14,8 +14,8 @@ from gevent.pool import Pool
 from kong_gevent.db import rows
 from kong_gevent.dns import NameNotResolved
 from kong_gevent.errors import DatabaseError, GatewayError
+from kong_gevent.runtime.changes import PLANNED
 from kong_gevent.runtime.pace import paced
-from kong_gevent.runtime.sync import PLANNED
 
 if TYPE_CHECKING:
     from kong_gevent.runtime.node import Node
@@ -48,8 +48,10 @@ def load_and_follow(node: Node) -> None:
     while True:
         pause = frequency * random.uniform(1 - JITTER, 1 + JITTER)
         gevent.sleep(pause if node.sync.failure is None else min(pause, RETRY_SECONDS))
-        reached = node.sync.reached
+        reached, asked = node.sync.reached, node.shared.looks
         node.sync.poll()
+        if node.sync.prepared and node.shared.looks == asked:  # else another worker sees to it
+            node.published(many=True)
         if node.sync.reached and not reached:
             settle()
             gevent.spawn(warm_up, node)

@@ -188,6 +188,7 @@ class PluginTable:
         """All configurations by id as they were given, also those that are not in force."""
         self._global: Chain | None = None
         self._bind: Bind = getattr
+        self._origin: PluginTable | None = None
         self.version = 0
         self.rewrite: list[tuple[Function, Conf]] = []
 
@@ -283,12 +284,39 @@ class PluginTable:
         self._retire(old)
         return True
 
-    @staticmethod
-    def _retire(configured: Configured) -> None:
+    def _retire(self, configured: Configured) -> None:
+        if self._origin is not None and self._origin.configured(configured.id) is configured:
+            return  # another table still uses it
         try:
             configured.plugin.retire(configured.conf)
         except Exception:
             log.exception("plugin %s failed to retire a configuration", configured.plugin.name)
+
+    # --- large changes -----------------------------------------------------------------------------------------------
+
+    def fork(self, asked: AskedNames) -> PluginTable:
+        """A copy, to be changed while this one is in use; nothing that this one uses is retired."""
+        made = PluginTable(self._plugins, self._secrets, asked)
+        made._origin, made._bind, made.version = self, self._bind, self.version
+        made.entities, made._by_id = dict(self.entities), dict(self._by_id)
+        made._referring, made._personal = set(self._referring), Counter(self._personal)
+        made._scoped, made._compiled = dict(self._scoped), set(self._scoped)
+        made._changed()
+        return made
+
+    def succeed(self, origin: PluginTable, asked: AskedNames) -> None:
+        """Take the place of the table that this one was forked from; chains of both are stale."""
+        self._origin, self._asked, self._bind = None, asked, origin._bind
+        self.version = max(self.version, origin.version)
+        self._changed()
+
+    def retire_all_but(self, other: PluginTable) -> Iterator[None]:
+        """This table is not used any more: let go of what is not in the other one, step by step."""
+        self._origin = None
+        for key, configured in self._by_id.items():
+            if other.configured(key) is not configured:
+                self._retire(configured)
+            yield
 
     def close(self) -> None:
         """Let go of what the configurations hold; the table is not used any more."""

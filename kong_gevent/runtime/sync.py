@@ -7,6 +7,9 @@ worker that finds one raises the number as well, before it applies it: what one 
 
 Everything that reads the store happens in *rounds*, one at a time, each in a greenlet of its own. Requests wait for a
 round, but not for long: a store that has stopped answering must not stop proxying.
+
+Many changes at once are made ready beside the requests, whoever has written them, and come into force together: when
+all workers of the node have them ready (`Node.published`), or when a request must not be served without them.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +27,9 @@ from gevent.event import Event
 from kong_gevent.db.strategies.base import SIGNAL
 from kong_gevent.errors import EventsLost
 from kong_gevent.runtime.caches import LookupCache
+from kong_gevent.runtime.changes import PLANNED, VAULTS, Found, in_order, lookups, planned
 from kong_gevent.runtime.pace import REST, ReadAhead, paced
+from kong_gevent.runtime.succession import Coming
 
 if TYPE_CHECKING:
     from kong_gevent.runtime.plan import Plan
@@ -31,35 +37,30 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kong_gevent.sync")
 PAGE = 250
-"""Events that are read, and applied, at a time: for as long as it takes to decode them a thread has the interpreter."""
+"""Events that are read, and applied, at a time: for as long as it takes to decode them a thread has the interpreter.
+
+So many and more are made ready beside the requests.
+"""
+MOST_COMING = 100_000
+"""Events that come into force together, at most: more than any change set has."""
 STRICT_SECONDS = 3.0
 """How long a request waits for what was written on its node; after that the store counts as away."""
 REPEAT_SECONDS = 30.0
 """How often, at most, a failure is logged that goes on but gives another reason."""
 MAX_LATER = 20_000
 """Events remembered for a second look; when there are more, everything is compared instead."""
-PLANNED = ("certificates", "snis", "ca_certificates", "upstreams", "targets", "services", "routes", "plugins")
-"""Kinds of entities that the plan holds; all others are looked up when needed."""
-VAULTS = "vaults"
-_GOING = ("routes", "services", "targets", "upstreams", "snis")
-_COMING = ("certificates", "snis", "ca_certificates", "upstreams", "targets", "services", "plugins", "routes")
-_LAST = ("plugins", "certificates", "ca_certificates")
-"""In which order changes are applied: what goes, what comes, and what goes only when nothing can refer to it any more.
-
-A route comes after its plugins and goes before them: never without. The same holds for server names and certificates.
-"""
-
-Found = tuple[str, str, dict[str, Any] | None]
-"""Kind, id and present state of an entity (None: it is gone)."""
 
 
 class Round:
-    """One look at the store, and which generation it includes. `succeeded` counts once `done` is set."""
+    """One look at the store, and which generation it includes. `succeeded` counts once `done` is set.
 
-    __slots__ = ("began", "done", "generation", "succeeded")
+    `alive`: when it was last seen to go on.
+    """
+
+    __slots__ = ("alive", "done", "generation", "succeeded")
 
     def __init__(self) -> None:
-        self.began = monotonic()
+        self.alive = monotonic()
         self.generation = 0
         self.done = Event()
         self.succeeded = False
@@ -83,6 +84,7 @@ class Synchronizer:
         self._awaited = 0
         self._cursor = 0
         self._lost = self._filling = False
+        self._coming: Coming | None = None
         self._later: deque[tuple[float, list[Any]]] = deque()
         self._compare_at: float | None = None
         self._failed_at = -1
@@ -93,14 +95,21 @@ class Synchronizer:
         self.reached = False
         """Whether it is the store's; otherwise it came from elsewhere, and the store has not answered yet."""
         self.on_reached: Callable[[], None] = lambda: None
-        self.learn_vaults: Callable[[], None] = lambda: None
-        """Called before anything is applied that may refer to vaults that are new, or not what they were."""
+        self.learn_vaults: Callable[[Plan], None] = lambda plan: None
+        """Called before anything is applied to a plan that may refer to vaults that are new, or not what they were."""
+        self.together = False
+        """Whether many changes that are `prepared` wait until somebody publishes them, for all workers of the node."""
         self.listeners: dict[str, Callable[[str], None]] = {}
         """Topic → what is called with the text of each signal of another node."""
         self.failure: str | None = None
         self.changes = 0
         """Grows whenever the plan has changed."""
         self.changed_at = 0.0
+
+    @property
+    def prepared(self) -> bool:
+        """Whether many changes have been made ready that are not in force yet."""
+        return self._coming is not None
 
     # --- loading -----------------------------------------------------------------------------------------------------
 
@@ -120,27 +129,54 @@ class Synchronizer:
         return True
 
     def _load_all(self) -> None:
-        cursor = self._store.last_event_id()
-        self.learn_vaults()
-        pages = {kind: ReadAhead(self._store.dao(kind).each(bare=True)) for kind in PLANNED}
-        try:
-            # Also at a start: the other workers of this node may have begun before what is there now was written.
-            self._announce(cursor)
-            if self.loaded:
-                self._apply(self._differences(pages))
-            else:
-                self._filling = True
-                self._plan.load({kind: paced(page) for kind, page in pages.items()})
-                self._changed()
-        finally:
-            self._filling = False
-            for page in pages.values():
-                page.close()
-        self._cache.clear()
-        self._cursor = cursor
-        self._lost = False
+        """Begin with what the store has, whatever the plan holds."""
+        if self.loaded:
+            self._compare()
+            self._bring_into_force()
+        else:
+            self._fill()
         self.reached = self.loaded = True
         self.on_reached()
+
+    def _fill(self) -> None:
+        cursor = self._store.last_event_id()
+        self.learn_vaults(self._plan)
+        with self._pages() as pages:
+            # The other workers of this node may have begun before what is there now was written.
+            self._announce(cursor)
+            self._filling = True
+            try:
+                self._plan.load({kind: paced(page) for kind, page in pages.items()})
+            finally:
+                self._filling = False
+        self._changed()
+        self._cache.clear()
+        self._cursor = cursor
+
+    def _compare(self) -> None:
+        """Make ready whatever in the store differs from the plan."""
+        self._drop_coming()
+        cursor = self._store.last_event_id()
+        coming = Coming(self._plan, self._cache, self._rest)
+        coming.all_lookups, coming.foreign = True, cursor
+        try:
+            self.learn_vaults(coming.successor)
+            with self._pages() as pages:
+                self._apply(self._differences(pages), coming.successor)
+        except BaseException:
+            coming.clean_up()
+            raise
+        self._coming, self._cursor, self._lost = coming, cursor, False
+
+    @contextmanager
+    def _pages(self) -> Iterator[dict[str, ReadAhead[dict[str, Any]]]]:
+        """All entities of the store that the plan holds, read ahead."""
+        pages = {kind: ReadAhead(self._store.dao(kind).each(bare=True)) for kind in PLANNED}
+        try:
+            yield pages
+        finally:
+            for page in pages.values():
+                page.close()
 
     def _differences(self, stored: dict[str, ReadAhead[dict[str, Any]]]) -> list[Found]:
         """What in the store differs from the plan."""
@@ -171,15 +207,19 @@ class Synchronizer:
             current = self.begin()
             self._awaited += 1
             try:
-                in_time = current.done.wait(max(0.0, current.began + STRICT_SECONDS - monotonic()))
+                while not current.done.wait(max(0.0, current.alive + STRICT_SECONDS - monotonic())):
+                    if monotonic() >= current.alive + STRICT_SECONDS:
+                        self._failed(f"no answer for {STRICT_SECONDS:g} s", wanted)
+                        break
             finally:
                 self._awaited -= 1
-            if not in_time:
-                self._failed(f"no answer for {STRICT_SECONDS:g} s", wanted)
             wanted = self._shared.generation
 
     def poll(self) -> None:
-        """Look for what other nodes wrote. Returns when that is done, or has failed."""
+        """Look for what other nodes wrote. Returns when that is done, or has failed.
+
+        Many changes are only `prepared`, if they are to come into force in all workers `together`.
+        """
         self.begin().done.wait()
 
     def _run(self, current: Round) -> None:
@@ -221,32 +261,52 @@ class Synchronizer:
             self._store.connect()
             self._load_all()
             return
-        if not self._lost and not self._apply_new():
-            log.warning("events of the datastore are no longer there: loading the whole configuration")
-            self._lost = True
+        if not self._lost:
+            try:
+                self._follow()
+            except EventsLost:
+                log.warning("events of the datastore are no longer there: loading the whole configuration")
+                self._lost = True
         if self._lost:
-            self._load_all()
+            self._compare()
         self._look_again()
+        if self._coming is not None and (not self.together or self.generation != self._shared.generation):
+            self._bring_into_force()
 
     # --- events ------------------------------------------------------------------------------------------------------
 
-    def _apply_new(self) -> bool:
-        """Apply the events since the last time; False when some are gone."""
+    def _follow(self) -> None:
+        """Take over the events since the last time; many of them are only made ready. Raises `EventsLost`."""
         while True:
-            try:
-                events = self._store.events_after(self._cursor, PAGE)
-            except EventsLost:
-                return False
+            events = self._store.events_after(self._cursor, PAGE)
+            self._goes_on()
             if events:
-                foreign = [event.id for event in events if event.origin != self._store.origin]
+                foreign = max((event.id for event in events if event.origin != self._store.origin), default=0)
                 if foreign:
-                    self._announce(foreign[-1])
                     self._hear(events)
-                self._take(events)
+                if len(events) == PAGE and self._coming is None:
+                    self._coming = Coming(self._plan, self._cache, self._rest)
+                self._take(events, foreign)
                 self._cursor = events[-1].id
                 self._remember(events)
-            if len(events) < PAGE:
-                return True
+            if len(events) < PAGE or (self._coming is not None and self._coming.count >= MOST_COMING):
+                return
+
+    def _bring_into_force(self) -> None:
+        """What was made ready counts from now on."""
+        coming, self._coming = self._coming, None
+        if coming is None:
+            return
+        if coming.foreign:
+            self._announce(coming.foreign)
+        if coming.come_into_force():
+            self._changed()
+        gevent.spawn(coming.clean_up)
+
+    def _drop_coming(self) -> None:
+        coming, self._coming = self._coming, None
+        if coming is not None:
+            coming.clean_up()
 
     def _announce(self, event: int) -> None:
         """Have the other workers of this node look, too, before they answer again."""
@@ -265,24 +325,32 @@ class Synchronizer:
             except Exception:
                 log.exception("the signal %s %s cannot be followed", event.entity, event.key)
 
-    def _take(self, events: list[Any]) -> None:
-        """Apply a run of events; of several for one entity only its present state counts."""
-        changed: dict[tuple[str, str], None] = {}
-        for event in events:
-            for key in event.cache_keys:
-                self._cache.drop(key)
-            self._cache.drop(f"{event.entity}:id:{event.key}")
-            if event.entity in PLANNED:
-                changed[(event.entity, event.key)] = None
-        if any(event.entity == VAULTS for event in events):
-            self.learn_vaults()
-        if changed:
-            self._apply(self._read(list(changed)))
+    def _take(self, events: list[Any], foreign: int = 0) -> None:
+        """Apply a run of events, or make it ready with others; of several for one entity only its present state counts.
 
-    def _read(self, keys: list[tuple[str, str]]) -> list[Found]:
+        `foreign`: the newest of them that another node has written; 0 without any.
+        """
+        coming = self._coming
+        if coming is not None:
+            coming.forget(lookups(events))
+            coming.count += len(events)
+            coming.foreign = foreign or coming.foreign
+        else:
+            if foreign:
+                self._announce(foreign)
+            for key in lookups(events):
+                self._cache.drop(key)
+        if any(event.entity == VAULTS for event in events):
+            self.learn_vaults(self._plan if coming is None else coming.successor)
+        changed = planned(events)
+        if changed:
+            found = self._read(changed, self._plan if coming is None else coming.plan)
+            self._apply(found, self._plan if coming is None else coming.successor)
+
+    def _read(self, keys: list[tuple[str, str]], plan: Plan) -> list[Found]:
         """The present state of entities, and of services that routes among them need and the plan does not have."""
         found = self._select_all(keys)
-        known = {key for kind, key, _ in found if kind == "services"} | self._plan.services.keys()
+        known = {key for kind, key, _ in found if kind == "services"} | plan.services.keys()
         needed = {
             ("services", entity["service"]["id"])
             for kind, _, entity in found
@@ -303,18 +371,25 @@ class Synchronizer:
 
     def _rest(self) -> float:
         """How long what is applied rests between two slices: not at all while requests wait for it."""
+        self._goes_on()
         return 0 if self._awaited else REST
 
-    def _apply(self, found: list[Found]) -> None:
-        """Take over what differs from the plan; an entity that the plan cannot take is logged and left out."""
-        for kind, key, entity in paced(_in_order(found), self._rest):
-            if self._plan.held(kind, key) == entity and entity is not None:
+    def _goes_on(self) -> None:
+        """The store has answered, or something of its answer has been dealt with."""
+        if self._round is not None:
+            self._round.alive = monotonic()
+
+    def _apply(self, found: list[Found], plan: Plan) -> None:
+        """Take over what differs from a plan; an entity that the plan cannot take is logged and left out."""
+        for kind, key, entity in paced(in_order(found), self._rest):
+            if plan.held(kind, key) == entity and entity is not None:
                 continue
             try:
-                self._plan.apply(kind, key, entity)
+                plan.apply(kind, key, entity)
             except Exception:
                 log.exception("%s %s cannot be applied", kind, key)
-            self._changed()
+            if plan is self._plan:
+                self._changed()
 
     def _changed(self) -> None:
         self.changes += 1
@@ -338,15 +413,5 @@ class Synchronizer:
             self._take(self._later[0][1])
             self._later.popleft()
         if self._compare_at is not None and self._compare_at <= now:
-            self._load_all()
+            self._compare()
             self._compare_at = None
-
-
-def _in_order(found: list[Found]) -> Iterator[Found]:
-    """Changes in an order in which every moment in between is safe to serve."""
-    for kind in _GOING:
-        yield from (change for change in found if change[0] == kind and change[2] is None)
-    for kind in _COMING:
-        yield from (change for change in found if change[0] == kind and change[2] is not None)
-    for kind in _LAST:
-        yield from (change for change in found if change[0] == kind and change[2] is None)

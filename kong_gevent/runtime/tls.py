@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -96,8 +97,8 @@ class Contexts:
         """Take certificates and authorities from these tables, now and whenever they change."""
         self._certificates = certificates_
         self._authorities = authorities
-        certificates_.on_change.append(self._certificate_changed)
-        authorities.on_change.append(self._authority_changed)
+        certificates_.on_change.append(self._certificates_changed)
+        authorities.on_change.append(self._authorities_changed)
 
     # --- who wants what ----------------------------------------------------------------------------------------------
 
@@ -221,11 +222,11 @@ class Contexts:
 
     # --- changes -----------------------------------------------------------------------------------------------------
 
-    def _certificate_changed(self, key: str) -> None:
-        self._drop(lambda known: known.certificate == key)
+    def _certificates_changed(self, keys: AbstractSet[str]) -> None:
+        self._drop(lambda known: known.certificate in keys)
 
-    def _authority_changed(self, key: str) -> None:
-        self._drop(lambda known: known.authorities is not None and key in known.authorities)
+    def _authorities_changed(self, keys: AbstractSet[str]) -> None:
+        self._drop(lambda known: known.authorities is not None and not keys.isdisjoint(known.authorities))
 
     def _drop(self, concerned: Callable[[Outgoing], bool]) -> None:
         self._changes += 1

@@ -103,7 +103,7 @@ class ProxyCache(Plugin):
         super().__init__(kit)
         self.clock: Callable[[], float] = time.time
         self.entries: dict[bytes, Entry] = {}
-        self.plugins: set[str] = set()
+        self.plugins: dict[str, Conf] = {}
         self.admin = CacheEndpoints(kit, self.plugins)
 
     def init_worker(self) -> None:
@@ -119,11 +119,13 @@ class ProxyCache(Plugin):
         conf.shown = tuple(bool(told[name]) for name in ("age", "X-Cache-Status", "X-Cache-Key"))
         conf.keys = {}
         conf.unused_phases = () if conf.collapse_misses else ("log",)
-        self.plugins.add(conf.plugin_id or "")
+        self.plugins[conf.plugin_id or ""] = conf
 
     def retire(self, conf: Conf) -> None:
         """Forget that there was this configuration."""
-        self.plugins.discard(conf.plugin_id or "")
+        key = conf.plugin_id or ""
+        if self.plugins.get(key) is conf:
+            del self.plugins[key]
 
     def access(self, ctx: Context, conf: Conf) -> Exit | None:
         """Serve a stored answer, or get ready to store one."""

@@ -1,14 +1,17 @@
 """A 2xx of the Admin API is a promise: every worker serves the new configuration from the next request on."""
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import pytest
 
 from tests.gateway import Gateway
-from tests.integration.support import ask, ask_once, client_of
+from tests.integration.support import ask, ask_once, cli, client_of, in_thread
 from tests.upstream import Upstream, plain
 from tests.wire import Answer, Client, wait_until
 
@@ -45,7 +48,7 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     with ExitStack() as stack:
-        gateway = stack.enter_context(Gateway(workers=WORKERS))
+        gateway = stack.enter_context(Gateway(workers=WORKERS, env={"keepalive_requests": "1000000"}))
         upstream = stack.enter_context(Upstream())
         clients = [stack.enter_context(client_of(gateway, pid)) for pid in gateway.worker_pids()]
         assert len(clients) == WORKERS
@@ -115,6 +118,51 @@ def _change_credentials(cluster: Cluster, number: int) -> None:
     cluster.all_status(401, path, f"apikey: other{number}")
     gateway.delete(f"/routes/r{number}")
     cluster.all_status(404, path, f"apikey: other{number}")
+
+
+class TestManyChanges:
+    """What another node or a command writes is served by all workers or by none, all of a commit or nothing."""
+
+    COUNT = 600
+
+    def document(self, prefix: str) -> dict[str, Any]:
+        settings = {"status_code": 418, "message": prefix}
+        routes = [
+            {"paths": [f"/{prefix}/{number}"], "plugins": [{"name": "request-termination", "config": settings}]}
+            for number in range(self.COUNT)
+        ]
+        return {"_format_version": "3.0", "services": [{"name": prefix, "url": "http://127.0.0.1:9", "routes": routes}]}
+
+    def test_of_another_node(self, cluster: Cluster) -> None:
+        store = str(cluster.gateway.prefix / "kong.sqlite3")
+        with (
+            Gateway(env={"sqlite_path": store}) as other,
+            in_thread(lambda: other.admin("POST", "/config", json=self.document("set"), timeout=120)) as done,
+        ):
+            seen = []
+            end = monotonic() + 120
+            while not seen or seen[-1] != 418:
+                assert monotonic() < end, f"not served: {done}"
+                for client in cluster.clients:
+                    for number in (0, self.COUNT - 1):
+                        seen.append(ask(client, "GET", f"/set/{number}").status)
+        first = seen.index(418)
+        assert set(seen[:first]) == {404} and set(seen[first:]) == {418}
+        assert [answer.status_code for answer in done] == [201]
+
+    def test_of_a_command(self, cluster: Cluster) -> None:
+        """It makes many commits, which come one after the other; every request is answered meanwhile."""
+        file = cluster.gateway.prefix / "many.json"
+        file.write_text(json.dumps(self.document("command")))
+        with in_thread(lambda: cli(cluster.gateway, "config", "db_import", str(file))) as done:
+            answered = 0
+            while not done:
+                assert ask(cluster.clients[0], "GET", "/nowhere").status == 404
+                answered += 1
+        assert done[0].returncode == 0, done[0].stderr
+        assert answered > 10
+        for client in cluster.clients:
+            wait_until(lambda client=client: ask(client, "GET", f"/command/{self.COUNT - 1}").status == 418)
 
 
 def test_unreadable_store(upstream: Upstream) -> None:
