@@ -82,6 +82,7 @@ class Successor(Plan):
         self.table.succeed(plan.table, plan.asked)
         plan.table = plan._parts["plugins"] = self.table
         self._change_targets()
+        plan.changes += 1
 
     def _change_targets(self) -> None:
         gone: dict[Balancer, list[str]] = defaultdict(list)

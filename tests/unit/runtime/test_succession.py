@@ -1,6 +1,7 @@
 """Many changes at once: made ready beside the requests, in force all together."""
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import gevent
@@ -140,6 +141,18 @@ def test_a_large_set_makes_all_look_ups_be_forgotten(plugin: Make, monkeypatch: 
     made.store.dao("keyauth_credentials").insert({"key": "ann-key", "consumer": ann})
     made.sync.poll()
     assert made.get("/", headers={"apikey": "ann-key"}).status == 200
+
+
+def test_what_was_concluded_from_the_plan_is_concluded_anew() -> None:
+    with closing(InMemoryGateway(classic_answers="on")) as made:
+        made.store.dao("services").update(made.service["id"], {"tags": ["classic-api"]})
+        made.store.dao("routes").update(made.route["id"], {"paths": ["/api"]})
+        made.sync.poll()
+        assert made.get("/none").response.json()["message"] == "API not found with these values"
+        store_many(made, "new")
+        made.store.dao("services").update(made.service["id"], {"tags": []})
+        made.sync.poll()
+        assert made.get("/none").response.json()["message"] == "no Route matched with those values"
 
 
 class TestSuccessor:
