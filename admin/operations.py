@@ -180,7 +180,6 @@ def _asking(question: Record) -> dict[str, Told]:
 
 
 _LEVEL = Told({200: MESSAGE, 400: MESSAGE}, (_TIMEOUT,), body=OBJECT)
-_NO_BODY = Told({204: None}, (DRY_RUN,))
 _SET_HEALTH = Told({204: None}, body=OBJECT)
 _DOCUMENT_ERROR: Json = {**ERROR, "properties": {**ERROR["properties"], "flattened_errors": array(OBJECT)}}
 _FILTERS = tuple(parameter(name, TEXT) for name in (*FILTERS, "entity", "entity_id"))

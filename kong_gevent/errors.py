@@ -180,12 +180,6 @@ class InvalidDeclarativeConfiguration(DaoError):
     code, name = 14, "invalid declarative configuration"
 
 
-class TransformationError(DaoError):
-    """A value could not be derived from the entity (hash, digest)."""
-
-    code, name, status = 15, "transformation error", 500
-
-
 class ReferencedByOthers(DaoError):
     """A CA certificate is still listed by other entities."""
 

@@ -17,7 +17,6 @@ ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z
 """What counts as an id in a path; anything else is a name."""
 _MILLISECONDS = 1000
 _LATEST = 1 << 50
-_UNSET = (None, "")
 
 
 @dataclass(frozen=True, slots=True)

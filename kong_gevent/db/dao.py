@@ -69,13 +69,11 @@ class DAO:
         row = self._strategy.read(self.entity.name, self._primary_key(pk))
         return self._show(row) if row else None
 
-    def select_bare(self, pk: str) -> Values | None:
-        """As `select`, without what belongs to other entities and is only shown with this one."""
-        row = self._strategy.read(self.entity.name, self._primary_key(pk))
-        return rows.show(self.entity, row) if row else None
-
     def select_many(self, pks: Sequence[str]) -> Iterator[Values | None]:
-        """What `select_bare` gives for each of some ids, in their order, read together."""
+        """The entity, or None, for each of some ids in their order, read together.
+
+        They are bare: without what belongs to other entities and is only shown with these.
+        """
         for row in self._strategy.read_many(self.entity.name, pks):
             yield rows.show(self.entity, row) if row else None
 
@@ -116,7 +114,7 @@ class DAO:
         return [self._show(row) for row in found[:wanted]], following
 
     def each(self, size: int = 1000, parent: tuple[str, str] | None = None, *, bare: bool = False) -> Iterator[Values]:
-        """All entities in the order of the ids, read page by page; `bare`: as `select_bare` gives them."""
+        """All entities in the order of the ids, read page by page; `bare`: see `select_many`."""
         after: str | None = None
         while True:
             found = self._page(after, size, None, "and", parent)

@@ -107,10 +107,6 @@ class Store:
         """Id of the newest event; 0 before the first."""
         return self.strategy.event_range()[1]
 
-    def oldest_event_id(self) -> int:
-        """Id of the oldest event that is kept; one more than the newest when none is."""
-        return self.strategy.event_range()[0]
-
 
 class StoreReader:
     """The read side for cross-entity checks: entities as they are stored."""

@@ -41,12 +41,6 @@ class TagsDAO:
         following = paging.encode_offset(found[wanted - 1]) if len(found) > wanted else None
         return [_row(*entry) for entry in found[:wanted]], following
 
-    def page_by_tag(
-        self, tag: str, size: Any = None, offset: str | None = None
-    ) -> tuple[list[dict[str, str]], str | None]:
-        """The entities that carry a tag."""
-        return self.page(size, offset, tag)
-
     def each(self, size: int = 1000) -> Iterator[dict[str, str]]:
         """All rows, read page by page."""
         after: tuple[str, str, str] | None = None

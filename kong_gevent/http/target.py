@@ -38,12 +38,6 @@ _MAX_HOST = 255
 PathHandling = Literal["v0", "v1"]
 
 
-def split_target(raw: bytes) -> tuple[bytes, bytes | None]:
-    """Path and query of an origin-form target; the query is None without `?` and empty after a bare one."""
-    path, mark, query = raw.partition(b"?")
-    return path, query if mark else None
-
-
 def split_absolute(raw: bytes) -> tuple[bytes, bytes] | None:
     """Authority and origin-form target of an absolute-form one; None when `raw` is not absolute-form with http(s).
 

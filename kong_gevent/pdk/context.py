@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from kong_gevent.pdk.plugin import Conf, Plugin
 
 _get: Any = dict.get
-JSON_TYPE = b"Content-Type: application/json; charset=utf-8\r\n"
 
 
 class Exit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
@@ -258,9 +258,3 @@ def begun(template: HeaderTemplate, values: tuple[Any, ...] = ()) -> FieldEdits:
     edits._touched = template.names
     edits._added = template.added
     return edits
-
-
-def set_many(edits: FieldEdits, headers: Mapping[str, Any]) -> None:
-    """Set every field of a mapping."""
-    for name, value in headers.items():
-        edits.set(name, value)

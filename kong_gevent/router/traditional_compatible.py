@@ -232,11 +232,6 @@ class Router:
             else:
                 bucket.prepare(entry)
 
-    def set_payload(self, route_id: str, payload: Any) -> None:
-        """Give the matches of a route another payload without indexing it anew. Raises KeyError for an unknown id."""
-        for _, entry in self._routes[route_id]:
-            entry.payload = payload
-
     def _put(self, route_id: str, placements: list[Placement], chunk_size: int) -> None:
         self._routes[route_id] = placements
         for pattern, entry in placements:

@@ -242,7 +242,6 @@ class WsgiExchange(BodyBuffer):
         self._input = environ["wsgi.input"]
         self._start_response = start_response
         self._write: Callable[[bytes], Any] | None = None
-        self._terminated = bool(environ.get("wsgi.input_terminated")) or fields.chunked
         self._pushed = b""
         self._limit: tuple[int, int, str, type[HttpError]] | None = None
         self._bodiless = False

@@ -95,7 +95,6 @@ class Entity:
         self.check = check
         self.check_delete = check_delete
         self.dao = dao
-        self.primary_key = ("id",)
         self.fields: Mapping[str, Field] = schema.shape
         self.foreign: dict[str, Foreign] = {
             field_name: field for field_name, field in schema.shape.items() if isinstance(field, Foreign)

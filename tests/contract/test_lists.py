@@ -143,7 +143,7 @@ def test_tag_filters_and_lists_agree_with_the_entities(store: Store) -> None:
     listed = all_pages(store.tags.page, 11)
     assert [(row["tag"], row["entity_id"]) for row in listed] == triples
     for name in names:
-        listed = all_pages(store.tags.page_by_tag, name, 4)
+        listed = all_pages(store.tags.page, 4, tag=name)
         assert [(row["tag"], row["entity_id"]) for row in listed] == [entry for entry in triples if entry[0] == name]
 
 
@@ -186,15 +186,15 @@ def test_tags_are_a_list_of_their_own(store: Store) -> None:
         {"tag": "b", "entity_name": "services", "entity_id": service},
     ]
     assert end is None
-    assert store.tags.page_by_tag("b") == (second, None)
-    assert store.tags.page_by_tag("none") == ([], None)
+    assert store.tags.page(tag="b") == (second, None)
+    assert store.tags.page(tag="none") == ([], None)
     store.dao("services").delete(service)
     assert store.tags.page()[0] == first[:1]
 
 
 def test_an_impossible_tag_is_refused(store: Store) -> None:
     with pytest.raises(errors.InvalidUnique) as caught:
-        store.tags.page_by_tag("a,b")
+        store.tags.page(tag="a,b")
     assert caught.value.to_dict()["name"] == "invalid unique tag"
 
 
@@ -301,7 +301,7 @@ def test_events_tell_old_and_new_keys_in_order(store: Store) -> None:
     assert events[1].cache_keys == (f"consumers:id:{made['id']}", "consumers:username:a", "consumers:username:b")
     assert store.events_after(first) == events[1:]
     assert store.events_after(0, limit=1) == events[:1]
-    assert (store.oldest_event_id(), store.last_event_id()) == (first, last)
+    assert store.strategy.event_range() == (first, last)
 
 
 def test_events_stay_an_hour_and_a_late_reader_is_told(store: Store, clock: Clock) -> None:
@@ -313,13 +313,13 @@ def test_events_stay_an_hour_and_a_late_reader_is_told(store: Store, clock: Cloc
     clock.shift = base.EVENT_LIFETIME + 5
     store.strategy.prune()
     last = store.last_event_id()
-    assert third < store.oldest_event_id() == last
+    assert third < store.strategy.event_range()[0] == last
     assert [event.id for event in store.events_after(third)] == [last]
     with pytest.raises(errors.EventsLost):
         store.events_after(third - 1)
     clock.shift = 3 * base.EVENT_LIFETIME
     store.strategy.prune()
-    assert (store.oldest_event_id(), store.last_event_id()) == (last + 1, last)
+    assert store.strategy.event_range() == (last + 1, last)
     assert store.events_after(last) == []
 
 

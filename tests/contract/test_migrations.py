@@ -8,7 +8,7 @@ import pytest
 
 from kong_gevent import errors
 from kong_gevent.db import Store
-from kong_gevent.db.migrations import CORE, LOCK, LockHeld, Migrations
+from kong_gevent.db.migrations import CORE, LOCK, LockHeld, Migrations, MigrationState
 from tests.contract.backends import Backend
 
 EXTRA = SimpleNamespace(
@@ -45,8 +45,7 @@ def test_an_empty_store_needs_bootstrapping(empty: Store) -> None:
 
 def test_bootstrap_runs_everything_once(empty: Store) -> None:
     assert empty.migrations.bootstrap() == ["000_base"]
-    state = empty.migrations.state()
-    assert (state.executed, state.up_to_date) == (["000_base"], True)
+    assert empty.migrations.state() == MigrationState(executed=["000_base"])
     assert empty.migrations.bootstrap() == []
     assert empty.migrations.up() == []
     assert empty.migrations.finish() == []
@@ -67,12 +66,12 @@ def test_new_migrations_run_in_two_halves(empty: Store) -> None:
         later.check()
     assert later.up() == ["001_extra", "002_plain"]
     state = later.state()
-    assert (state.pending, state.new, state.up_to_date) == (["001_extra"], [], False)
+    assert (state.pending, state.new) == (["001_extra"], [])
     later.check()
     with pytest.raises(errors.MigrationError, match="pending migrations; run 'kong migrations finish'"):
         later.up()
     assert later.finish() == ["001_extra"]
-    assert later.state().up_to_date
+    assert later.state() == MigrationState(executed=["000_base", "001_extra", "002_plain"])
     assert later.finish() == []
 
 
@@ -127,6 +126,6 @@ def test_a_failing_migration_leaves_no_trace(sqlite_store: Store) -> None:
     broken: Any = SimpleNamespace(NAME="001_x", UP={"sqlite": "CREATE TABLE x (a TEXT);\nCREATE NONSENSE;"}, FINISH={})
     with pytest.raises(errors.DatabaseError, match="NONSENSE"):
         Migrations(sqlite_store.strategy, (*CORE, broken)).up()
-    assert sqlite_store.migrations.state().up_to_date
+    assert sqlite_store.migrations.state() == MigrationState(executed=["000_base"])
     fixed: Any = SimpleNamespace(NAME="001_x", UP={"sqlite": "CREATE TABLE x (a TEXT);"}, FINISH={})
     assert Migrations(sqlite_store.strategy, (*CORE, fixed)).up() == ["001_x"]

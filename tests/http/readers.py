@@ -7,7 +7,7 @@ from typing import Any
 from kong_gevent.errors import AnswerError, ProtocolError
 from kong_gevent.http.chunked import ChunkedDecoder
 from kong_gevent.http.heads import AnswerHead, AnswerReader, RequestHead, RequestReader
-from kong_gevent.http.target import normalise_path, parse_host, split_absolute, split_target
+from kong_gevent.http.target import normalise_path, parse_host, split_absolute
 
 FIELDS_READ = list[tuple[bytes, bytes]]
 
@@ -93,7 +93,7 @@ def judge_target(head: RequestHead) -> None:
             raise ProtocolError(400, "Bad request", "unknown form of target")
         authority, target = absolute
         parse_host(authority)
-    normalise_path(split_target(target)[0].decode("latin-1"))
+    normalise_path(target.partition(b"?")[0].decode("latin-1"))
 
 
 def read_requests(

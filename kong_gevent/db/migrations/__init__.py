@@ -40,11 +40,6 @@ class MigrationState:
     missing: list[str] = field(default_factory=list)
     needs_bootstrap: bool = False
 
-    @property
-    def up_to_date(self) -> bool:
-        """Nothing to do."""
-        return not (self.needs_bootstrap or self.pending or self.new)
-
     def to_dict(self) -> dict[str, Any]:
         """The object that `migrations status` prints; groups without entries are left out."""
         shown: dict[str, Any] = {"needs_bootstrap": self.needs_bootstrap}

@@ -10,7 +10,6 @@ from kong_gevent.http.target import (
     normalise_path,
     parse_host,
     split_absolute,
-    split_target,
     upstream_path,
 )
 
@@ -144,20 +143,6 @@ def test_escapes_that_an_upstream_may_undo_are_sent_as_they_were_matched(path: s
 
 def test_escape_path_leaves_escapes_alone() -> None:
     assert escape_path("/%7euser/{x}") == "/%7euser/%7Bx%7D"
-
-
-@pytest.mark.parametrize(
-    ("raw", "path", "query"),
-    [
-        (b"/a", b"/a", None),
-        (b"/a?", b"/a", b""),
-        (b"/a?b=c", b"/a", b"b=c"),
-        (b"/a?b?c", b"/a", b"b?c"),
-        (b"/?/../x", b"/", b"/../x"),
-    ],
-)
-def test_split_target(raw: bytes, path: bytes, query: bytes | None) -> None:
-    assert split_target(raw) == (path, query)
 
 
 @pytest.mark.parametrize(

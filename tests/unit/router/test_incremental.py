@@ -152,13 +152,6 @@ def test_bad_header_regexes_are_refused() -> None:
         Router().add(make_route(headers={"x-a": ["~*(?<!x)y"]}), None, None)
 
 
-def test_a_payload_can_be_replaced_alone() -> None:
-    router = load(make_route(1, paths=["/a", "~/b"], hosts=["a.com", "b.com"]))
-    router.set_payload(uuid(1), "new")
-    found = [answer(router, Request(path, host=host)) for path in ("/a", "/b") for host in ("a.com", "b.com")]
-    assert found == [("new", "/a"), ("new", "/a"), ("new", "/b"), ("new", "/b")]
-
-
 def test_many_routes_on_one_path_are_told_apart() -> None:
     by_header = [
         make_route(number, paths=["/a"], headers={"x-env": ["p"], "x-a": [str(number)]}) for number in range(500)
