@@ -17,8 +17,8 @@ from kong_gevent.db import codec
 from kong_gevent.db.rows import show
 from kong_gevent.db.transfer import Transfer
 from kong_gevent.declarative import YamlWriter, export, history
-from kong_gevent.declarative.apart import Refused, apply_beside
-from kong_gevent.declarative.applying import Busy, Outcome, Request, rollback
+from kong_gevent.declarative.apart import Application, Refused, Rollback, run_beside
+from kong_gevent.declarative.applying import Busy, Outcome, Request
 from kong_gevent.declarative.changes import TooManyChanges
 from kong_gevent.declarative.document import in_order
 from kong_gevent.declarative.history import NoSuchChangeSet, RollbackRefused
@@ -74,7 +74,7 @@ class ConfigViews:
             if whole and arguments.get("check_hash") == "1" and self._known(kind, content):
                 return empty(304)
             flattening = flag(arguments.get("flatten_errors"))
-            outcome = apply_beside(self._store, self._node.settings, kind, content, request, flattening)
+            outcome = run_beside(self._store, self._node.settings, Application(kind, content, request, flattening))
         except NothingPosted:
             return message(400, NOTHING)
         except Refused as refused:
@@ -144,12 +144,14 @@ class ConfigViews:
             return message(400, "id: expected a string")
         dry_run = flag(client.query_arguments().get("dry_run"))
         try:
-            outcome = rollback(self._store, key, author(), dry_run=dry_run)
+            outcome = run_beside(self._store, self._node.settings, Rollback(key, author(), dry_run))
         except NoSuchChangeSet as error:
             return message(404, str(error))
         except RollbackRefused as error:
             problems = error.problems
             return answer({"message": f"the change set cannot be undone: {problems[0]}", "problems": problems}, 409)
+        except TooManyChanges as error:
+            return message(413, str(error))
         except Busy as error:
             return _busy(error)
         self._publish(outcome, dry_run)

@@ -1,4 +1,4 @@
-"""`config job`: a large document, applied for a worker that has requests to serve."""
+"""`config job`: a large change set, made for a worker that has requests to serve."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NICENESS = 5
 @click.command("job", context_settings=CONTEXT, hidden=True)
 @add_options()
 def command(options: Options) -> None:
-    """Apply the document that another process of the gateway hands over on standard input."""
+    """Do what another process of the gateway hands over on standard input."""
     from kong_gevent import conf
     from kong_gevent.declarative.apart import run_job
     from kong_gevent.pacing import ShortTurns
@@ -26,4 +26,7 @@ def command(options: Options) -> None:
     os.nice(NICENESS)
     with ShortTurns(), opened(conf.load(options.file, options.overrides), plugins=True) as store:
         store.connect()
-        sys.stdout.buffer.write(run_job(store, pickle.load(sys.stdin.buffer)))
+        found = run_job(store, pickle.load(sys.stdin.buffer))
+    # With PYTHONUNBUFFERED the interpreter's own stream may write a part only, as it is without a buffer.
+    with open(sys.stdout.fileno(), "wb", closefd=False) as output:
+        output.write(found)

@@ -100,17 +100,17 @@ def apply(store: Store, items: Iterable[Item], request: Request, advance: Advanc
             )
 
 
-def rollback(store: Store, key: str | None, author: str, *, dry_run: bool = False) -> Outcome:
+def rollback(store: Store, key: str | None, author: str, advance: Advance, *, dry_run: bool = False) -> Outcome:
     """Go back to before a change set (by id; the newest without one), in one change set.
 
-    Raises `NoSuchChangeSet`, `RollbackRefused`, `Busy` and what stores raise.
+    Raises `NoSuchChangeSet`, `RollbackRefused`, `Busy`, `TooManyChanges` and what stores raise.
     """
-    with _turn(store, lambda count: None, dry_run):
+    with _turn(store, advance, dry_run) as heard:
         entry = history.find(store, key)
         made = ChangeSet(author, "rollback")
 
         def changes() -> Changes:
-            found, made.rollback_of = history.undo(store, entry)
+            found, made.rollback_of = history.undo(store, entry, heard)
             return found
 
         return _commit(store, changes, made, Request(author, "rollback", dry_run=dry_run))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kong_gevent.db import codec, rows
-from kong_gevent.db.strategies.base import Change, Delete, Index, Operation, Put
+from kong_gevent.db.strategies.base import Change, Delete, Index, Operation, Put, Row
 from kong_gevent.declarative.changes import Changes, Record, digest
 from kong_gevent.declarative.document import in_order
 from kong_gevent.errors import GatewayError
@@ -24,6 +24,8 @@ KEPT = 20
 """Change sets that are kept; older ones cannot be undone any more."""
 _PART_BYTES = 200 * 1024
 _PART_RECORDS = 500
+_READ = 200
+"""Rows that are read at a time."""
 
 
 class NoSuchChangeSet(GatewayError):
@@ -118,39 +120,59 @@ def _pieces(found: Iterable[Record]) -> Iterator[bytes]:
         yield codec.dumps(piece)
 
 
-def undo(store: Store, last: ChangeSet) -> tuple[Changes, list[str]]:
+def since(store: Store, first: ChangeSet) -> Iterator[ChangeSet]:
+    """The change sets from the newest back to this one."""
+    for entry in entries(store):
+        yield entry
+        if entry.id == first.id:
+            return
+
+
+def undo(store: Store, last: ChangeSet, advance: Callable[[int], None]) -> tuple[Changes, list[str]]:
     """The changes that lead back to what was before a change set, and the ids of those that they undo.
 
-    Those are the change set and all later ones. Raises `RollbackRefused` when somebody changed something since.
+    Those are the change set and all later ones. `advance` hears of entities that were dealt with. Raises
+    `RollbackRefused` when somebody changed something since, and `TooManyChanges`.
     """
     wanted: dict[tuple[str, str], Record] = {}
     latest: dict[tuple[str, str], str | None] = {}
     undone: list[str] = []
-    for entry in entries(store):
+    for entry in since(store, last):
         undone.append(entry.id)
         for record in records(store, entry):
             key = (record.kind, record.id)
             latest.setdefault(key, record.after)
             wanted[key] = record
-        if entry.id == last.id:
-            break
+            advance(0)
     changes, problems = Changes(), []
-    order = {name: position for position, name in enumerate(in_order(store.catalogue))}
-    for key in sorted(wanted, key=lambda key: order.get(key[0], -1)):
-        problem = _restore(store, wanted[key], latest[key], changes)
+    for record, row in _with_rows(store, wanted):
+        problem = _restore(store, record, latest[record.kind, record.id], row, changes)
         if problem:
-            problems.append(f"{key[0]} {wanted[key].name or key[1]}: {problem}")
+            problems.append(f"{record.kind} {record.name or record.id}: {problem}")
+        advance(1)
     if problems:
         raise RollbackRefused(problems)
     return changes, undone
 
 
-def _restore(store: Store, record: Record, latest: str | None, changes: Changes) -> str | None:
-    """Add what brings one entity back to `changes`; why that cannot be, as a text."""
+def _with_rows(store: Store, wanted: dict[tuple[str, str], Record]) -> Iterator[tuple[Record, Row | None]]:
+    """Records with what is stored now, parents first."""
+    by_kind: dict[str, list[Record]] = {}
+    for record in wanted.values():
+        by_kind.setdefault(record.kind, []).append(record)
+    order = {name: position for position, name in enumerate(in_order(store.catalogue))}
+    for kind in sorted(by_kind, key=lambda name: order.get(name, -1)):
+        found = by_kind[kind]
+        for start in range(0, len(found), _READ):
+            part = found[start : start + _READ]
+            yield from zip(part, store.strategy.read_many(kind, [record.id for record in part]), strict=True)
+
+
+def _restore(store: Store, record: Record, latest: str | None, row: Row | None, changes: Changes) -> str | None:
+    """Add what brings one entity back to `changes`; why that cannot be, as a text. `row`: what is stored now."""
     kind = store.catalogue.get(record.kind)
     if kind is None:
         return "no plugin that is enabled knows this kind of entity"
-    row = store.strategy.read(record.kind, record.id)
     if (digest(row.body) if row is not None else None) != latest:
         return "was deleted since" if row is None else "was changed since"
     if record.before is None:

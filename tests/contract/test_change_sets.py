@@ -72,7 +72,7 @@ def test_a_change_set_and_its_way_back_in_every_store(store: Store) -> None:
         assert outcome.summary == {"created": 1, "updated": 1, "deleted": 1, "unchanged": 0}
         hosts = {service["name"]: service["host"] for service in store.dao("services").each()}
         assert hosts == ({"kept": "before"} if dry_run else {"kept": "after", "new": "h"})
-    back = applying.rollback(store, outcome.id, "tester")
+    back = applying.rollback(store, outcome.id, "tester", lambda count: None)
     assert back.summary == {"created": 1, "updated": 1, "deleted": 1, "unchanged": 0}
     (service,) = store.dao("services").each()
     assert {**service, "updated_at": kept["updated_at"]} == kept

@@ -1,11 +1,17 @@
 """`config diff`, `sync`, `apply`, `history` and `rollback` against a running gateway."""
 
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.gateway import Gateway
-from tests.integration.support import cli
+from tests.integration.support import cli, in_thread
+from tests.wire import wait_until
 
 
 @pytest.fixture
@@ -61,6 +67,60 @@ def test_apply_history_rollback(gateway: Gateway, file: Path) -> None:
     assert names(gateway) == set()
     unknown = cli(gateway, "config", "rollback", "zz")
     assert (unknown.returncode, "there is no change set 'zz'" in unknown.stderr) == (1, True)
+
+
+class TestLargeRollback:
+    """The way back from a large change set is worked out in a process of its own."""
+
+    COUNT = 2500
+
+    @pytest.fixture
+    def before(self, gateway: Gateway) -> Iterator[str]:
+        """5,000 entities, of which all are changed or go; what was there before."""
+        gateway.reset()
+        self.replace(gateway, [self.service(number, "before") for number in range(self.COUNT)])
+        exported: str = gateway.admin("GET", "/config").text
+        self.replace(gateway, [self.service(number, "after") for number in range(0, self.COUNT, 2)])
+        assert gateway.admin("GET", "/services").json()["data"][0]["host"] == "after"
+        yield exported
+        self.replace(gateway, [])
+
+    def replace(self, gateway: Gateway, services: list[dict[str, Any]]) -> None:
+        document = {"_format_version": "3.0", "services": services}
+        answer = gateway.admin("POST", "/config?prune=1", document, timeout=120)
+        assert answer.status_code == 201, answer.text
+
+    def service(self, number: int, host: str) -> dict[str, Any]:
+        return {"name": f"s{number}", "host": host, "routes": [{"name": f"r{number}", "paths": [f"/{host}/{number}"]}]}
+
+    def jobs(self, gateway: Gateway) -> list[int]:
+        """Processes that work for the workers."""
+        workers, found = set(gateway.worker_pids()), []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                if int(stat.read_text().rpartition(")")[2].split()[1]) in workers:
+                    if b"\0config\0job" in stat.with_name("cmdline").read_bytes():
+                        found.append(int(stat.parent.name))
+        return found
+
+    def test_it_leads_to_the_earlier_state_or_changes_nothing(self, gateway: Gateway, before: str) -> None:
+        after = gateway.admin("GET", "/config").text
+        dry = gateway.admin("POST", "/config/rollback?dry_run=1", {}, timeout=120)
+        assert dry.json()["summary"] == {"created": 2500, "updated": 2500, "deleted": 0, "unchanged": 0}
+        with in_thread(lambda: gateway.admin("POST", "/config/rollback", {}, timeout=120)) as asked:
+            os.kill(wait_until(lambda: self.jobs(gateway))[0], signal.SIGKILL)
+        assert asked[0].status_code == 500
+        assert gateway.admin("GET", "/config").text == after
+        # What the killed process may have held of the store ends by itself.
+        wait_until(lambda: "2,500 created, 2,500 updated, 0 deleted" in cli(gateway, "config", "rollback").stdout)
+        assert gateway.admin("GET", "/config").text == before
+        assert gateway.get("/before/1").status_code != 404 and gateway.get("/after/0").status_code == 404
+        again = gateway.admin("POST", "/config/rollback", {}, timeout=120)
+        assert again.status_code == 200, again.text
+        assert gateway.admin("GET", "/config").text == after
+        gateway.change("/services/s0", host="mine")
+        refused = gateway.admin("POST", "/config/rollback", {}, timeout=120)
+        assert (refused.status_code, refused.json()["problems"]) == (409, ["services s0: was changed since"])
 
 
 def test_problems_are_shown_with_their_places(gateway: Gateway, file: Path) -> None:

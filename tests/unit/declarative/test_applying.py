@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -25,6 +26,10 @@ def put(store: Store, content: Mapping[str, Any], **options: Any) -> Outcome:
     text = codec.dumps({"_format_version": "3.0", **content})
     request = Request("tester", "test", applying.text_hash(text), **options)
     return apply(store, read_json(text), request, lambda count: None)
+
+
+def ignore(count: int) -> None:
+    """For those who want to hear of no progress."""
 
 
 def names(store: Store, kind: str = "services") -> dict[str, Any]:
@@ -157,7 +162,7 @@ def test_rollback_undoes_the_newest_change_set(store: Store) -> None:
     put(store, {"services": [SERVICE]})
     before = names(store)
     put(store, {"services": [{"name": "b", "host": "h"}, {"name": "c", "host": "h"}]}, prune=True)
-    outcome = rollback(store, None, "me")
+    outcome = rollback(store, None, "me", ignore)
     assert outcome.summary == {"created": 3, "updated": 0, "deleted": 2, "unchanged": 0}
     assert names(store) == before
     assert names(store, "routes")["r"]["service"] == {"id": before["a"]["id"]}
@@ -168,28 +173,39 @@ def test_rollback_to_before_an_older_one_undoes_all_later_ones_and_can_be_undone
     second = put(store, {"services": [{**SERVICE, "host": "two"}]})
     third = put(store, {"services": [{**SERVICE, "host": "three"}, {"name": "b", "host": "h"}]})
     assert second.id and third.id
-    rollback(store, second.id[:8], "me")
+    rollback(store, second.id[:8], "me", ignore)
     assert names(store)["a"]["host"] == "h"
     assert "b" not in names(store)
     assert history.entries(store)[0].rollback_of == [third.id, second.id]
-    rollback(store, None, "me")
+    rollback(store, None, "me", ignore)
     assert (names(store)["a"]["host"], set(names(store))) == ("three", {"a", "b"})
+
+
+def test_rollback_of_many_reads_them_together_and_tells_how_far_it_is(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, {"services": [{"name": f"s{number}", "host": "h"} for number in range(450)]})
+    monkeypatch.setattr(store.strategy, "read_many", read := Mock(wraps=store.strategy.read_many))
+    heard: list[int] = []
+    outcome = rollback(store, None, "me", heard.append)
+    assert (outcome.summary["deleted"], names(store), sum(heard)) == (450, {}, 450)
+    assert len(read.mock_calls) == 3
 
 
 def test_rollback_is_refused_when_something_was_changed_since(store: Store) -> None:
     put(store, {"services": [SERVICE]})
     store.dao("services").update_by("name", "a", {"host": "mine"})
     with pytest.raises(RollbackRefused, match="services a: was changed since"):
-        rollback(store, None, "me")
+        rollback(store, None, "me", ignore)
     assert names(store)["a"]["host"] == "mine"
 
 
 def test_rollback_needs_a_change_set(store: Store) -> None:
     with pytest.raises(NoSuchChangeSet, match="no change set has been applied"):
-        rollback(store, None, "me")
+        rollback(store, None, "me", ignore)
     put(store, {"services": [SERVICE]})
     with pytest.raises(NoSuchChangeSet, match="there is no change set 'zz'"):
-        rollback(store, "zz", "me")
+        rollback(store, "zz", "me", ignore)
 
 
 def test_unique_values_that_change_places_are_refused_whole(store: Store) -> None:
