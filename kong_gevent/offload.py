@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 import gevent
 
 from kong_gevent.errors import Overloaded
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 MAX_WAITING = 1000
 """Jobs that may wait for a thread; one more is refused rather than queued without bound."""
 
@@ -20,7 +21,7 @@ class _Count:
     waiting = 0
 
 
-def offload(function: Callable[..., T], *args: Any) -> T:
+def offload(function: Callable[[*Ts], T], *args: *Ts) -> T:
     """Run `function(*args)` in a native thread and return its result; other greenlets go on meanwhile.
 
     Raises `Overloaded` when more than `MAX_WAITING` jobs wait, else whatever the function raises.

@@ -7,10 +7,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from kong_gevent.client.collection import Collection, Entity, path_of
-from kong_gevent.client.transport import Transport
+from kong_gevent.client.transport import Argument, Transport
 
 if TYPE_CHECKING:
-    from kong_gevent.client.trace import Trace
+    from kong_gevent.client.trace import Filter, Trace
 
 
 class Client:
@@ -70,7 +70,7 @@ class Client:
         path: str,
         body: Any = None,
         *,
-        query: Mapping[str, Any] | None = None,
+        query: Mapping[str, Argument] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         """Any other request: the decoded answer, None for one without a body. `path` has to be quoted already.
@@ -85,7 +85,7 @@ class Client:
         """`GET /`: version, plugins, configuration of the node."""
         return self._object("/")
 
-    def status(self, **query: Any) -> dict[str, Any]:
+    def status(self, **query: Argument) -> dict[str, Any]:
         """`GET /status`: memory, connections, datastore. `unit` and `scale` say how memory is printed."""
         return self._object("/status", query)
 
@@ -124,7 +124,7 @@ class Client:
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
-    def explain(self, method: str, url: str, headers: Sequence[str] = (), **asked: Any) -> dict[str, Any]:
+    def explain(self, method: str, url: str, headers: Sequence[str] = (), **asked: str | int | None) -> dict[str, Any]:
         """`POST /debug/explain`: what would become of a request, without sending it.
 
         `headers`: `Name: value` each; further keywords: `client_ip`, `sni`, `consumer`, `credential`, `near`.
@@ -134,7 +134,7 @@ class Client:
         found: dict[str, Any] = self.request("POST", "/debug/explain", body)
         return found
 
-    def trace(self, **filters: Any) -> Trace:
+    def trace(self, **filters: Filter) -> Trace:
         """`/debug/trace`: real requests of all workers of the node as they finish, one message each, until `close`.
 
         `filters`: `route`, `service`, `consumer`, `path`, `status` (a list), `sample`, `limit`. The first message has
@@ -156,6 +156,6 @@ class Client:
         """The rows of `/tags/{tag}`: which entities carry a tag."""
         return list(self.collection("tags", tag).iterate())
 
-    def _object(self, path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _object(self, path: str, query: Mapping[str, Argument] | None = None) -> dict[str, Any]:
         found: dict[str, Any] = self.request("GET", path, query=query)
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,6 +15,9 @@ from kong_gevent.client.errors import Unreachable, refusal
 
 TEXT, BINARY, CLOSE = websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_CLOSE
 
+Filter = str | int | float | Sequence[str | int] | None
+"""What a trace is limited to: a value, or several."""
+
 
 class Trace(Iterator[dict[str, Any]]):
     """The messages of one trace, as they come; `close` ends it. Raises `ApiError` and `Unreachable` while opening."""
@@ -22,7 +25,7 @@ class Trace(Iterator[dict[str, Any]]):
     def __init__(
         self,
         url: str,
-        query: Mapping[str, Any],
+        query: Mapping[str, Filter],
         *,
         token: str | None,
         verify: bool | str,
@@ -69,7 +72,7 @@ class Trace(Iterator[dict[str, Any]]):
         self._socket.close(timeout=1)
 
 
-def _tls(verify: bool | str, cert: str | tuple[str, str] | None) -> dict[str, Any]:
+def _tls(verify: bool | str, cert: str | tuple[str, str] | None) -> dict[str, ssl.SSLContext]:
     """As requests does it: its own list of authorities unless another one is named."""
     context = ssl.create_default_context(cafile=verify if isinstance(verify, str) else certifi.where())
     if verify is False:

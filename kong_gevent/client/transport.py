@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 import orjson
@@ -23,6 +23,19 @@ FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 10.0
 """Most seconds that an answer's Retry-After can ask for."""
 POOL_SIZE = 32
+
+
+Argument = str | int | float | bool | None
+"""A query argument; None leaves it out."""
+
+
+class Credentials(TypedDict):
+    """How to reach the same API in another way; see `Transport`."""
+
+    token: str | None
+    verify: bool | str
+    cert: str | tuple[str, str] | None
+    timeout: float
 
 
 class Transport:
@@ -47,7 +60,7 @@ class Transport:
             raise ClientError(f"'{url}' is no address of an Admin API: write http://host:port or https://host:port")
         self.url = url.rstrip("/")
         self._timeout = timeout
-        self.connection: dict[str, Any] = {"token": token, "verify": verify, "cert": cert, "timeout": timeout}
+        self.connection: Credentials = {"token": token, "verify": verify, "cert": cert, "timeout": timeout}
         """For connections of another kind to the same API."""
         self._retries = retries
         self._session = requests.Session()
@@ -70,7 +83,7 @@ class Transport:
         method: str,
         path: str,
         body: Any = None,
-        query: Mapping[str, Any] | None = None,
+        query: Mapping[str, Argument] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Any]:
         """Status and decoded body (None without one). Raises `ApiError` for a status of 400 and more, `Unreachable`.
@@ -119,7 +132,7 @@ def _encoded(body: Any) -> tuple[bytes | None, dict[str, str]]:
     return (None, {}) if body is None else (orjson.dumps(body), {"Content-Type": "application/json"})
 
 
-def _query(query: Mapping[str, Any] | None) -> dict[str, str]:
+def _query(query: Mapping[str, Argument] | None) -> dict[str, str]:
     """Arguments as the API reads them; those that are None are left out."""
     words = {True: "1", False: "0"}
     given = {name: value for name, value in (query or {}).items() if value is not None}

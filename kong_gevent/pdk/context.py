@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from kong_gevent.http.heads import Scanned
     from kong_gevent.pdk.client_certificates import ClientCertificate
     from kong_gevent.pdk.plugin import Conf, Plugin
+    from kong_gevent.runtime.exchange import ClientConnection, Exchange
+    from kong_gevent.runtime.gateway import Gateway
 
 _get: Any = dict.get
 
@@ -61,9 +63,9 @@ class Context:
     match: Any = None
     route: Any = None
     identity: Identity | None = None
-    authenticated_groups: Sequence[str] | None = None
     client_verify: str = "NONE"
     """What log records tell of the client's certificate: `SUCCESS`, or `FAILED:` and why; set by who verifies it."""
+    authenticated_groups: Sequence[str] | None = None
     """Names of groups that an authentication has found out; assign to it. Plugins like acl judge by them."""
     identity_edited: bool = False  # whether plugins changed fields that tell who asks; `up` has all of them then
     up: FieldEdits | None = None
@@ -90,7 +92,9 @@ class Context:
     _own: dict[Any, SimpleNamespace] | None = None
     _shared: dict[str, Any] | None = None
 
-    def __init__(self, gateway: Any, exchange: Any, connection: Any, head: Scanned, started: float) -> None:
+    def __init__(
+        self, gateway: Gateway, exchange: Exchange, connection: ClientConnection, head: Scanned, started: float
+    ) -> None:
         self.gateway = gateway
         self.exchange = exchange
         self.connection = connection
@@ -141,12 +145,12 @@ class Context:
     @property
     def request_size(self) -> int:
         """Bytes received for this request so far: head and body."""
-        return self.head_size + self.exchange.received  # type: ignore[no-any-return]
+        return self.head_size + self.exchange.received
 
     @property
     def response_size(self) -> int:
         """Bytes of the answer sent so far: head and body."""
-        return self.exchange.sent  # type: ignore[no-any-return]
+        return self.exchange.sent
 
     def latencies(self) -> tuple[float, float, float, float]:
         """In ms, up to now: the whole request, the gateway's share, waiting for the upstream, receiving its answer.
@@ -213,8 +217,8 @@ class Context:
         """The client's address, as `ctx.client.ip`."""
         connection = self.connection
         if connection.trusted:
-            return self.gateway.forwarding.client_address(self)  # type: ignore[no-any-return]
-        return connection.peer_ip  # type: ignore[no-any-return]
+            return self.gateway.forwarding.client_address(self)
+        return connection.peer_ip
 
     def identify(self, identity: Identity) -> None:
         """As `authenticate`, with an identity that was prepared before (see `Kit.memory`)."""
@@ -225,10 +229,10 @@ class Context:
     @property
     def client_certificate(self) -> ClientCertificate | None:
         """The certificate that the client has shown, unverified; None when it was not asked, or had none."""
-        return self.connection.client_certificate  # type: ignore[no-any-return]
+        return self.connection.client_certificate
 
     @property
-    def consumer(self) -> dict[str, Any] | None:
+    def consumer(self) -> Mapping[str, Any] | None:
         """Who asks, once an authentication plugin has found out."""
         identity = self.identity
         return None if identity is None else identity.consumer
@@ -240,7 +244,7 @@ class Context:
         return None if identity is None else identity.consumer_id
 
     @property
-    def credential(self) -> dict[str, Any] | None:
+    def credential(self) -> Mapping[str, Any] | None:
         """What proved it; None for the anonymous consumer."""
         identity = self.identity
         return None if identity is None else identity.credential
@@ -354,11 +358,11 @@ class Context:
 
     def record(self) -> dict[str, Any]:
         """The log record of this request: what logging plugins send (use in `log`)."""
-        return self.gateway.recorder.record(self)  # type: ignore[no-any-return]
+        return self.gateway.recorder.record(self)
 
     def record_json(self) -> bytes:
         """The log record as JSON, which costs far less than to make it of `record`."""
-        return self.gateway.recorder.text(self)  # type: ignore[no-any-return]
+        return self.gateway.recorder.text(self)
 
 
 def _grpc(edits: FieldEdits, status: int, body: Any, data: bytes) -> bytes:

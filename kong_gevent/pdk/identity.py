@@ -19,8 +19,8 @@ class Identity:
     def __init__(
         self, consumer: Mapping[str, Any] | None, credential: Mapping[str, Any] | None, identifier: str | None = None
     ) -> None:
-        self.consumer: Any = consumer
-        self.credential: Any = credential
+        self.consumer = consumer
+        self.credential = credential
         self.consumer_id: str | None = consumer["id"] if consumer else None
         known = consumer or {}
         values = (

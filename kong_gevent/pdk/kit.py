@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, TypeVarTuple
 
 from kong_gevent.errors import ConnectionClosed, GatewayError
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class LookupFailed(GatewayError):
@@ -319,9 +322,7 @@ class Kit(Protocol):
     node: NodeView
     """The node; not there yet in `init_worker`."""
 
-    def cached(
-        self, key: str, load: Callable[[], Any], ttl: float | None = None, negative_ttl: float | None = None
-    ) -> Any:
+    def cached(self, key: str, load: Callable[[], T], ttl: float | None = None, negative_ttl: float | None = None) -> T:
         """The value of `key`, loaded at most once however many requests ask for it; a `None` is remembered too.
 
         `ttl`, `negative_ttl` in s; None means the node's `db_cache_ttl`, `db_cache_neg_ttl`. Entity changes drop the
@@ -392,6 +393,6 @@ class Kit(Protocol):
         """
         ...
 
-    def offload(self, function: Callable[..., Any], *args: Any) -> Any:
+    def offload(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run blocking code in the thread pool and return its result; other requests go on meanwhile."""
         ...

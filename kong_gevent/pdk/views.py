@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kong_gevent.errors import PluginLimit
@@ -75,17 +75,17 @@ class RequestView(View):
     @property
     def forwarded_scheme(self) -> str:
         """The scheme the first trusted hop saw."""
-        return self._ctx.gateway.forwarding.scheme(self._ctx)  # type: ignore[no-any-return]
+        return self._ctx.gateway.forwarding.scheme(self._ctx)
 
     @property
     def forwarded_host(self) -> str:
         """The host name the first trusted hop saw."""
-        return self._ctx.gateway.forwarding.host(self._ctx)  # type: ignore[no-any-return]
+        return self._ctx.gateway.forwarding.host(self._ctx)
 
     @property
     def forwarded_port(self) -> int:
         """The port the first trusted hop saw."""
-        return self._ctx.gateway.forwarding.port(self._ctx)  # type: ignore[no-any-return]
+        return self._ctx.gateway.forwarding.port(self._ctx)
 
     def forwarding_field(self, name: str) -> str | None:
         """What was said in a forwarding field (`x-forwarded-proto`, …), believed or not; see `ctx.client.trusted`."""
@@ -328,11 +328,11 @@ class ClientView(View):
         return os.getpid()
 
     @property
-    def consumer(self) -> dict[str, Any] | None:
+    def consumer(self) -> Mapping[str, Any] | None:
         """The authenticated consumer."""
         return self._ctx.consumer
 
     @property
-    def credential(self) -> dict[str, Any] | None:
+    def credential(self) -> Mapping[str, Any] | None:
         """The authenticated credential."""
         return self._ctx.credential

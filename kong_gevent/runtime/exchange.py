@@ -8,7 +8,41 @@ from kong_gevent.errors import HttpError
 
 if TYPE_CHECKING:
     from kong_gevent.pdk import Context
+    from kong_gevent.pdk.client_certificates import ClientCertificate
     from kong_gevent.proxy.stream import Stream
+
+
+class ClientConnection(Protocol):
+    """Where a request came from, the same for all requests of a connection."""
+
+    peer_ip: str
+    """Address of who is connected, empty on a unix socket."""
+    peer_port: int
+    client_ip: str
+    """The client's address that a PROXY protocol header named, else `peer_ip`."""
+    client_port: int
+    peer_bytes: bytes
+    """As `peer_ip`, `unix:` on a unix socket."""
+    server_ip: str
+    port: int
+    """The port that the client called, as `port_maps` shows it."""
+    tls: bool
+    server_name: str | None
+    """The name that the client asked for in its TLS handshake."""
+    client_subject: str | None
+    """Subject of the certificate that the client has shown, and that was verified."""
+    client_certificate: ClientCertificate | None
+    """The certificate that the client has shown, and that nobody has verified yet."""
+    trusted: bool
+    """Whether its forwarding fields are believed."""
+    serial: int
+    requests: int
+    """How many requests it has sent so far."""
+    forwarded_lines: bytes
+    """The forwarding fields towards upstreams, made for `forwarded_for`, the host that was asked for."""
+    forwarded_for: object
+    described: bytes
+    """Its TLS in log records, once it was asked for."""
 
 
 class Exchange(Protocol):

@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 from uuid import uuid4
 
 import gevent
@@ -20,6 +20,9 @@ from kong_gevent.runtime.caches import LookupCache
 from kong_gevent.runtime.entities import EntityAccess, found
 from kong_gevent.runtime.queues import BatchQueue
 from kong_gevent.runtime.sharing import Sharing
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class WorkerKit:
@@ -61,12 +64,10 @@ class WorkerKit:
         """Tells all workers that a plugin has written to the store; set by the node."""
         self.timers = 0
 
-    def cached(
-        self, key: str, load: Callable[[], Any], ttl: float | None = None, negative_ttl: float | None = None
-    ) -> Any:
+    def cached(self, key: str, load: Callable[[], T], ttl: float | None = None, negative_ttl: float | None = None) -> T:
         """See `Kit.cached`."""
         try:
-            return self._cache.get(key, load, ttl, negative_ttl)
+            return self._cache.get(key, load, ttl, negative_ttl)  # type: ignore[no-any-return]
         except GatewayError as error:
             raise LookupFailed(str(error)) from error
 
@@ -76,7 +77,7 @@ class WorkerKit:
         kept = self._kept(key)
         if kept is not None and kept[1] > monotonic():
             return kept[0]  # type: ignore[no-any-return]
-        return self.cached(key, lambda: found(self._store.lookups[entity].select_by, field, value))  # type: ignore[no-any-return]
+        return self.cached(key, lambda: found(self._store.lookups[entity].select_by, field, value))
 
     def entities(self, name: str) -> EntityAccess:
         """See `Kit.entities`."""
@@ -167,6 +168,6 @@ class WorkerKit:
         if self._sharing is not None:
             self._sharing.close()
 
-    def offload(self, function: Callable[..., Any], *args: Any) -> Any:
+    def offload(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """See `Kit.offload`."""
         return offload(function, *args)

@@ -19,6 +19,7 @@ from kong_gevent.runtime.bodies import BodyBuffer
 from kong_gevent.runtime.reasons import REASONS
 
 if TYPE_CHECKING:
+    from kong_gevent.pdk.client_certificates import ClientCertificate
     from kong_gevent.runtime.connection import Connection
     from kong_gevent.runtime.gateway import Gateway
 
@@ -211,7 +212,8 @@ class WsgiConnection:
     """What a WSGI server tells about the client's connection."""
 
     server_name: str | None = None
-    client_certificate: Any = None
+    client_subject: str | None = None
+    client_certificate: ClientCertificate | None = None
     described = b""
 
     def __init__(self, gateway: Gateway, environ: dict[str, Any]) -> None:

@@ -62,7 +62,7 @@ def _port(gateway: Gateway, tls: bool, asked: int | None) -> int:
 
 def context_of(gateway: Gateway, request: ImaginedRequest, started: float) -> Context:
     """The request as the gateway would have read it. Raises `ProtocolError` for one that it would refuse."""
-    client = ImaginedClient(gateway, request)
+    client: Any = ImaginedClient(gateway, request)  # no exchange: as much of one as comes before the upstream
     head = gateway.requests.scan(request.head())
     assert head is not None  # it is complete
     client.expect(head[3])
