@@ -65,6 +65,10 @@ class Overlay:
         found = self.base.find(kind, field, value)
         return found if found is not None and (kind, found.id) not in self._rows else None
 
+    def find_many(self, kind: str, values: Sequence[tuple[str, str]]) -> list[Row | None]:
+        """See `Strategy.find_many`."""
+        return [self.find(kind, *pair) for pair in values]
+
     def page(
         self, kind: str, after: str | None, size: int, tags: Sequence[str] = (), match_all: bool = True
     ) -> list[Row]:

@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gevent.pool import Pool
-
 from kong_gevent.db import codec, rows
 from kong_gevent.db.batches import grouped
 from kong_gevent.db.catalogue import Entity
-from kong_gevent.db.strategies.base import READERS, Change, Duplicate, Exists, MissingParent, Put, Row, Stale
+from kong_gevent.db.strategies.base import Change, Duplicate, Exists, MissingParent, Put, Row, Stale
 from kong_gevent.errors import DatabaseError, ForeignKeyViolation, UniqueViolation, key_text
 
 if TYPE_CHECKING:
@@ -84,7 +82,7 @@ class Transfer:
                 for entity in batch
                 for field, value in rows.index_of(kind, codec.loads(entity.body)).unique
             ]
-            found = Pool(READERS).imap(lambda entry: self._strategy.find(kind.name, entry[1], entry[2]), wanted)
+            found = self._strategy.find_many(kind.name, [(field, value) for _, field, value in wanted])
             for (key, field, value), row in zip(wanted, found, strict=True):
                 if row is not None and row.id != key:
                     yield Conflict(kind.name, key, field, value, row.id)

@@ -24,7 +24,7 @@ from kong_gevent.db.strategies.base import (
     Stale,
 )
 from kong_gevent.declarative import history
-from kong_gevent.declarative.changes import Changes, adopter, plan
+from kong_gevent.declarative.changes import Adopter, Changes, plan
 from kong_gevent.declarative.document import Document
 from kong_gevent.declarative.history import ChangeSet
 from kong_gevent.declarative.moving import check_conflicts
@@ -86,7 +86,7 @@ def apply(store: Store, items: Iterable[Item], request: Request, advance: Advanc
     """Apply a document. Raises `InvalidDocument`, `Busy`, `UniqueViolation`, `TooManyChanges` and what stores raise."""
     with _turn(store, advance, request.dry_run) as heard:
         # In a store that only documents fill, ids follow from the documents alone.
-        adopt = None if request.whole else adopter(store)
+        adopt = None if request.whole else Adopter(store)
         with Document.load(items, store.catalogue, heard, adopt) as document:
             tags = list(dict.fromkeys([*request.tags, *document.select_tags]))
             prune = request.prune or request.whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -111,23 +111,33 @@ def digest(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()[:32]
 
 
-def adopter(store: Store) -> Callable[[Entity, dict[str, Any]], str | None]:
+class Adopter:
     """Finds, for an entity of a document that has no id, the stored one that it means: by its unique values."""
-    transfer = Transfer(store, lambda count: None)
-    empty: dict[str, bool] = {}
 
-    def find(kind: Entity, values: dict[str, Any]) -> str | None:
-        if kind.name not in empty:
-            empty[kind.name] = transfer.is_empty(kind)
-        if empty[kind.name]:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._transfer = Transfer(store, lambda count: None)
+        self._empty: dict[str, bool] = {}
+        self._held: dict[tuple[str, str], str | None] = {}
+
+    def look_ahead(self, kind: Entity, entities: Iterable[dict[str, Any]]) -> None:
+        """These are asked for next; what others hold of their values is read together."""
+        self._held = {}
+        if not self._is_empty(kind):
+            wanted = list(dict.fromkeys(pair for values in entities for pair in _identifying(kind, values)))
+            found = self._store.strategy.find_many(kind.name, wanted)
+            self._held = {pair: row.id if row is not None else None for pair, row in zip(wanted, found, strict=True)}
+
+    def find(self, kind: Entity, values: dict[str, Any]) -> str | None:
+        """The id of the stored entity, of those that were looked for ahead."""
+        if self._is_empty(kind):
             return None
-        for name, value in _identifying(kind, values):
-            row = store.strategy.find(kind.name, name, value)
-            if row is not None:
-                return row.id
-        return None
+        return next((key for pair in _identifying(kind, values) if (key := self._held[pair]) is not None), None)
 
-    return find
+    def _is_empty(self, kind: Entity) -> bool:
+        if kind.name not in self._empty:
+            self._empty[kind.name] = self._transfer.is_empty(kind)
+        return self._empty[kind.name]
 
 
 def _identifying(kind: Entity, values: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -13,15 +13,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from kong_gevent.db import codec
-from kong_gevent.db.catalogue import Catalogue, Entity
+from kong_gevent.db.catalogue import Catalogue
 from kong_gevent.declarative.flatten import Flattener
 from kong_gevent.declarative.problems import InvalidDocument, Problems
 from kong_gevent.declarative.reader import Item
 from kong_gevent.declarative.staging import Entry, Staging
-from kong_gevent.declarative.validate import Validator
+from kong_gevent.declarative.validate import Adopt, Validator
 from kong_gevent.schema.messages import REQUIRED, UNKNOWN
 
-Adopt = Callable[[Entity, dict[str, Any]], str | None]
 FORMATS = ("1.1", "2.1", "3.0")
 
 

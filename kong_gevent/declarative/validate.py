@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from types import NoneType
-from typing import Any
+from typing import Any, Protocol
 
 from marshmallow import ValidationError
 
@@ -21,9 +22,23 @@ from kong_gevent.schema import Errors, fields
 from kong_gevent.schema.messages import ENTITY, leaf
 from kong_gevent.schema.rules import is_uuid
 
+PAGE = 500
+"""Entities whose ids are looked for together."""
 _TTL = fields.Ttl()
 _TIMES = ("created_at", "updated_at")
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9._~/%-]*\Z", re.ASCII)
+
+
+class Adopt(Protocol):
+    """Finds the ids that entities without one have elsewhere."""
+
+    def look_ahead(self, kind: Entity, entities: Iterable[dict[str, Any]]) -> None:
+        """These are asked for next."""
+        ...
+
+    def find(self, kind: Entity, values: dict[str, Any]) -> str | None:
+        """The id of one of them."""
+        ...
 
 
 class Validator:
@@ -43,7 +58,7 @@ class Validator:
         transform: bool,
         old_paths: bool,
         now: float,
-        adopt: Callable[[Entity, dict[str, Any]], str | None] | None = None,
+        adopt: Adopt | None = None,
         tags: list[str] | None = None,
     ) -> None:
         self._catalogue = catalogue
@@ -59,15 +74,19 @@ class Validator:
     def run(self, name: str, advance: Callable[[int], None]) -> None:
         """Validate all entities of a kind."""
         kind = self._catalogue[name]
-        for raw in self._staging.raws(name):
-            self._entity(kind, raw)
-            advance(1)
+        raws = self._staging.raws(name)
+        while page := list(islice(raws, PAGE)):
+            errors = [self._references(kind, raw, raw.values) for raw in page]
+            if self._adopt is not None:
+                self._adopt.look_ahead(kind, (raw.values for raw in page if raw.values.get("id") is None))
+            for raw, found in zip(page, errors, strict=True):
+                self._entity(kind, raw, found)
+                advance(1)
 
-    def _entity(self, kind: Entity, raw: Raw) -> None:
+    def _entity(self, kind: Entity, raw: Raw, errors: Errors) -> None:
         values = raw.values
         if self._tags and kind.has_tags and isinstance(values.get("tags", []), (list, NoneType)):
             values["tags"] = list(dict.fromkeys([*(values.get("tags") or []), *self._tags]))
-        errors = self._references(kind, raw, values)
         self._own_id(kind, values)
         key = values["id"]
         known = isinstance(key, str) and is_uuid(key)
@@ -127,7 +146,7 @@ class Validator:
 
     def _own_id(self, kind: Entity, values: dict[str, Any]) -> None:
         if values.get("id") is None:
-            adopted = self._adopt(kind, values) if self._adopt else None
+            adopted = self._adopt.find(kind, values) if self._adopt else None
             values["id"] = adopted or id_of(kind, values)
 
     def _take_ttl(self, kind: Entity, values: dict[str, Any], errors: Errors) -> float | None:

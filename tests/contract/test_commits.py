@@ -94,6 +94,18 @@ def test_a_unique_value_is_a_condition(store: Store) -> None:
         assert (caught.value.kind, caught.value.field, caught.value.value) == (KIND, "username", "a")
 
 
+def test_holders_of_many_values_in_the_order_of_the_values(store: Store) -> None:
+    long = "x" * 4000
+    rows = [put(name) for name in ["a", "b", long, *(f"n{number}" for number in range(250))]]
+    commit(store, *rows)
+    keys = {name: row.id for row in rows for _, name in row.index.unique}
+    names = ["missing", "b", *(f"n{number}" for number in reversed(range(250))), long, "a", "b", "B"]
+    wanted = [("username", name) for name in names] + [("custom_id", "a")]
+    found = [row.id if row is not None else None for row in store.strategy.find_many(KIND, wanted)]
+    assert found == [keys.get(name) for name in names] + [None]
+    assert store.strategy.find_many(KIND, []) == []
+
+
 def test_two_rows_of_one_commit_cannot_hold_one_value(store: Store) -> None:
     with pytest.raises(Duplicate):
         commit(store, put("a"), put("a"))

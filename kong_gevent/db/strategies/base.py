@@ -194,6 +194,10 @@ class Strategy(ABC):
     def find(self, kind: str, field: str, value: str) -> Row | None:
         """The row that holds a unique value."""
 
+    def find_many(self, kind: str, values: Sequence[tuple[str, str]]) -> list[Row | None]:
+        """What `find` gives for each of some (field, value), in their order."""
+        return list(Pool(READERS).imap(lambda pair: self.find(kind, *pair), values))
+
     @abstractmethod
     def page(
         self, kind: str, after: str | None, size: int, tags: Sequence[str] = (), match_all: bool = True

@@ -29,10 +29,10 @@ _KEYS_PER_QUERY = 500
 _ROWS_PER_QUERY = 100
 ROW = "e.kind, e.id, e.body, e.version, e.expires"
 READ = f"{ROW} FROM entities e WHERE e.kind = ? AND e.id = ? AND {LIVE}"
-FIND = (
-    f"{ROW} FROM unique_keys u JOIN entities e ON e.kind = u.kind AND e.id = u.id "
-    f"WHERE u.kind = ? AND u.field = ? AND u.value = ? AND {LIVE}"
+_FIND_MANY = (
+    f"{ROW} FROM unique_keys u JOIN entities e ON e.kind = u.kind AND e.id = u.id WHERE u.kind = ? AND u.field = ?"
 )
+FIND = f"{_FIND_MANY} AND u.value = ? AND {LIVE}"
 _CHILDREN = (
     f"SELECT {ROW} FROM links l JOIN entities e ON e.kind = l.kind AND e.id = l.id "
     f"WHERE l.parent_kind = ? AND l.parent_id = ? AND l.kind = ? AND l.field = ? AND l.id > ? AND {LIVE} "
@@ -107,6 +107,18 @@ class RelationalStrategy(Strategy):
 
     def find(self, kind: str, field: str, value: str) -> Row | None:
         return first(self._fetch(f"SELECT {FIND}", (kind, field, self.stored_value(value), time.time())))
+
+    def find_many(self, kind: str, values: Sequence[tuple[str, str]]) -> list[Row | None]:
+        wanted = [(field, self.stored_value(value)) for field, value in values]
+        found: dict[tuple[str, str], Row] = {}
+        for field in dict.fromkeys(field for field, _ in wanted):
+            these = list(dict.fromkeys(value for name, value in wanted if name == field))
+            for start in range(0, len(these), _ROWS_PER_QUERY):
+                some = these[start : start + _ROWS_PER_QUERY]
+                query = f"SELECT u.value, {_FIND_MANY} AND u.value IN ({', '.join('?' * len(some))}) AND {LIVE}"
+                for value, *row in self._fetch(query, (kind, field, *some, time.time())):
+                    found[field, value] = Row(*row)
+        return [found.get(pair) for pair in wanted]
 
     def page(
         self, kind: str, after: str | None, size: int, tags: Sequence[str] = (), match_all: bool = True
