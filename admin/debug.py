@@ -66,11 +66,11 @@ class Cache:
         self._node = node
 
     def show(self, key: str) -> Response:
-        """The cached value: objects as they are, anything else as a `message`."""
+        """The cached value: objects and lists as they are, anything else as a `message`."""
         known, value = self._node.cache_get(key)
         if not known:
             return not_found()
-        return answer(value if isinstance(value, dict) else {"message": value})
+        return answer(value if isinstance(value, (dict, list)) else {"message": value})
 
     def forget(self, key: str) -> Response:
         """Drop one key."""

@@ -213,7 +213,7 @@ OPERATIONS: Mapping[str, Mapping[str, Told]] = {
     EXPLAIN: _asking(QUESTION),
     TRACE: {"GET": Told({101: None, 403: MESSAGE, 426: ref("Error"), 501: ref("Error")}, _arguments(FILTERED))},
     "/cache": {"DELETE": Told({204: None})},
-    "/cache/{key}": {"GET": _get(OBJECT), "DELETE": Told({204: None})},
+    "/cache/{key}": {"GET": _get({"type": ["object", "array"]}), "DELETE": Told({204: None})},
     "/clustering/data-planes": {"GET": _refused(400)},
     "/clustering/status": {"GET": _refused(400)},
     "/tags": {"GET": _get(listing(ref("Tag")), *PAGES), "POST": _refused(400)},

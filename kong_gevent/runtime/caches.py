@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from time import monotonic
 from typing import Any
@@ -23,6 +24,8 @@ FULL = 0.8
 RETRY = 1.0
 """Seconds for which a value that outlived its time serves before the store is asked again."""
 FOREVER = float("inf")
+
+_KONGS_KEY = re.compile(r"([^:]+):(.*):::::[^:]*", re.DOTALL)
 
 Entry = tuple[Any, float, float, int]
 """Value, monotonic time until which it is fresh, time until which it may serve while the store is away, weight."""
@@ -247,3 +250,13 @@ def weight(key: str, value: Any) -> int:
     elif isinstance(value, list):
         total += sum(weight("", part) for part in value)
     return total
+
+
+def own_key(catalogue: Mapping[str, Any], key: str) -> str:
+    """Our key for Kong's form `<entity>:<value>:::::<workspace>`; others are as they are. There is one workspace."""
+    match = _KONGS_KEY.fullmatch(key)
+    if match is None:
+        return key
+    name, value = match.groups()
+    entity = catalogue.get(name)
+    return f"{name}:{entity.cache_key[0] if entity is not None and entity.cache_key else 'id'}:{value}"

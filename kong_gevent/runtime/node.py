@@ -16,6 +16,7 @@ import gevent
 from kong_gevent.balancer.health import UpstreamHealth
 from kong_gevent.db import dryrun
 from kong_gevent.observe.errorlog import LEVELS, level_name
+from kong_gevent.runtime.caches import own_key
 from kong_gevent.runtime.entities import found as found_row
 from kong_gevent.runtime.explain import Explainer
 from kong_gevent.runtime.health import Health
@@ -257,16 +258,7 @@ class Node:
 
     def cache_get(self, key: str) -> tuple[bool, Any]:
         """Whether this worker remembers a look-up under Kong's cache key, and what it said."""
-        return self.cache.peek(self._own_key(key))
-
-    def _own_key(self, key: str) -> str:
-        """Our key for Kong's form `<entity>:<value>:::::<workspace>`."""
-        parts = key.split(":")
-        if len(parts) > 2 and parts[2] == "":
-            entity = self.store.catalogue.get(parts[0])
-            field = entity.cache_key[0] if entity is not None and entity.cache_key else "id"
-            return f"{parts[0]}:{field}:{parts[1]}"
-        return key
+        return self.cache.peek(own_key(self.store.catalogue, key))
 
     def cache_delete(self, key: str | None) -> None:
         """Forget one key, or all, in every worker."""

@@ -12,7 +12,7 @@ from kong_gevent.plugins.proxy_cache.entries import Entry, place_of
 TOPIC = "proxy-cache"
 EVERYTHING = "*"
 _KEY = re.compile("[0-9a-f]{64}")
-NOT_FOUND = AdminReply({"message": "Not found"}, 404)
+NOT_FOUND = AdminReply(None, 404)
 
 
 class CacheEndpoints:
@@ -62,9 +62,9 @@ class CacheEndpoints:
             headers[name] = (
                 value if earlier is None else [*(earlier if isinstance(earlier, list) else [earlier]), value]
             )
-        shown: dict[str, Any] = {**entry.facts, "headers": headers, "body": entry.body.decode("utf-8", "replace")}
-        shown |= {"body_len": len(entry.body), "req_body": ""}
-        return AdminReply(shown)
+        shown: dict[str, Any] = {name: entry.facts[name] for name in ("status", "timestamp", "ttl", "version")}
+        body = entry.body.decode("utf-8", "replace")
+        return AdminReply({**shown, "headers": headers, "body": body, "body_len": len(entry.body), "req_body": ""})
 
     def _knows(self, plugin: str | None) -> bool:
         return plugin is None or plugin in self._plugins

@@ -61,6 +61,33 @@ def test_what_one_worker_serves_all_workers_of_the_node_serve(pair: Pair, upstre
     first.delete(f"/routes/{first.admin('GET', '/services/steps/routes').json()['data'][0]['id']}")
 
 
+def test_stored_answers_are_purged_on_all_nodes(pair: Pair, upstream: Upstream) -> None:
+    first, second = pair.both
+    route = first.route(upstream.url, paths=["/stored"])
+    config = {"strategy": "memory", "content_type": ["*/*"]}
+    plugin = first.create(f"/routes/{route['id']}/plugins", name="proxy-cache", config=config)
+
+    def state(node: Gateway) -> tuple[str, str]:
+        headers = node.get("/stored").headers
+        return headers.get("X-Cache-Status", ""), headers.get("X-Cache-Key", "")
+
+    wait_until(lambda: state(second)[0] == "Hit", SOON)
+    key = state(first)[1]
+    assert state(second) == ("Hit", key)
+    of_plugin = f"/proxy-cache/{plugin['id']}/caches/{key}"
+    for path in (f"/proxy-cache/{key}", of_plugin, "/proxy-cache"):
+        assert state(first)[0] in ("Miss", "Hit") and state(second)[0] in ("Miss", "Hit")
+        assert second.admin("GET", f"/proxy-cache/{key}").json()["status"] == 200
+        assert first.admin("DELETE", path).status_code == 204
+        wait_until(lambda: second.admin("GET", f"/proxy-cache/{key}").status_code == 404, SOON)
+    assert state(second)[0] == "Miss"
+    # This node has not got it, the other one has.
+    gone = first.admin("DELETE", of_plugin)
+    assert (gone.status_code, gone.content) == (404, b"")
+    wait_until(lambda: second.admin("GET", of_plugin).status_code == 404, SOON)
+    first.delete(f"/routes/{route['id']}")
+
+
 class Watch:
     """Asks one worker again and again; `seen` holds the numbers in the paths that the upstream got."""
 
@@ -160,8 +187,8 @@ def test_a_node_that_was_away_for_longer_than_events_live_loads_everything(pair:
     first.create("/routes/stays/plugins", name="key-auth")
     first.create("/consumers", username="old")
     lost = first.create("/consumers/old/key-auth", key="lost")
-    wait_until(lambda: served(second, "/stays", apikey="lost") == 200 and served(second, "/goes") == 200, SOON)
-    assert served(second, "/stays", apikey="found") == 401
+    wait_until(lambda: served(second, "/stays", apikey="found") == 401 and served(second, "/goes") == 200, SOON)
+    wait_until(lambda: served(second, "/stays", apikey="lost") == 200, SOON)
     with frozen(second):
         first.delete("/routes/goes")
         first.delete(f"/consumers/old/key-auth/{lost['id']}")
@@ -224,6 +251,25 @@ class TestCaches:
         assert [self.cached(node, key) for key in ("known", "unknown")] == [404, 404]
         assert (served(node, "/", apikey="known"), served(node, "/", apikey="unknown")) == (200, 401)
         assert [self.cached(node, key) for key in ("known", "unknown")] == [200, 200]
+
+    def test_keys_are_kongs_whatever_is_in_them(self, node: Gateway) -> None:
+        self.started(node)
+        node.create("/consumers/ann/key-auth", key="a:b c")
+        ann = node.admin("GET", "/consumers/ann").json()
+        node.create("/consumers/ann/acls", group="blue")
+        node.create("/plugins", name="acl", config={"allow": ["blue"]})
+        assert served(node, "/", apikey="a:b c") == 200
+        shown = {
+            name: node.admin("GET", f"/cache/{name}:::::{workspace}").json()
+            for name in ("keyauth_credentials:a:b c", f"consumers:{ann['id']}", f"acls:{ann['id']}")
+            for workspace in ("", "0f3f7a6c-6e0d-5b7e-9f59-6d1d5c1c9d0e")
+        }
+        credential, consumer, groups = shown.values()
+        assert (credential["key"], consumer["username"]) == ("a:b c", "ann")
+        assert [row["group"] for row in groups] == ["blue"]
+        assert node.admin("DELETE", "/cache/keyauth_credentials:a:b c:::::").status_code == 204
+        assert self.cached(node, "a:b c") == 404
+        assert served(node, "/", apikey="a:b c") == 200
 
     def test_or_for_a_time(self, node: Gateway) -> None:
         self.started(node, db_cache_ttl="60", db_cache_neg_ttl="0.5")

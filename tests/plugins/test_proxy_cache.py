@@ -414,9 +414,28 @@ class TestAdmin:
             "status": 200, "body": "{}", "body_len": 2, "ttl": 300, "version": 1, "req_body": "",
         }  # fmt: skip
         assert shown.json["headers"]["Content-Type"] == "application/json"
+        assert isinstance(shown.json["timestamp"], int)
+        assert set(shown.json) == {
+            "status", "headers", "body", "body_len", "timestamp", "ttl", "version", "req_body",
+        }  # fmt: skip
         assert [made.admin("DELETE", f"/proxy-cache/{key}").status_code for _ in range(2)] == [204, 404]
-        assert made.admin("GET", f"/proxy-cache/{key}").status_code == 404
+        gone = made.admin("GET", f"/proxy-cache/{key}")
+        assert (gone.status_code, gone.data) == (404, b"")
         assert told(made.get("/a")) == "Miss"
+
+    def test_what_is_stored_of_head_is_shown_alike(self, cache: Make) -> None:
+        made = cache()
+        key = made.request("HEAD", "/a").response.headers["X-Cache-Key"]
+        shown = made.admin("GET", f"/proxy-cache/{key}").json
+        assert (shown["body"], shown["body_len"], "length" in shown) == ("", 0, False)
+
+    @pytest.mark.parametrize("key", ["x", "0" * 63, "A" * 64, "é" * 64, "0" * 64 + "%0a", "*"])
+    def test_what_is_no_key_is_not_found(self, cache: Make, key: str) -> None:
+        made = cache()
+        (entity,) = made.store.dao("plugins").each(10)
+        for path in (f"/proxy-cache/{key}", f"/proxy-cache/{entity['id']}/caches/{key}"):
+            for method in ("GET", "DELETE"):
+                assert (made.admin(method, path).status_code, made.admin(method, path).data) == (404, b"")
 
     def test_by_plugin(self, cache: Make) -> None:
         made = cache()

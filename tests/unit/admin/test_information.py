@@ -311,11 +311,12 @@ def test_timers(api):
 def test_cache(api):
     key = "consumers:x:::::w"
     assert api.get(f"/cache/{key}") == (404, {"message": "Not found"})
-    api.node.cache = {key: {"a": 1}, "scalar": "v", "gone": 1}
+    api.node.cache = {key: {"a": 1}, "scalar": "v", "list": [{"a": 1}], "gone": 1}
     assert api.get(f"/cache/{key}") == (200, {"a": 1})
     assert api.get("/cache/scalar") == (200, {"message": "v"})
+    assert api.get("/cache/list") == (200, [{"a": 1}])
     assert api.delete("/cache/gone") == (204, None)
-    assert set(api.node.cache) == {key, "scalar"}
+    assert set(api.node.cache) == {key, "scalar", "list"}
     assert api.delete("/cache") == (204, None)
     assert api.node.cache == {}
 

@@ -9,7 +9,7 @@ from gevent.event import Event
 
 from kong_gevent.errors import StoreUnavailable
 from kong_gevent.runtime import caches, gate
-from kong_gevent.runtime.caches import LookupCache
+from kong_gevent.runtime.caches import LookupCache, own_key
 
 
 class Clock:
@@ -245,3 +245,27 @@ def test_conclusions_tell_whether_something_changed_meanwhile() -> None:
     before = memory.version
     cache.drop("k")
     assert memory.version != before
+
+
+@pytest.mark.parametrize(
+    ("key", "own"),
+    [
+        ("things:x:::::", "things:name:x"),
+        ("things:x:::::0f3f7a6c-6e0d-5b7e-9f59-6d1d5c1c9d0e", "things:name:x"),
+        ("things:a:b::c:::::w", "things:name:a:b::c"),
+        ("things::::::", "things:name:"),
+        ("others:7:::::w", "others:id:7"),
+        ("unknown:7:::::w", "unknown:id:7"),
+        ("things:name:x", "things:name:x"),
+        ("ldap_auth_cache:0123", "ldap_auth_cache:0123"),
+        ("scalar", "scalar"),
+    ],
+)
+def test_kongs_keys_are_understood(key: str, own: str) -> None:
+    class Thing:
+        cache_key = ("name",)
+
+    class Other:
+        cache_key = ()
+
+    assert own_key({"things": Thing, "others": Other}, key) == own
