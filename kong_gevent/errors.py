@@ -48,6 +48,10 @@ class ConnectionClosed(GatewayError):
     """The peer went away, or the gateway closed the connection itself."""
 
 
+class AnswerCut(ConnectionClosed):
+    """An answer breaks off after its head has gone out, by the upstream or a plugin: the client sees that it is cut."""
+
+
 class DeadlineExceeded(GatewayError):
     """A peer did not do its part in time."""
 

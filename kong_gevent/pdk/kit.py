@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, TypeVarTuple
 
-from kong_gevent.errors import ConnectionClosed, GatewayError
+from kong_gevent.errors import AnswerCut, GatewayError
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -17,7 +17,7 @@ class LookupFailed(GatewayError):
     """The datastore could not answer; the request must not pass because of it (answered 503)."""
 
 
-class CutAnswer(ConnectionClosed):
+class CutAnswer(AnswerCut):
     """Raised in `body_filter`: what is left of the answer must not reach the client, which sees that it is cut."""
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError, ProtocolError
+from kong_gevent.errors import AnswerCut, ConnectionClosed, DeadlineExceeded, HttpError, ProtocolError
 from kong_gevent.http import problem
 from kong_gevent.http.chunked import ChunkedDecoder, encode_chunk, last_chunk
 from kong_gevent.http.fields import RequestFields
@@ -342,7 +342,7 @@ class Connection(ReceivedBody):
             splice(source, self.stream, count, self._answered)
         except SourceFailed as failure:
             self.abort()
-            raise ConnectionClosed(f"the upstream failed within its answer: {failure}") from failure
+            raise AnswerCut(f"the upstream failed within its answer: {failure}") from failure
         return True
 
     def _answered(self, count: int) -> None:
@@ -387,7 +387,8 @@ class Connection(ReceivedBody):
         early = self.switch(lines, first)
         if early:
             upstream.write(early)
-        self.received, answered = run_tunnel(self.gateway, self.stream, upstream)
+        received, answered = run_tunnel(self.gateway, self.stream, upstream)
+        self.received = len(early) + received
         self.sent += answered
 
     def switch(self, lines: bytes, first: bytes = b"") -> bytes:

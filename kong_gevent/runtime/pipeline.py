@@ -11,7 +11,7 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError, PluginLimit, ProtocolError
+from kong_gevent.errors import AnswerCut, ConnectionClosed, DeadlineExceeded, HttpError, PluginLimit, ProtocolError
 from kong_gevent.http import problem
 from kong_gevent.http.heads import ADMITTED
 from kong_gevent.http.target import normalise_path, parse_host, split_absolute
@@ -65,8 +65,14 @@ class Pipeline:
                 self._end(ctx, fault.cause, phases)
             except HttpError as error:
                 self._end(ctx, error, phases)
+        except AnswerCut as error:
+            if ctx.exchange.gone:  # reading on has been given up for this reason
+                self._client_gone(ctx)
+            else:
+                log.error("request %s: the answer is cut: %s", ctx.id, error)
+            raise
         except (ConnectionClosed, DeadlineExceeded, OSError):
-            ctx.status = CLIENT_GONE
+            self._client_gone(ctx)
             raise
         except Exception:
             log.exception("request %s failed", ctx.id)
@@ -78,6 +84,15 @@ class Pipeline:
                 self._run_log(ctx, phases)
             if self.gateway.access_log is not None:
                 self.gateway.access_log.write(ctx)
+
+    @staticmethod
+    def _client_gone(ctx: Context) -> None:
+        """What the logs tell of a request that the client has left, whatever the answer was or would have been."""
+        if ctx.answer is not None:
+            ctx.upstream_status = ctx.upstream_status or ctx.status
+        elif ctx.source == "service":  # as it begins: nobody has answered
+            ctx.source = "error"
+        ctx.status = CLIENT_GONE
 
     def _end(self, ctx: Context, error: HttpError, phases: Phases | None) -> None:
         """Answer with an error: in the plugins' way when a plugin set the limit that was exceeded."""

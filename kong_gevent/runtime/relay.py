@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError
+from kong_gevent.errors import AnswerCut, ConnectionClosed, DeadlineExceeded, HttpError
 from kong_gevent.http import problem
 from kong_gevent.http.answers import AnswerFields
 from kong_gevent.http.chunked import ChunkedDecoder
@@ -103,11 +103,19 @@ def _head_lines(gateway: Gateway, ctx: Context, fields: AnswerFields) -> bytes:
 def _read_on(exchange: Any, stream: Any) -> bytes:
     """More of an answer whose head has gone out; a failure now can only be shown by cutting the connection."""
     try:
+        return _read(stream)
+    except AnswerCut:
+        exchange.abort()
+        raise
+
+
+def _read(stream: Any) -> bytes:
+    """More of an answer. Raises AnswerCut when that fails."""
+    try:
         data: bytes = stream.read()
         return data
     except (OSError, ConnectionClosed, DeadlineExceeded) as error:
-        exchange.abort()
-        raise ConnectionClosed(f"the upstream failed within its answer: {error}") from error
+        raise AnswerCut(f"the upstream failed within its answer: {error}") from error
 
 
 def _pump(exchange: Any, stream: Any, left: int) -> None:
@@ -118,7 +126,7 @@ def _pump(exchange: Any, stream: Any, left: int) -> None:
         data = _read_on(exchange, stream)
         if not data:
             exchange.abort()
-            raise ConnectionClosed("the upstream's answer ended early")
+            raise AnswerCut("the upstream's answer ended early")
         exchange.write(data[:left])
         left -= len(data)
 
@@ -131,7 +139,7 @@ def _relay_chunked(ctx: Context, stream: Any, data: bytes) -> bool:
             body = decoder.feed(data)
         except ValueError as error:
             exchange.abort()
-            raise ConnectionClosed(f"the upstream's answer is malformed: {error}") from error
+            raise AnswerCut(f"the upstream's answer is malformed: {error}") from error
         if decoder.done:
             if body:
                 exchange.write(body)
@@ -142,11 +150,11 @@ def _relay_chunked(ctx: Context, stream: Any, data: bytes) -> bool:
         data = _read_on(exchange, stream)
         if not data:
             exchange.abort()
-            raise ConnectionClosed("the upstream's answer ended early")
+            raise AnswerCut("the upstream's answer ended early")
 
 
 class BodyParts:
-    """The decoded parts of an answer's body, in turn; raises `ConnectionClosed` when it is cut or malformed.
+    """The decoded parts of an answer's body, in turn; raises `AnswerCut` when it is cut or malformed.
 
     `clean` tells at the end that the connection stands right behind the body and may be used again.
     """
@@ -161,9 +169,9 @@ class BodyParts:
         return self._chunks() if self._fields.chunked else self._plain()
 
     def _more(self) -> bytes:
-        data: bytes = self._stream.read()
+        data = _read(self._stream)
         if not data:
-            raise ConnectionClosed("the upstream's answer ended early")
+            raise AnswerCut("the upstream's answer ended early")
         return data
 
     def _chunks(self) -> Iterator[bytes]:
@@ -173,7 +181,7 @@ class BodyParts:
             try:
                 body = decoder.feed(data)
             except ValueError as error:
-                raise ConnectionClosed(f"the upstream's answer is malformed: {error}") from error
+                raise AnswerCut(f"the upstream's answer is malformed: {error}") from error
             if body:
                 yield body
             if decoder.done:
@@ -184,7 +192,7 @@ class BodyParts:
     def _plain(self) -> Iterator[bytes]:
         data, left = self._data, self._fields.content_length
         if left < 0:
-            while data := data or self._stream.read():
+            while data := data or _read(self._stream):
                 yield data
                 data = b""
             return
@@ -225,8 +233,7 @@ def filter_body(ctx: Context, phases: Phases, part: bytes, last: bool) -> bytes:
     for function, conf in phases.body_filter:
         try:
             replaced = function(ctx, conf, part, last)
-        except CutAnswer as error:
-            log.error("request %s: the answer is cut: %s", ctx.id, error)
+        except CutAnswer:
             raise
         except Exception:
             log.exception("request %s: a plugin's body_filter failed", ctx.id)

@@ -12,7 +12,7 @@ from kong_gevent.errors import AnswerError, ConnectionClosed, DeadlineExceeded, 
 from kong_gevent.http import problem
 from kong_gevent.http.heads import AnswerHead
 from kong_gevent.pdk import Context, Exit
-from kong_gevent.proxy.pool import Lease, Try
+from kong_gevent.proxy.pool import Lease, Origin, Try
 from kong_gevent.runtime.answers import AnswerNow, ClientFault
 from kong_gevent.runtime.balancing import NO_PEER, BalancedEndpoint, NoPeers, finish
 from kong_gevent.runtime.call import Call
@@ -170,20 +170,25 @@ def _attempt(
         if upload is not None:
             upload.stop()
             if upload.failure is not None:
+                _note(ctx, origin, lease, None)
                 raise ClientFault(upload.failure) from error
         if ctx.exchange.gone:
+            _note(ctx, origin, lease, None)
             raise ClientFault(ConnectionClosed("the client left while it was waiting")) from error
         failure = _failure(error, lease is not None, endpoint)
         if failure is None:
             raise
-        reused = lease is not None and lease.reused
-        failure.stale = reused and failure.status == 502 and not failure.final
-        now = monotonic()
-        failed = Try(
-            origin.ip, origin.port, reused, time() - now + ctx.proxied_at, failure.status, now - ctx.proxied_at
-        )
-        ctx.failed_tries = [*(ctx.failed_tries or ()), failed]
+        failure.stale = lease is not None and lease.reused and failure.status == 502 and not failure.final
+        _note(ctx, origin, lease, failure.status)
         raise failure from error
+
+
+def _note(ctx: Context, origin: Origin, lease: Lease | None, code: int | None) -> None:
+    """Remember a try that came to nothing, for the logs; `code` is None when that was the client's doing."""
+    now = monotonic()
+    reused = lease is not None and lease.reused
+    made = Try(origin.ip, origin.port, reused, time() - now + ctx.proxied_at, code, now - ctx.proxied_at)
+    ctx.failed_tries = [*(ctx.failed_tries or ()), made]
 
 
 def _failure(error: BaseException, sent: bool, endpoint: Endpoint | BalancedEndpoint) -> UpstreamFailed | None:
