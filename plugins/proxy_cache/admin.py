@@ -63,8 +63,9 @@ class CacheEndpoints:
                 value if earlier is None else [*(earlier if isinstance(earlier, list) else [earlier]), value]
             )
         shown: dict[str, Any] = {name: entry.facts[name] for name in ("status", "timestamp", "ttl", "version")}
-        body = entry.body.decode("utf-8", "replace")
-        return AdminReply({**shown, "headers": headers, "body": body, "body_len": len(entry.body), "req_body": ""})
+        shown |= {"headers": headers, "body": entry.body.decode("utf-8", "replace"), "body_len": len(entry.body)}
+        shown["req_body"] = ""
+        return AdminReply(shown)
 
     def _knows(self, plugin: str | None) -> bool:
         return plugin is None or plugin in self._plugins
