@@ -7,15 +7,7 @@ from time import monotonic
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from kong_gevent.pdk import (
-    Conf,
-    Config,
-    custom_fields,
-    fields,
-    legacy_queue_fields,
-    queue_parameters,
-    queue_record,
-)
+from kong_gevent.pdk import Conf, Config, custom_fields, fields, legacy_queue_fields, queue_record
 from kong_gevent.pdk.kit import Queue
 from kong_gevent.pdk.logging import LogPlugin
 
@@ -113,7 +105,7 @@ class HttpLog(LogPlugin):
         """One queue for all configurations that send to the same place in the same way."""
         way = (conf.url, conf.who, conf.method, conf.content_type, conf.timeout, conf.keepalive, conf.retry_count)
         conf.bare = conf.queue["max_batch_size"] == 1 and conf.queue_size in (None, 1)
-        return self.open_queue(conf, ":".join(map(str, way)), queue_parameters(conf.queue, vars(conf)))
+        return self.open_queue(conf, ":".join(map(str, way)), self.batches(conf))
 
     def retire(self, conf: Conf) -> None:
         """Let idle connections go; what still waits opens its own."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Any
 
 from kong_gevent.pdk.context import Context
 from kong_gevent.pdk.custom_fields import CustomFields
 from kong_gevent.pdk.expressions import NOT_ALLOWED
-from kong_gevent.pdk.kit import Queue
+from kong_gevent.pdk.kit import Kit, Queue
 from kong_gevent.pdk.plugin import Conf, Plugin
+from kong_gevent.pdk.queue_block import legacy_warnings, queue_parameters
 from kong_gevent.schema import fields
 
 SEVERITIES = ("debug", "info", "notice", "warning", "err", "crit", "alert", "emerg")
@@ -38,6 +40,10 @@ class LogPlugin(Plugin):
 
     protocols_allowed = "any"
 
+    def __init__(self, kit: Kit) -> None:
+        super().__init__(kit)
+        self._warned: dict[str, float] = {}
+
     def configure(self, conf: Conf) -> None:
         """Parse the custom fields and make the queue; a subclass that overrides this calls it last."""
         conf.custom = None
@@ -50,6 +56,14 @@ class LogPlugin(Plugin):
     def queue_of(self, conf: Conf) -> Queue:
         """The queue of a configuration: many records at a time, no second try."""
         return self.open_queue(conf, str(conf.plugin_id), AT_ONCE)
+
+    def batches(self, conf: Conf) -> dict[str, Any]:
+        """Parameters of the setting `queue`, older fields included; of these it warns, at most once a minute."""
+        for text in legacy_warnings(vars(conf)):
+            if monotonic() >= self._warned.get(text, 0):
+                self._warned[text] = monotonic() + 60
+                self.kit.log.warning("[%s plugin %s] %s", self.name, conf.plugin_id, text)
+        return queue_parameters(conf.queue, vars(conf))
 
     def open_queue(self, conf: Conf, name: str, parameters: Mapping[str, Any]) -> Queue:
         """The queue of this name; batches go to `send` with this configuration."""

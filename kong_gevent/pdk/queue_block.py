@@ -75,7 +75,7 @@ def legacy_queue_fields() -> dict[str, fields.Integer | fields.Number]:
 def _legacy_field(
     name: str, kind: type[fields.Integer | fields.Number], old_default: float, current: str | None
 ) -> fields.Integer | fields.Number:
-    advice = f"use queue.{current}" if current else "it has no effect; see queue.max_retry_time"
+    advice = _advice(current)
     return kind(
         deprecation={
             "message": f"{name} is deprecated: {advice}",
@@ -84,6 +84,19 @@ def _legacy_field(
         },
         metadata={"description": f"Deprecated: {advice}."},
     )
+
+
+def _advice(current: str | None) -> str:
+    return f"use queue.{current}" if current else "it has no effect; see queue.max_retry_time"
+
+
+def legacy_warnings(legacy: Mapping[str, Any]) -> list[str]:
+    """What to tell about older fields that differ from what was their default."""
+    return [
+        f"{name} is deprecated: {_advice(current)}"
+        for name, (_, old_default, current) in _LEGACY.items()
+        if legacy.get(name) not in (None, old_default)
+    ]
 
 
 def queue_parameters(queue: Mapping[str, Any], legacy: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import base64
 import json
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from kong_gevent.errors import SchemaViolation
+from kong_gevent.pdk import logging as logging_kit
 from kong_gevent.pdk.testing import InMemoryGateway
 from tests.plugins.sinks import HttpSink
 
@@ -71,13 +73,43 @@ def test_batches_are_arrays(plugin: Make, sink: HttpSink, settings: dict[str, An
     assert uris == [["/0", "/1", "/2"], ["/3"]]
 
 
-def test_older_names_with_their_old_defaults_count_nothing(plugin: Make, sink: HttpSink) -> None:
+def test_older_names_with_their_old_defaults_count_nothing(
+    plugin: Make, sink: HttpSink, caplog: pytest.LogCaptureFixture
+) -> None:
     made = plugin(
         "http-log", http_endpoint=f"http://127.0.0.1:{sink.port}", queue_size=1, flush_timeout=2, retry_count=10
     )
     made.get()
     made.flush()
     assert sink.bodies[0]["request"]["uri"] == "/"
+    assert "deprecated" not in caplog.text
+
+
+def test_older_names_count_more_and_are_warned_of_once_a_minute(
+    plugin: Make, sink: HttpSink, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"http://127.0.0.1:{sink.port}"
+    older = {"retry_count": 3, "queue_size": 2, "flush_timeout": 3000}
+    made = plugin("http-log", http_endpoint=url, queue={"max_batch_size": 9, "max_coalescing_delay": 0}, **older)
+    for number in range(3):
+        made.get(f"/{number}")
+    made.flush()
+    assert [len(body) for body in sink.bodies] == [2, 1]
+    warnings = [
+        "retry_count is deprecated: it has no effect; see queue.max_retry_time",
+        "queue_size is deprecated: use queue.max_batch_size",
+        "flush_timeout is deprecated: use queue.max_coalescing_delay",
+    ]
+    (entity,) = made.store.dao("plugins").each(10)
+    for text in warnings:
+        assert caplog.text.count(f"[http-log plugin {entity['id']}] {text}") == 1
+    for seconds, count in ((59, 1), (61, 2)):
+        later = time.monotonic() + seconds
+        monkeypatch.setattr(logging_kit, "monotonic", lambda later=later: later)
+        made.update("plugins", entity["id"], config={"queue_size": 2, "timeout": 1000 + seconds})
+        made.get("/later")
+        made.flush()
+        assert [caplog.text.count(text) for text in warnings] == [count] * 3
 
 
 @pytest.mark.parametrize("status", [300, 404, 500])
