@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote_plus
 
 import orjson
 
@@ -61,12 +62,11 @@ def cache_key(ctx: Context, conf: Conf) -> str:
     known: str | None = conf.keys.get(place)
     if known is None:
         path = ctx.raw_path.lower() if conf.ignore_uri_case else ctx.raw_path
-        arguments = ctx.request.query_args(1000)
         parts = (
             f"{place[0]}:{place[1]}" if place[0] else place[1] or "default",
             ctx.method.decode("latin-1"),
             path.decode("latin-1"),
-            query_text(arguments, conf.vary_query_params),
+            query_text((ctx.query or b"").decode("latin-1"), conf.vary_query_params),
             place[4],
         )
         known = hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
@@ -77,16 +77,10 @@ def cache_key(ctx: Context, conf: Conf) -> str:
     return known
 
 
-def query_text(arguments: Mapping[str, Any], names: list[str] | None) -> str:
-    """`a=0,1:b=2:flag`: all arguments sorted, or those of the names in their order."""
-    chosen = sorted(arguments) if names is None else [name for name in names if name in arguments]
-    parts = []
-    for name in chosen:
-        value = arguments[name]
-        if value is True:
-            parts.append(name)
-        elif isinstance(value, list):
-            parts.append(f"{name}={','.join(sorted(str(item) for item in value))}")
-        else:
-            parts.append(f"{name}={value}")
-    return ":".join(parts)
+def query_text(query: str, names: list[str] | None) -> str:
+    """The arguments of a query as they were sent, in one order: all of them, or those of the names in their order."""
+    parts = sorted(part for part in query.split("&") if part)
+    if names is not None:
+        sent = [(unquote_plus(part.partition("=")[0]), part) for part in parts]
+        parts = [part for name in names for given, part in sent if given == name]
+    return "&".join(parts)

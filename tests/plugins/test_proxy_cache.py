@@ -167,9 +167,29 @@ def test_consumers_are_told_apart(cache: Make) -> None:
 
 
 def test_the_text_of_a_query() -> None:
-    arguments = {"b": "2", "a": ["1", "0"], "flag": True}
-    assert query_text(arguments, None) == "a=0,1:b=2:flag"
-    assert query_text(arguments, ["b", "zz"]) == "b=2"
+    query = "b=2&a=1&&a=0&flag"
+    assert query_text(query, None) == "a=0&a=1&b=2&flag"
+    assert query_text(query, ["b", "zz"]) == "b=2"
+    assert query_text(query, ["flag", "a"]) == "flag&a=0&a=1"
+    assert query_text("%61=1&c=2", ["a"]) == "%61=1"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a=0%3Ab%3D2", "a=0&b=2"),
+        ("a=0:b=2", "a=0&b=2"),
+        ("a=1,2", "a=1&a=2"),
+        ("a", "a="),
+        ("a&a=1", "a=True&a=1"),
+        ("a=%ff", "a=%fe"),
+        ("&".join(["x"] * 1001), "&".join(["x"] * 1000) + "&y"),
+    ],
+)
+def test_no_query_gets_what_another_one_was_answered(cache: Make, one: str, other: str) -> None:
+    for config in ({}, {"vary_query_params": ["a", "b", "x", "y"]}):
+        made = cache(**config)
+        assert twice(made, {"path": f"/a?{one}"}, {"path": f"/a?{other}"}) == ["Miss", "Miss"]
 
 
 @pytest.mark.parametrize("text", ["", "a", "a/", "/b", "a/b/c", "a b/c"])
