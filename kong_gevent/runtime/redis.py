@@ -343,18 +343,20 @@ class RedisClient:
 
     def _hand_out(self, gets: Callable[[], Any]) -> None:
         sent, done = self._sent, []
-        while (reply := gets()) is not NOTHING:
-            if not sent:
-                raise ConnectionClosed("the server sent what nobody asked for")
-            call = sent[0]
-            if type(reply) is Refused:
-                call.error = RedisFailed(f"{self.name}: {reply}", unknown=True)
-            call.replies.append(reply)
-            call.left -= 1
-            if not call.left:
-                done.append(sent.popleft())
-        if done:
-            self._finish(done)
+        try:
+            while (reply := gets()) is not NOTHING:
+                if not sent:
+                    raise ConnectionClosed("the server sent what nobody asked for")
+                call = sent[0]
+                if type(reply) is Refused:
+                    call.error = RedisFailed(f"{self.name}: {reply}", unknown=True)
+                call.replies.append(reply)
+                call.left -= 1
+                if not call.left:
+                    done.append(sent.popleft())
+        finally:  # also of those before the octets that cannot be read
+            if done:
+                self._finish(done)
 
     def _drop(self) -> None:
         opening, self._opening, self._stream, self._reader = self._opening, None, None, None

@@ -20,6 +20,14 @@ def _life(expires: float) -> int:
     return max(1, ceil(expires - time()))
 
 
+def _number(reply: bytes | None) -> int:
+    """What a counter holds. Raises RedisFailed for what is no number: somebody else uses its key."""
+    try:
+        return int(reply or 0)
+    except (TypeError, ValueError):
+        raise RedisFailed(f"a counter holds {str(reply)[:40]}") from None
+
+
 class RedisCounters:
     """See `kong_gevent.pdk.kit.SharedCounters`: every request counts in Redis, in all of its windows.
 
@@ -48,7 +56,7 @@ class RedisCounters:
     def usage(self, owner: tuple[str, ...], windows: Sequence[tuple[Any, ...]]) -> list[int]:
         """See `SharedCounters.usage`."""
         text = "".join(owner)
-        return [int(reply or 0) for reply in self._client.call(*(("GET", text + window[0]) for window in windows))]
+        return [_number(reply) for reply in self._client.call(*(("GET", text + window[0]) for window in windows))]
 
     def add(self, owner: tuple[str, ...], windows: Sequence[tuple[Any, ...]], amount: int) -> None:
         """See `SharedCounters.add`."""
@@ -105,7 +113,7 @@ class RedisPlace:
 
     def _learn(self, slots: Sequence[Slot], replies: Sequence[Any]) -> None:
         for slot, reply in zip(slots, replies, strict=True):
-            self._table.learn_sum(slot, int(reply or 0))
+            self._table.learn_sum(slot, _number(reply))
 
     def sync(self, slots: Sequence[Slot]) -> None:
         """See `Place.sync`."""

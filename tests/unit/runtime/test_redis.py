@@ -294,6 +294,24 @@ class TestFailure:
             server.client.shut()
             job.get(timeout=10)
 
+    @pytest.mark.parametrize("surplus", [b":1\r\n" * 3, b"nonsense\r\n", b"$-2\r\n"])
+    def test_a_reply_before_nonsense_still_reaches_who_asked(self, connect: Made, surplus: bytes) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as strange:
+
+            def serve() -> None:
+                peer, _ = strange.accept()
+                with peer:
+                    peer.recv(1000)
+                    peer.sendall(b":1\r\n" + surplus)
+                    peer.recv(1000)
+
+            job = gevent.get_hub().threadpool.spawn(serve)
+            server = connect(host="127.0.0.1", port=strange.getsockname()[1], timeout=5000)
+            with gevent.Timeout(30):
+                assert server.call(("INCR", "a")) == [1]
+            server.client.shut()
+            job.get(timeout=10)
+
     def test_it_is_said_once(self, own: Redis, connect: Made, caplog: pytest.LogCaptureFixture) -> None:
         server = connect(own)
         server.call(("PING",))
@@ -365,6 +383,15 @@ class TestCounters:
             (False, [2, 2]),
             (False, [3, 3]),
         ]
+
+    @pytest.mark.parametrize("held", ["text", "1.5", "9" * 5000])
+    def test_a_key_that_somebody_else_uses_is_a_failure(self, redis: Redis, connect: Made, held: str) -> None:
+        server, windows = connect(redis), self.windows(0)
+        server.call(*(("SET", "theirs:" + window[0], held, "EX", 60) for window in windows))
+        counters = RedisCounters(server.client)
+        for use in (counters.usage, counters.consume):
+            with pytest.raises(RedisFailed):
+                use(("theirs:",), windows)
 
     def test_every_key_ends(self, own: Redis, connect: Made) -> None:
         server = connect(own)
