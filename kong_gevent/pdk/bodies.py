@@ -27,7 +27,7 @@ def parse_body(content_type: str, body: bytes) -> dict[str, Any] | list[Any] | N
         return dict(parse_query(body.decode("latin-1"), MAX_ARGUMENTS))
     if media == JSON:
         value = load_json(body)
-        return value if isinstance(value, (dict, list)) else None
+        return value if isinstance(value, (dict, list)) and _is_text(body, value) else None
     if media == MULTIPART:
         return _parse_multipart(content_type, body)
     return None
@@ -47,7 +47,7 @@ def without_field(content_type: str, body: bytes, name: str) -> bytes:
         parts = body.split(b"&")
         return b"&".join([part for part in parts if unquote_plus(part.partition(b"=")[0].decode("latin-1")) != name])
     if media == JSON:
-        value = parse_body(content_type, body)
+        value = load_json(body)
         if not isinstance(value, dict) or name not in value:
             return body
         return dump_json({key: item for key, item in value.items() if key != name})
@@ -75,6 +75,17 @@ def load_json(body: bytes) -> Any:
         return None
 
 
+def _is_text(body: bytes, value: Any) -> bool:
+    """Whether all texts in the value of a JSON text can be written: an escaped half of a surrogate pair is no text."""
+    if b"\\u" not in body:
+        return True
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
+
+
 def dump_json(value: Any) -> bytes:
     """A JSON text, compact; also of numbers and texts that are beyond what the fast writer takes."""
     try:
@@ -98,7 +109,7 @@ def _parse_multipart(content_type: str, body: bytes) -> dict[str, Any] | None:
         payload = part.get_payload(decode=True)
         if not isinstance(name, str) or not isinstance(payload, bytes):
             continue
-        text = payload.decode("utf-8", "surrogateescape")
+        text = payload.decode("utf-8", "replace")
         if name not in found:
             found[name] = text
         elif isinstance(found[name], list):

@@ -109,7 +109,9 @@ class LdapAuth(AuthenticationPlugin):
         key = "ldap_auth_cache:" + sha256(f"{conf.cache_prefix}{user}:{password}".encode()).hexdigest()
         try:
             if conf.cache_ttl > 0:
-                accepted = self.kit.cached(key, lambda: self._ask(conf, user, password), conf.cache_ttl)
+                # A refusal is kept as a miss: those who guess passwords must not crowd out what is in use.
+                ttl = conf.cache_ttl
+                accepted = self.kit.cached(key, lambda: self._ask(conf, user, password) or None, ttl, ttl)
             else:
                 accepted = self._ask(conf, user, password)
         except TlsFailed as error:

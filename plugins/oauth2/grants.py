@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import string
 from collections.abc import Callable
 from hmac import compare_digest
 from typing import Any
 
-from kong_gevent.pdk import Exit, Kit
+from kong_gevent.pdk import DaoError, Exit, Kit
+from kong_gevent.pdk import Entity as Kind
 from kong_gevent.plugins.oauth2.entities import CLIENTS, CODE_SECONDS, CODES, TOKENS
 from kong_gevent.plugins.oauth2.flow import (
     Asked,
@@ -85,25 +87,17 @@ class Grants:
                 challenge, method = challenge_of(asked, client) if kind == "code" else (None, None)
             except Refused as refused:
                 error = refused
-        if error is not None or client is None or redirect is None:
-            body = asked.with_state((error or Refused(*BAD_CLIENT)).body())
+        try:
+            if error is not None or client is None or redirect is None:
+                raise error or Refused(*BAD_CLIENT)
+            if kind == "token":
+                token = self._token(asked, client, user, scope, refreshable=False)
+                return asked.answer(200, {"redirect_uri": redirect_to(redirect, token, fragment=True)})
+            code = self._code(asked, client, user, scope, (challenge, method))
+            return asked.answer(200, {"redirect_uri": redirect_to(redirect, asked.with_state({"code": code}))})
+        except Refused as refused:
+            body = asked.with_state(refused.body())
             return asked.answer(400, {"redirect_uri": redirect_to(redirect, body)} if redirect else body)
-        if kind == "token":
-            token = self._token(asked, client, user, scope, refreshable=False)
-            return asked.answer(200, {"redirect_uri": redirect_to(redirect, token, fragment=True)})
-        code = self._kit.entities(CODES.name).insert(
-            {
-                "service": asked.service,
-                "credential": {"id": client["id"]},
-                "authenticated_userid": user,
-                "scope": scope,
-                "challenge": challenge,
-                "challenge_method": method,
-                "plugin": {"id": conf.plugin_id} if conf.plugin_id else None,
-            },
-            ttl=CODE_SECONDS,
-        )
-        return asked.answer(200, {"redirect_uri": redirect_to(redirect, asked.with_state({"code": code["code"]}))})
 
     @staticmethod
     def _redirect(asked: Asked, client: Entity) -> str | None:
@@ -239,7 +233,8 @@ class Grants:
 
     @staticmethod
     def _expires_in(asked: Asked) -> int:
-        return int(asked.conf.token_expiration)
+        """Whole seconds; a part of one must not become 0, which is for ever."""
+        return math.ceil(asked.conf.token_expiration)
 
     @staticmethod
     def _life(asked: Asked) -> float | None:
@@ -247,11 +242,42 @@ class Grants:
         conf = asked.conf
         return conf.refresh_token_ttl if conf.token_expiration > 0 and conf.refresh_token_ttl > 0 else None
 
+    def _insert(self, kind: Kind, values: dict[str, Any], ttl: float | None) -> Entity:
+        """Store a code or token. Raises Refused for what no entity can hold, such as a name of a megabyte."""
+        try:
+            return self._kit.entities(kind.name).insert(values, ttl=ttl)
+        except DaoError as error:
+            if error.status != 400:
+                raise
+            raise Refused("invalid_request", error.message) from error
+
+    def _code(
+        self, asked: Asked, client: Entity, user: str, scope: str | None, challenge: tuple[str | None, str | None]
+    ) -> str:
+        """Make an authorization code. `challenge`: that of PKCE and its method."""
+        plugin = asked.conf.plugin_id
+        made = self._insert(
+            CODES,
+            {
+                "service": asked.service,
+                "credential": {"id": client["id"]},
+                "authenticated_userid": user,
+                "scope": scope,
+                "challenge": challenge[0],
+                "challenge_method": challenge[1],
+                "plugin": {"id": plugin} if plugin else None,
+            },
+            ttl=CODE_SECONDS,
+        )
+        code: str = made["code"]
+        return code
+
     def _token(
         self, asked: Asked, client: Entity, user: str | None, scope: str | None, refreshable: bool = True
     ) -> dict[str, Any]:
         """Make a token; what the client is told of it."""
-        made = self._kit.entities(TOKENS.name).insert(
+        made = self._insert(
+            TOKENS,
             {
                 "service": asked.service,
                 "credential": {"id": client["id"]},

@@ -218,6 +218,14 @@ class TestVerdicts:
         assert made.kit.cached(key, lambda: True, 60) is True
         assert ask(made, "ada", "s3cret").status == 200
 
+    def test_refusals_are_kept_among_the_misses(self, plugin: Make, settings: dict[str, Any]) -> None:
+        made = plugin("ldap-auth", **settings)
+        kept: list[Any] = []
+        cached = made.kit.cached
+        made.kit.cached = lambda *given: kept.append(cached(*given)) or kept[-1]  # type: ignore[method-assign,func-returns-value]
+        assert [ask(made, "ada", password).status for password in ("s3cret", "wrong")] == [200, 401]
+        assert kept == [True, None]
+
     def test_they_are_not_remembered_without_a_time(
         self, make_slapd: Callable[..., Slapd], settings: dict[str, Any], plugin: Make
     ) -> None:

@@ -1,6 +1,7 @@
 """oauth2's lesser rules: global credentials, several redirect URIs, odd arguments, equal work for all refusals."""
 
 import json
+import time
 from typing import Any
 from urllib.parse import urlencode
 
@@ -259,3 +260,37 @@ class TestProtectedRequests:
         forged = {"X-Authenticated-Scope": "x", "X-Authenticated-UserId": "x", "X_Authenticated_UserId": "x"}
         headers = made.made.get(headers={"Authorization": f"Bearer {token}", **forged}).upstream.headers
         assert "x" not in (headers.get(name) for name in forged)
+
+
+class TestHostileArguments:
+    """What no text or entity can hold is refused as OAuth 2 has it."""
+
+    @pytest.mark.parametrize("name", ["provision_key", "authenticated_userid", "client_secret", "scope", "state"])
+    def test_half_a_surrogate_pair_is_no_text(self, lab: Any, name: str) -> None:
+        made = lab()
+        given = {"grant_type": "password", "provision_key": "p", "authenticated_userid": "u", "client_id": "id"}
+        for which, arguments in (("token", given), ("authorize", {**given, "response_type": "code"})):
+            run = send_json(made, which, **{**arguments, "client_secret": "secret", name: "\ud800"})
+            assert run.status == 400, run.response.text
+
+    @pytest.mark.parametrize("kind", ["code", "token"])
+    def test_a_user_of_a_megabyte(self, lab: Any, kind: str) -> None:
+        made = lab()
+        run = made.authorize(authenticated_userid="u" * 1_000_000, response_type=kind)
+        assert error(run)[:2] == (400, "invalid_request")
+        run = made.token("password", provision_key="p", authenticated_userid="u" * 1_000_000)
+        assert error(run)[:2] == (400, "invalid_request")
+        assert list(made.made.store.dao("oauth2_tokens").each()) == []
+
+    def test_an_octet_that_is_no_utf_8(self, lab: Any) -> None:
+        body = b'--b\r\nContent-Disposition: form-data; name="provision_key"\r\n\r\n\xff\r\n--b--'
+        run = lab().made.post("/oauth2/authorize", body, headers={**HTTPS, **MULTIPART})
+        assert error(run) == (400, "invalid_provision_key", "Invalid provision_key")
+
+
+def test_a_life_of_less_than_a_second_is_not_for_ever(lab: Any) -> None:
+    made = lab(token_expiration=0.5)
+    body = made.issue()
+    assert body["expires_in"] == 1
+    made.made.plugins["oauth2"].clock = lambda: time.time() + 3
+    assert made.ask(body["access_token"]).status == 401
