@@ -234,7 +234,8 @@ class Grants:
     @staticmethod
     def _expires_in(asked: Asked) -> int:
         """Whole seconds; a part of one must not become 0, which is for ever."""
-        return math.ceil(asked.conf.token_expiration)
+        seconds: int = math.ceil(asked.conf.token_expiration)
+        return seconds
 
     @staticmethod
     def _life(asked: Asked) -> float | None:
