@@ -281,9 +281,15 @@ def test_explain_tells_of_the_document(node: Gateway, upstream: Upstream) -> Non
 
 def test_a_bad_file_and_nothing_to_fall_back_on_is_no_start(tmp_path: Path) -> None:
     file = tmp_path / "kong.yml"
-    file.write_text(HEAD + "services:\n- {}\nconsumers:\n- {}\n")
-    with pytest.raises(GatewayFailed, match="in entry 1 of 'services'"):
+    file.write_text(HEAD + "services:\n- name: a\n  host: h\n- name: b\n  routes:\n  - paths: [x]\nconsumers:\n- {}\n")
+    with pytest.raises(GatewayFailed, match="in entry 2 of 'services'") as failed:
         Gateway(database="off", env={"DECLARATIVE_CONFIG": str(file)})
+    told = [line.strip() for line in str(failed.value).splitlines() if line.strip().startswith(f"{file}:")]
+    assert told == [
+        f"{file}:5: service (b): host: required field missing",
+        f"{file}:7: route (entry 1): paths.1: should start with: / (fixed path) or ~/ (regex path)",
+        f"{file}:9: consumer (entry 1): at least one of these fields must be non-empty: 'custom_id', 'username'",
+    ]
 
 
 def test_a_node_without_a_document_is_not_ready(tmp_path: Path) -> None:

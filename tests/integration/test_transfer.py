@@ -254,6 +254,27 @@ def test_a_bad_document_changes_nothing(
     assert exported(node) == {"_format_version": "3.0", "_transform": False}
 
 
+def test_every_problem_is_told_with_its_file_and_line(stores: Stores, tmp_path: Path) -> None:
+    node = bootstrapped(stores, "sqlite")
+    file = tmp_path / "bad.yml"
+    file.write_text(
+        "_format_version: '3.0'\nservices:\n- name: a\n  host: h\n- name: b\n  routes:\n  - paths: [x]\n"
+        "    hots: [y]\nconsumers: [{username: fine}, {username: 5}]\nplugins:\n- name: nobody\n"
+    )
+    outcome = node.run("config", "db_import", str(file))
+    assert (outcome.code, outcome.out) == (1, "")
+    told = [line.strip() for line in outcome.err.splitlines() if line.strip().startswith(f"{file}:")]
+    assert told == [
+        f"{file}:5: service (b): host: required field missing",
+        f"{file}:7: route (entry 1): paths.1: should start with: / (fixed path) or ~/ (regex path)",
+        f"{file}:8: route (entry 1): hots: unknown field",
+        f"{file}:9: consumer (5): username: expected a string",
+        f"{file}:11: plugin (nobody): name: plugin 'nobody' not enabled; "
+        "add it to the 'plugins' configuration property",
+    ]
+    assert exported(node) == {"_format_version": "3.0", "_transform": False}
+
+
 def test_names_that_the_store_has_elsewhere_are_found_before_anything_is_written(
     commands: Commands, tmp_path: Path
 ) -> None:  # fmt: skip

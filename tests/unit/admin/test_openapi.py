@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from kong_gevent.schema.lengths import LONGEST, LONGEST_TAG
+
 
 @pytest.fixture(params=["memory"])
 def database(request):
@@ -65,6 +67,17 @@ def test_entities_are_described_by_their_schemas(document):
     listed = document["paths"]["/services"]["get"]
     assert [parameter["name"] for parameter in listed["parameters"]] == ["size", "offset", "tags"]
     assert listed["summary"] == "List services"
+
+
+def test_texts_have_an_upper_length(document):
+    schemas = document["components"]["schemas"]
+    service, route = schemas["services_create"]["properties"], schemas["routes_create"]["properties"]
+    assert service["name"]["maxLength"] == service["path"]["maxLength"] == LONGEST
+    assert route["paths"]["items"]["maxLength"] == route["hosts"]["items"]["maxLength"] == LONGEST
+    assert service["tags"]["items"]["maxLength"] == LONGEST_TAG
+    assert schemas["services_change"]["properties"]["name"]["maxLength"] == LONGEST
+    certificate = schemas["certificates_create"]["properties"]
+    assert "maxLength" not in certificate["cert"] and "maxLength" not in certificate["key"]
 
 
 def test_settings_of_plugins_are_described(document):
