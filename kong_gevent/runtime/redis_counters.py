@@ -87,14 +87,17 @@ class RedisCounters:
 
 
 def _judge(replies: list[Any], windows: Sequence[tuple[Any, ...]]) -> tuple[bool, list[int]]:
-    """What `consume` returns for the counts after counting."""
+    """What `consume` returns for the counts after counting. Raises RedisFailed when they are none."""
     below = True
     values = []
-    for reply, window in zip(replies, windows):  # noqa: B905 - one of each per window
-        value = reply - 1
-        values.append(value)
-        if value >= window[1]:
-            below = False
+    try:
+        for reply, window in zip(replies, windows):  # noqa: B905 - one of each per window
+            value = reply - 1
+            values.append(value)
+            if value >= window[1]:
+                below = False
+    except TypeError:
+        raise RedisFailed(f"counting was answered with {str(replies)[:40]}") from None
     return below, values
 
 

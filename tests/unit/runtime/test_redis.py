@@ -4,7 +4,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from time import monotonic, time
-from typing import Any
+from typing import Any, cast
 
 import gevent
 import pytest
@@ -392,6 +392,19 @@ class TestCounters:
         for use in (counters.usage, counters.consume):
             with pytest.raises(RedisFailed):
                 use(("theirs:",), windows)
+
+    def test_a_server_that_counts_in_words(self) -> None:
+        class Odd:
+            """A client of a server that says OK to everything."""
+
+            def exchange(self, data: bytes, count: int) -> list[Any]:
+                return [b"OK"] * count
+
+        counters = RedisCounters(cast("Any", Odd()))
+        windows = self.windows(1)
+        for _ in range(2):
+            with pytest.raises(RedisFailed, match="OK"):
+                counters.consume(("c:",), windows)
 
     def test_every_key_ends(self, own: Redis, connect: Made) -> None:
         server = connect(own)
