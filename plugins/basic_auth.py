@@ -11,7 +11,7 @@ from hmac import compare_digest
 from typing import Any
 
 from kong_gevent.pdk import Conf, Config, Context, Entity, Errors, HeaderTemplate, Kit, fields
-from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, challenge, classic
+from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, anonymous_field, challenge, classic
 
 PROXY_AUTHORIZATION, AUTHORIZATION = "Proxy-Authorization", "Authorization"
 _CREDENTIALS = re.compile(r"[Bb]asic\s*(.+)", re.DOTALL)
@@ -21,9 +21,7 @@ _NOBODY = "0" * 40
 class BasicAuthConfig(Config):
     """Settings of basic-auth."""
 
-    anonymous = fields.String(
-        metadata={"description": "Consumer (id or username) as which requests without valid credentials go on."}
-    )
+    anonymous = anonymous_field("valid credentials")
     hide_credentials = fields.Boolean(
         required=True,
         load_default=False,

@@ -14,7 +14,7 @@ from time import time
 from typing import Any, NamedTuple
 
 from kong_gevent.pdk import Conf, Config, Context, Entity, HeaderTemplate, Identity, Kit, fields
-from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, challenge, classic
+from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, anonymous_field, challenge, classic
 
 HEADERS = ("Proxy-Authorization", "Authorization")
 HASHES = {"hmac-sha1": "sha1", "hmac-sha256": "sha256", "hmac-sha384": "sha384", "hmac-sha512": "sha512"}
@@ -44,9 +44,7 @@ class HmacAuthConfig(Config):
         load_default=CLOCK_SKEW,
         metadata={"description": "Seconds by which the request's date may differ from the gateway's clock."},
     )
-    anonymous = fields.String(
-        metadata={"description": "Consumer (id or username) as which requests without a valid signature go on."}
-    )
+    anonymous = anonymous_field("a valid signature")
     validate_request_body = fields.Boolean(
         required=True,
         load_default=False,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kong_gevent.pdk import Conf, Config, Context, Entity, HeaderTemplate, Kit, fields
-from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, challenge, classic
+from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, anonymous_field, challenge, classic
 
 NO_KEY_CLASSIC = "No API Key found in headers, body or querystring"
 
@@ -25,9 +25,7 @@ class KeyAuthConfig(Config):
         load_default=False,
         metadata={"description": "Whether the key is taken out of the request before the upstream gets it."},
     )
-    anonymous = fields.String(
-        metadata={"description": "Consumer (id or username) as which requests without a valid key go on."}
-    )
+    anonymous = anonymous_field("a valid key")
     key_in_header = fields.Boolean(
         required=True, load_default=True, metadata={"description": "Whether keys are looked for in the headers."}
     )

@@ -67,6 +67,11 @@ def classic(
     return Refusal(status, message, headers, plain=True, body=body)
 
 
+def anonymous_field(what: str) -> fields.String:
+    """The setting `anonymous` of a plugin that asks for `what`, such as `a valid key`."""
+    return fields.String(metadata={"description": f"Consumer (id or username) as which requests without {what} go on."})
+
+
 class Credential(Record):
     """Base of the schemas of what identifies consumers: a subclass adds what is particular to it."""
 
@@ -105,7 +110,7 @@ class Known:
 class AuthenticationPlugin(Plugin):
     """Base of plugins that find out who asks. A subclass writes `authenticate`, and not `access`.
 
-    Its `Config` has the setting `anonymous` (id or username of a consumer), and `run_on_preflight` where
+    Its `Config` has the setting `anonymous` (see `anonymous_field`), and `run_on_preflight` where
     `may_skip_preflight` is set.
     """
 

@@ -8,7 +8,7 @@ from time import time
 from typing import Any, NamedTuple
 
 from kong_gevent.pdk import Conf, Config, Context, Entity, Identity, Kit, checks, fields, load_public_key
-from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, challenge, classic
+from kong_gevent.pdk.auth import AuthenticationPlugin, Credential, Known, Refusal, anonymous_field, challenge, classic
 from kong_gevent.plugins.jwt import tokens
 
 _BEARER = re.compile(r"[Bb]earer\s+(.+)", re.DOTALL)
@@ -35,9 +35,7 @@ class JwtConfig(Config):
     claims_to_verify = fields.Set(
         fields.Choice("exp", "nbf"), metadata={"description": "Times in the token that are held against the clock."}
     )
-    anonymous = fields.String(
-        metadata={"description": "Consumer (id or username) as which requests without a valid token go on."}
-    )
+    anonymous = anonymous_field("a valid token")
     run_on_preflight = fields.Boolean(
         required=True,
         load_default=True,

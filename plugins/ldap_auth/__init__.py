@@ -7,7 +7,7 @@ from base64 import b64decode
 from hashlib import sha256
 
 from kong_gevent.pdk import Conf, Config, Context, HeaderTemplate, checks, fields
-from kong_gevent.pdk.auth import AuthenticationPlugin, Refusal, challenge
+from kong_gevent.pdk.auth import AuthenticationPlugin, Refusal, anonymous_field, challenge
 from kong_gevent.plugins.ldap_auth.client import Connection, Directory, TlsFailed, escape
 
 HEADERS = ("Proxy-Authorization", "Authorization")
@@ -53,9 +53,7 @@ class LdapAuthConfig(Config):
     keepalive = fields.Number(
         load_default=60000, metadata={"description": "Milliseconds for which an idle connection is kept."}
     )
-    anonymous = fields.String(
-        metadata={"description": "Consumer (id or username) as which requests without valid credentials go on."}
-    )
+    anonymous = anonymous_field("valid credentials")
     header_type = fields.String(
         load_default="ldap", metadata={"description": "Scheme in the header, such as `ldap` or `basic`."}
     )

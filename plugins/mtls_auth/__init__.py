@@ -18,7 +18,7 @@ from kong_gevent.pdk import (
     checks,
     fields,
 )
-from kong_gevent.pdk.auth import AuthenticationPlugin, Known, Refusal
+from kong_gevent.pdk.auth import AuthenticationPlugin, Known, Refusal, anonymous_field
 from kong_gevent.plugins.mtls_auth.entities import CREDENTIALS
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 class MtlsAuthConfig(Config):
     """Settings of mtls-auth."""
 
-    anonymous = fields.String(
-        metadata={"description": "Consumer (id or username) as which requests without a valid certificate go on."}
-    )
+    anonymous = anonymous_field("a valid certificate")
     consumer_by = fields.Array(
         fields.Choice("username", "custom_id"),
         load_default=["username", "custom_id"],

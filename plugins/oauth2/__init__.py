@@ -8,7 +8,7 @@ from time import time
 from typing import Any
 
 from kong_gevent.pdk import Conf, Config, Context, Exit, HeaderTemplate, Identity, Kit, checks, fields
-from kong_gevent.pdk.auth import AuthenticationPlugin, Refusal, challenge, classic
+from kong_gevent.pdk.auth import AuthenticationPlugin, Refusal, anonymous_field, challenge, classic
 from kong_gevent.plugins.oauth2.entities import CLIENTS, CODES, TOKENS
 from kong_gevent.plugins.oauth2.flow import Asked
 from kong_gevent.plugins.oauth2.grants import Grants
@@ -58,9 +58,7 @@ class OAuth2Config(Config):
         load_default=False,
         metadata={"description": "Whether HTTPS that a trusted proxy has ended counts (`X-Forwarded-Proto`)."},
     )
-    anonymous = fields.String(
-        metadata={"description": "Consumer (id or username) as which requests without a valid token go on."}
-    )
+    anonymous = anonymous_field("a valid token")
     global_credentials = fields.Boolean(
         required=True,
         load_default=False,
