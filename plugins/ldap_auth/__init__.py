@@ -105,6 +105,7 @@ class LdapAuth(AuthenticationPlugin):
             return refusal
         user, password = given
         key = "ldap_auth_cache:" + sha256(f"{conf.cache_prefix}{user}:{password}".encode()).hexdigest()
+        accepted: bool | None
         try:
             if conf.cache_ttl > 0:
                 # A refusal is kept as a miss: those who guess passwords must not crowd out what is in use.
