@@ -15,7 +15,7 @@ from kong_gevent.runtime.certificates import EVERY_NAME
 
 if TYPE_CHECKING:
     from kong_gevent.pdk.client_certificates import CertificateRequest
-    from kong_gevent.runtime.plan import RouteEntry
+    from kong_gevent.runtime.entries import RouteEntry
 
 _TLS = frozenset(("https", "grpcs", "tls"))
 _EVERYTHING = ("", "")

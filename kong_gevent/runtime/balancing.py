@@ -289,7 +289,7 @@ def _kind_of(answer: Answer) -> str:
 
 
 class BalancedEndpoint:
-    """What a service calls whose host is the name of an upstream; takes the place of `plan.Endpoint`."""
+    """What a service calls whose host is the name of an upstream; takes the place of `entries.Endpoint`."""
 
     __slots__ = ("_own_port", "balancer", "fixed", "host", "port", "tls")
 

@@ -11,7 +11,7 @@ from kong_gevent.http.target import upstream_path
 from kong_gevent.pdk import Context
 from kong_gevent.pdk.context import Override
 from kong_gevent.pdk.edits import FieldEdits
-from kong_gevent.runtime.plan import Endpoint, ServiceEntry, host_header
+from kong_gevent.runtime.entries import Endpoint, ServiceEntry, host_header
 
 if TYPE_CHECKING:
     from kong_gevent.runtime.gateway import Gateway

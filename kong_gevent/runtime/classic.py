@@ -8,7 +8,8 @@ from kong_gevent.db.entities.services import CLASSIC_API
 
 if TYPE_CHECKING:
     from kong_gevent.pdk import Context, Exit
-    from kong_gevent.runtime.plan import Plan, RouteEntry
+    from kong_gevent.runtime.entries import RouteEntry
+    from kong_gevent.runtime.plan import Plan
 
 _HOSTS = ("Host", "X-Host-Override")
 NOT_FOUND = "API not found with these values"

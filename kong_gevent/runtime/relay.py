@@ -27,6 +27,7 @@ _BODILESS = frozenset((204, 304))
 
 
 def relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answer: AnswerHead, data: bytes) -> bool:
+    """Pass an answer on, of whose body `data` has come; whether the upstream's connection may be used again."""
     fields = ctx.answer = answer.fields
     status = ctx.status = answer.status
     stream = lease.stream

@@ -16,8 +16,8 @@ from kong_gevent.proxy.pool import Lease, Origin, Try
 from kong_gevent.runtime.answers import AnswerNow, ClientFault
 from kong_gevent.runtime.balancing import NO_PEER, BalancedEndpoint, NoPeers, finish
 from kong_gevent.runtime.call import Call
+from kong_gevent.runtime.entries import Endpoint
 from kong_gevent.runtime.phases import Phases
-from kong_gevent.runtime.plan import Endpoint
 from kong_gevent.runtime.relay import relay
 from kong_gevent.runtime.tls import IdentityUnusable
 from kong_gevent.runtime.upload import Upload

@@ -12,7 +12,8 @@ from kong_gevent.router.explain import Asked, Verdict, decision, judge, nearest
 from kong_gevent.router.subroutes import Entry, Key, is_served, parts_of, place
 
 if TYPE_CHECKING:
-    from kong_gevent.runtime.plan import Plan, RouteEntry
+    from kong_gevent.runtime.entries import RouteEntry
+    from kong_gevent.runtime.plan import Plan
 
 MAX_UNSERVED = 1000
 """Routes that are not served, at most so many are tried."""
