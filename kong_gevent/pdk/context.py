@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from kong_gevent.http.heads import Scanned
     from kong_gevent.pdk.client_certificates import ClientCertificate
     from kong_gevent.pdk.plugin import Conf, Plugin
+    from kong_gevent.proxy.pool import Lease, Try
     from kong_gevent.runtime.exchange import ClientConnection, Exchange
     from kong_gevent.runtime.gateway import Gateway
+    from kong_gevent.runtime.trace.recording import Recording
 
 _get: Any = dict.get
 
@@ -78,10 +80,10 @@ class Context:
     source: str = "service"
     proxied_at: float = 0.0
     first_byte_at: float = 0.0
-    lease: Any = None
-    failed_tries: list[Any] | None = None
-    chosen: Any = None
-    trace: Any = None
+    lease: Lease | None = None
+    failed_tries: list[Try] | None = None
+    chosen: Sequence[tuple[Plugin, Conf]] | None = None
+    trace: Recording | None = None
     log_fields: dict[str, Any] | None = None
     request_bytes: bytes | None = None
     upstream_target: bytes = b""
@@ -89,7 +91,7 @@ class Context:
     received_part: bytes = b""
     """In `body_filter`: the piece of the body as it came, before any plugin changed it."""
     query_arguments: dict[str, Any] | None = None
-    _own: dict[Any, SimpleNamespace] | None = None
+    _own: dict[Plugin, SimpleNamespace] | None = None
     _shared: dict[str, Any] | None = None
 
     def __init__(
@@ -167,7 +169,7 @@ class Context:
         )
 
     @property
-    def tries(self) -> list[Any]:
+    def tries(self) -> list[Try]:
         """The attempts to reach the upstream, the last one included once it has been made; see `proxy.pool.Try`."""
         tries = list(self.failed_tries or ())
         if self.lease is not None:
@@ -199,8 +201,7 @@ class Context:
 
     def conf_of(self, plugin: Plugin) -> Conf | None:
         """The configuration of `plugin` that was chosen for this request, if any."""
-        chosen: Any = self.chosen
-        return next((conf for chosen_plugin, conf in chosen or () if chosen_plugin is plugin), None)
+        return next((conf for chosen, conf in self.chosen or () if chosen is plugin), None)
 
     def authenticate(
         self, consumer: Mapping[str, Any] | None, credential: Mapping[str, Any] | None, identifier: str | None = None
