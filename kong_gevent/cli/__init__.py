@@ -90,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _make_cooperative()
     try:
         result = program.main(args=given, prog_name="kong-gevent", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(0)
     except click.ClickException as error:
         _fail([error.format_message()], given)
     except ConfigurationError as error:
@@ -98,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail([str(error)], given)
     except (KeyboardInterrupt, click.Abort):
         _fail(["interrupted"], given)
+    except Exception as error:  # nobody who only uses the command should have to read a traceback; --vv shows it
+        _fail([f"unexpected {type(error).__name__}: {error}"], given)
     sys.exit(result if isinstance(result, int) else 0)
 
 

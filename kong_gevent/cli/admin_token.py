@@ -48,7 +48,7 @@ class _Duration(click.ParamType[int]):
 def _store(options: Options) -> Iterator[Store]:
     """The store of the settings, with its schema in order."""
     settings = options.load()
-    require_lasting(settings)
+    require_lasting(settings, "no tokens; the setting admin_token is one")
     make_ready(settings, False, Patience(), options.verbose)
     options.verbose(f"datastore: {describe(settings)}")
     with opened(settings) as store:

@@ -126,12 +126,10 @@ def describe(settings: Settings) -> str:
     return str(settings.database)
 
 
-def require_lasting(settings: Settings) -> None:
-    """Refuse commands about the content of a store that has none of its own. Raises ClickException."""
+def require_lasting(settings: Settings, lacks: str) -> None:
+    """Refuse commands about the content of a store that has none of its own; `lacks`: what follows from that."""
     if settings.database in ("memory", "off"):
-        raise click.ClickException(
-            f"database = {settings.database} keeps nothing that could be migrated: there is nothing to do"
-        )
+        raise click.ClickException(f"database = {settings.database} keeps {lacks}")
 
 
 def _show(text: str) -> None:

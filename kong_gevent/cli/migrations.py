@@ -49,7 +49,7 @@ def _subcommand(name: str, *examples: str) -> Callable[[Callable[..., Any]], cli
             options: Options, yes: bool, quiet: bool, force: bool, db_timeout: float | None, lock_timeout: float
         ) -> Any:
             settings = options.load()
-            require_lasting(settings)
+            require_lasting(settings, "nothing that could be migrated: there is nothing to do")
             say = _Say(quiet)
             options.verbose(f"store: {describe(settings)}")
             with migrations(settings, Patience(db_timeout, lock_timeout), None if quiet else _show) as found:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from kong_gevent.cli.base import CONTEXT, Options, add_options, example
+from kong_gevent.cli.base import CONTEXT, Options, Subcommands, add_options, example
 from kong_gevent.cli.plugin_template import files
 from kong_gevent.pdk import Plugin
 from kong_gevent.pdk.docs import page_with_table
@@ -18,6 +18,7 @@ NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 @click.group(
     "plugin",
+    cls=Subcommands,
     invoke_without_command=True,
     context_settings=CONTEXT,
     epilog=example("kong-gevent plugin new greeting", "kong-gevent plugin docs kong-gevent-greeting"),
@@ -45,11 +46,14 @@ def new(options: Options, name: str, directory: str | None) -> None:
     folder = Path(directory or f"kong-gevent-{name}")
     if folder.exists():
         raise click.ClickException(f"{folder} exists already; nothing was written")
-    for path, text in files(name).items():
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
-        options.verbose(f"wrote {target}")
+    try:
+        for path, text in files(name).items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+            options.verbose(f"wrote {target}")
+    except OSError as error:
+        raise click.ClickException(f"cannot write {error.filename or folder}: {error.strerror}") from None
     _write_table(folder)
     click.echo(
         f"Wrote {folder}. Next:\n"

@@ -27,6 +27,7 @@ def command(options: Options, store: bool, **kong: Any) -> None:
     ignored(kong)
     settings = options.load()
     prefix.prepare(settings)
+    startup.check_plugins(settings)
     if store:
         with process.start_lock(settings.prefix):
             startup.refuse_running(settings)

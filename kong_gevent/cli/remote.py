@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from kong_gevent.client import ApiError, Client
 
 TIMEOUT = 120.0
+_TOKEN = re.compile(r"[!-~]+")
 _SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red")}
 
 
@@ -40,13 +42,17 @@ class Remote:
     insecure: bool = False
 
     def secret(self) -> str | None:
-        """The token. Raises ClickException for a file that cannot be read."""
-        if self.token_file is None or self.token is not None:
-            return self.token
-        try:
-            return Path(self.token_file).read_text(encoding="ascii").strip()
-        except (OSError, ValueError) as error:
-            raise click.ClickException(f"cannot read a token from {self.token_file}: {error}") from None
+        """The token. Raises ClickException for a file that cannot be read, and for what cannot be a token."""
+        token = self.token
+        if token is None and self.token_file is not None:
+            try:
+                token = Path(self.token_file).read_text(encoding="latin-1").strip()
+            except OSError as error:
+                raise click.ClickException(f"cannot read a token from {self.token_file}: {error.strerror}") from None
+        if token is not None and not _TOKEN.fullmatch(token):
+            place = "--token" if self.token is not None else self.token_file
+            raise click.ClickException(f"{place} holds no token: one is a word of visible ASCII characters")
+        return token
 
     def identity(self) -> str | tuple[str, str] | None:
         """The client certificate, with its key when that is in a file of its own."""

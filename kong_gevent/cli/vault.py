@@ -6,21 +6,9 @@ from typing import Any
 
 import click
 
-from kong_gevent.cli.base import CONTEXT, Options, add_options, example
+from kong_gevent.cli.base import CONTEXT, Options, Subcommands, add_options, example
 from kong_gevent.cli.datastore import Patience, describe, opened
 from kong_gevent.cli.waiting import reach
-
-
-class Subcommands(click.Group):
-    """Names the sub-command that does not exist."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a sub-command."""
-        if args[0] not in self.commands:
-            raise click.ClickException(f"No such command for vault: {args[0]}")
-        return super().resolve_command(ctx, args)
 
 
 @click.command(
@@ -58,7 +46,7 @@ def get(options: Options, reference: str) -> None:
 def _vaults(options: Options, prefix: str) -> dict[str, dict[str, Any]]:
     """The vault entity with a prefix, if the datastore has one."""
     settings = options.load()
-    if settings.database == "memory":
+    if settings.database in ("memory", "off"):
         return {}
     with opened(settings) as store:
         reach(store.migrations.check, describe(settings), Patience().seconds(settings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -29,7 +30,22 @@ def prepare(settings: Settings) -> None:
             raise _unusable(root, folder, error.strerror or str(error)) from error
         if not os.access(folder, os.W_OK | os.X_OK):
             raise _unusable(root, folder, "no permission to write")
+    for part in ("proxy", "admin", "status"):
+        _check_log(f"{part}_access_log", settings.access_log(part).path)
+        _check_log(f"{part}_error_log", settings.error_log(part))
     certificates.make_defaults(settings)
+
+
+def _check_log(key: str, path: str | None) -> None:
+    """Raise ConfigurationError when a log file cannot be opened. A disk that is full now is no reason not to start."""
+    if path is None or path.startswith("/dev/"):
+        return
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise ConfigurationError(f"{key}: cannot write {path}: {error.strerror}") from None
 
 
 def _obstacle(folder: Path) -> Path:

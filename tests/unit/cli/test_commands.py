@@ -70,6 +70,12 @@ def test_version_is_kongs(run: Run) -> None:
         (["migrations", "x"], "No such command for migrations: x"),
         (["vault", "put"], "No such command for vault: put"),
         (["config", "x"], "No such command for config: x"),
+        (["plugin", "x"], "No such command for plugin: x"),
+        (["plugin", "new", "x", "--directory", "/proc/x"], "cannot write /proc/x: No such file or directory"),
+        (
+            ["config", "diff", "x.yml", "--addr", "http://h", "--token", "a\nb"],
+            "--token holds no token: one is a word of visible ASCII characters",
+        ),
         (["config", "parse", "/nowhere.yml"], "no such file: /nowhere.yml"),
         (["config", "parse", "/nowhere"], "/nowhere is no declarative file: its name must end in .yml, .yaml, .json"),
         (["start", "--bad"], "No such option '--bad'."),
@@ -85,6 +91,35 @@ def test_version_is_kongs(run: Run) -> None:
 )
 def test_a_failure_is_one_message_with_a_hint_and_code_1(run: Run, arguments: list[str], message: str) -> None:
     assert run(*arguments) == Outcome(1, "", f"Error: {message}\n{HINT}")
+
+
+@pytest.mark.parametrize("group", [["admin-token"], ["dev", "cassandra"], ["plugin"], ["vault"], ["migrations"]])
+def test_a_group_without_a_command_shows_its_usage(run: Run, group: list[str]) -> None:
+    outcome = run(*group)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith(f"Usage: kong-gevent {' '.join(group)} [OPTIONS]")
+
+
+@pytest.mark.parametrize("database", ["memory", "off"])
+def test_what_a_store_that_keeps_nothing_lacks(run: Run, monkeypatch: pytest.MonkeyPatch, database: str) -> None:
+    monkeypatch.setenv("KONG_DATABASE", database)
+    lacks = f"Error: database = {database} keeps no tokens; the setting admin_token is one\n{HINT}"
+    assert run("admin-token", "list") == Outcome(1, "", lacks)
+    assert "there is no vault 'my'" in run("vault", "get", "my/x").err
+
+
+def test_prepare_checks_plugins(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KONG_PLUGINS", "nowhere")
+    outcome = run("prepare", "-p", str(tmp_path / "p"))
+    assert outcome.code == 1
+    assert "there is no plugin 'nowhere'" in outcome.err
+    assert not (tmp_path / "p/.kong_env").exists()
+
+
+def test_what_nobody_foresaw_is_a_message_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Options, "load", lambda self: {}["x"])
+    assert run("prepare") == Outcome(1, "", f"Error: unexpected KeyError: 'x'\n{HINT}")
+    assert "Traceback" in run("prepare", "--vv").err
 
 
 @pytest.mark.parametrize("command", ["stop", "quit", "reload", "drain"])
