@@ -36,6 +36,7 @@ from kong_gevent.admin import (
 )
 from kong_gevent.admin.access import Access
 from kong_gevent.admin.audit import Recorder
+from kong_gevent.admin.discreet import Discreet
 from kong_gevent.admin.node import NodeFacade
 from kong_gevent.admin.origins import origins
 from kong_gevent.admin.render import answer, empty, message
@@ -78,7 +79,8 @@ class AdminApp(Flask):
         self.enabled_headers: frozenset[str] = settings.enabled_headers
         self.gui_origins = origins(settings.get("admin_gui_url") or [])
         self.access = Access(node) if guarded else None
-        self.recorder = Recorder(node)
+        self.discreet = Discreet(node.store.catalogue)
+        self.recorder = Recorder(node, self.discreet)
         self._tree: routing.PathTree | None = None
         self.before_request(self._admit)
         self.after_request(self._complete)
@@ -159,7 +161,9 @@ class AdminApp(Flask):
         if request.environ.get("kong_gevent.dry_run"):
             headers["X-Kong-Dry-Run"] = "true"
         self._open_to_pages(headers, request.environ.get("HTTP_ORIGIN"))
-        self.recorder.end(request, response.status_code)  # type: ignore[arg-type]
+        current: AdminRequest = request._get_current_object()  # type: ignore[attr-defined]
+        current.environ["kong_gevent.logged_target"] = self.discreet.target(current)
+        self.recorder.end(current, response.status_code)
         return response
 
     def _open_to_pages(self, headers: Headers, origin: str | None) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from kong_gevent.admin import paging, routing
+from kong_gevent.admin import paging
 from kong_gevent.admin.access import READING
+from kong_gevent.admin.discreet import Discreet
 from kong_gevent.admin.node import NodeFacade
 from kong_gevent.admin.render import answer, message, not_found
 from kong_gevent.admin.request import AdminRequest, current
@@ -28,8 +29,9 @@ _NUMBERS = ("after", "before")
 class Recorder:
     """Listens to the writes of a request and keeps a record of them."""
 
-    def __init__(self, node: NodeFacade) -> None:
+    def __init__(self, node: NodeFacade, discreet: Discreet) -> None:
         self._node = node
+        self._discreet = discreet
         self.log = AuditLog(node.store, node.settings.audit_log_ttl) if node.settings.audit_log else None
 
     def begin(self, method: str) -> None:
@@ -43,7 +45,7 @@ class Recorder:
         who = request.who
         if changes is None or self.log is None or who is None or status >= 400:
             return
-        path = routing.raw_path(request.environ)
+        path = self._discreet.path(request)
         if not changes and path.rstrip("/").endswith("/validate"):
             return
         self.log.add(

@@ -159,8 +159,9 @@ class ConfigViews:
 
 
 def author() -> str:
-    """Who asks: the address, as long as nothing better is known."""
-    return str(current().environ.get("kong_gevent.author") or current().environ.get("REMOTE_ADDR") or "unknown")
+    """Who asks: the name of a token, the subject of a certificate, or an address."""
+    who = current().who
+    return who.name if who is not None else "unknown"
 
 
 def _tags(arguments: dict[str, Any]) -> list[str]:

@@ -88,6 +88,13 @@ class EntityViews:
         """A row as clients see it."""
         return row
 
+    def created(self, sent: Row) -> Response:
+        """Store a new row and show it."""
+        made = self.insert(sent)
+        self.node.published()
+        once = {name: sent[name] for name in self.entity.shown_once if sent.get(name) is not None}
+        return answer({**self.show(made), **once}, 201)
+
     # -- handlers
 
     def path(self) -> str:
@@ -102,9 +109,7 @@ class EntityViews:
 
     def create(self) -> Response:
         """`POST /C`."""
-        made = self.insert(self.body())
-        self.node.published()
-        return answer(self.show(made), 201)
+        return self.created(self.body())
 
     def read(self, **values: str) -> Response:
         """`GET /C/{c}`."""

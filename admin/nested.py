@@ -78,9 +78,7 @@ class NestedViews:
         parent = self.parent.find(values[self.parent.name])
         if parent is None:
             return not_found()
-        made = self.child.insert({**self.child.body(), self.field: {"id": parent["id"]}})
-        self.child.node.published()
-        return answer(self.child.show(made), 201)
+        return self.child.created({**self.child.body(), self.field: {"id": parent["id"]}})
 
     def read(self, **values: str) -> Response:
         """`GET /F/{f}/C/{c}`."""

@@ -14,6 +14,7 @@ from kong_gevent.db.strategies.base import Change, Operation, Put, Row
 from kong_gevent.db.transfer import Incoming, Transfer, batches, prepare
 from kong_gevent.declarative.document import Document
 from kong_gevent.errors import GatewayError
+from kong_gevent.schema.masking import hides, masked
 
 if TYPE_CHECKING:
     from kong_gevent.db.store import Store
@@ -70,7 +71,8 @@ class Changes:
         self.operations.append(operation)
         self.events.append(event)
         values = codec.loads(body if body is not None else row.body if row is not None else b"{}")
-        name = values.get(kind.endpoint_key) if kind.endpoint_key else None
+        key = kind.endpoint_key
+        name = values.get(key) if key and not hides(kind.schema, key) else None
         before, expires = (row.body, row.expires) if row is not None else (None, None)
         after = digest(body) if body is not None else None
         record = Record(operation.kind, operation.id, event.op, name, before, expires, after)
@@ -80,7 +82,8 @@ class Changes:
             if row is not None and body is not None:
                 old = codec.loads(row.body)
                 fields = [key for key in values if key != "updated_at" and values[key] != old.get(key)]
-                self.shown[-1]["fields"] = {key: [old.get(key), values[key]] for key in fields}
+                before_it, after_it = masked(kind.schema, old), masked(kind.schema, values)
+                self.shown[-1]["fields"] = {key: [before_it.get(key), after_it[key]] for key in fields}
 
     def before(self) -> dict[tuple[str, str], bytes]:
         """What is stored now of the entities that are there already."""

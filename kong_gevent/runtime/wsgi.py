@@ -149,6 +149,9 @@ class WsgiRole:
         environ = environ_of(connection, head)
         environ["kong.request_id"] = ctx.id
         result = self._application(environ, start_response)
+        logged = environ.get("kong_gevent.logged_target")  # what the application wants to be read in the access log
+        if logged is not None:
+            ctx.target = logged.encode("latin-1", "replace")
         try:
             serve = environ.get("kong_gevent.upgraded")
             if serve is not None and answer[0].startswith("101"):

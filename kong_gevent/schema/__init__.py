@@ -29,8 +29,9 @@ of partial updates and the `/schemas/…` documents. The public names are what e
 
 Every field takes `required`, `load_default` (absence of it: no default), `metadata={"description": …}`, `err` (a text
 instead of the rule's), `custom_validator` (value -> text or None), the flags of `/schemas` (`referenceable`,
-`encrypted`, `unique`, `auto`, …) and Kong's rules by name (`one_of`, `between`, `gt`, `len_min`, `len_max`, `match`,
-`starts_with`, …). `match` takes a Lua pattern as text or a compiled Python pattern.
+`encrypted`, `unique`, `auto`, …), the unpublished flag `secret` (its value is recorded nowhere) and Kong's rules by
+name (`one_of`, `between`, `gt`, `len_min`, `len_max`, `match`, `starts_with`, …). `match` takes a Lua pattern as text
+or a compiled Python pattern.
 A record is required and made of its sub-defaults unless it says `required=False`. Null for an optional field
 stays null; null for a required one is an error.
 """

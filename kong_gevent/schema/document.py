@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kong_gevent.schema import kinds
+from kong_gevent.schema.field import UNPUBLISHED
 from kong_gevent.schema.record import Record
 
 
@@ -22,7 +23,8 @@ def fields_of(schema: Record) -> list[dict[str, Any]]:
 
 def attributes_of(field: kinds.Field) -> dict[str, Any]:
     """One field's attributes; functions are dropped, collections and records carry their parts."""
-    shown = {name: plain(value) for name, value in field.attributes.items() if not callable(value)}
+    told = {name: value for name, value in field.attributes.items() if name != UNPUBLISHED}
+    shown = {name: plain(value) for name, value in told.items() if not callable(value)}
     if isinstance(field, kinds.Array):
         shown["elements"] = attributes_of(field.elements)
     elif isinstance(field, kinds.Map):

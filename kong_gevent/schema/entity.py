@@ -50,6 +50,7 @@ class Entity:
     - `transform(values, given, stored)`: changes valid values, in place, to what is stored (a hash, …), and returns
       errors; `given`: names of the fields that were sent, `stored`: the entity that a partial update changes, else
       None. It does not run for documents that say `_transform: false`
+    - `shown_once`: fields that the answer to a POST shows as the client sent them, whatever `transform` made of them
     - `check(values, reader)`: errors that need other entities; `check_delete(values, reader)`: raises what keeps an
       entity from being deleted
     - `dao`: its data access, where it has habits of its own (a subclass of `kong_gevent.db.DAO`)
@@ -73,6 +74,7 @@ class Entity:
         pruned: bool = True,
         prepare: Preparer | None = None,
         transform: Transform | None = None,
+        shown_once: tuple[str, ...] = (),
         check: CrossCheck | None = None,
         check_delete: DeleteCheck | None = None,
         dao: type[Any] | None = None,
@@ -92,6 +94,7 @@ class Entity:
         self.pruned = pruned
         self.prepare = prepare
         self.transform = transform
+        self.shown_once = shown_once
         self.check = check
         self.check_delete = check_delete
         self.dao = dao
@@ -112,7 +115,7 @@ class Entity:
 
     def _check_description(self) -> None:
         """Raises `ValueError` for names that are not fields, and for lists that cannot be kept."""
-        named = {self.endpoint_key, self.nested_key, *self.cache_key, *self.listed_by} - {None}
+        named = {self.endpoint_key, self.nested_key, *self.cache_key, *self.listed_by, *self.shown_once} - {None}
         named |= {name for names in self.unique_together for name in names}
         unknown = sorted(str(name) for name in named if name not in self.fields)
         if "id" not in self.fields or unknown:

@@ -14,7 +14,12 @@ from kong_gevent.schema.rules import BUILDERS, Rule, compile_rules
 from kong_gevent.vaults.reference import is_reference
 
 UNSET: Any = marshmallow.missing
-FLAGS = ("auto", "unique", "unique_across_ws", "immutable", "abstract", "transient", "referenceable", "encrypted")
+UNPUBLISHED = "secret"
+"""The flag that is for the gateway alone: the value is not to be recorded (see `masking`)."""
+FLAGS = (
+    *("auto", "unique", "unique_across_ws", "immutable", "abstract", "transient", "referenceable", "encrypted"),
+    UNPUBLISHED,
+)
 NOTES = ("description", "examples", "deprecation", "reference", "on_delete", "err", "indexes", "namespace", "inline")
 
 

@@ -135,6 +135,7 @@ CLIENTS = Entity(
     endpoint_key="client_id",
     cache_key=("client_id",),
     transform=_hash,
+    shown_once=("client_secret",),
 )
 TOKENS = Entity(
     "oauth2_tokens",

@@ -107,10 +107,13 @@ class SessionRow(Record):
 
     id = fields.UUID(auto=True, metadata={"description": "Identifier of the row."})
     session_id = fields.String(
-        required=True, unique=True, metadata={"description": "Identifier of the session, which its cookie carries."}
+        required=True,
+        unique=True,
+        secret=True,
+        metadata={"description": "Identifier of the session, which its cookie carries."},
     )
     expires = fields.Integer(metadata={"description": "When the session ends (epoch seconds)."})
-    data = fields.String(metadata={"description": "The session, sealed."})
+    data = fields.String(secret=True, metadata={"description": "The session, sealed."})
     created_at = fields.AutoTimestamp(metadata={"description": "When the row was made (epoch seconds)."})
 
 

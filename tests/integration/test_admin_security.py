@@ -54,6 +54,26 @@ def test_from_the_command_line_to_revocation(locked):
     assert admin_token(locked, "revoke", "ops").returncode == 1
 
 
+def test_what_a_url_should_not_have_told_is_not_logged(locked):
+    secret = admin_token(locked, "create", "url").stdout.strip()
+    asked = [
+        f"/services?token={secret}",
+        f"/services?size=1&X_Access-Token=hush1&tags={secret}",
+        f"/{secret}",
+        "/key-auths/hush2?apikey=hush3",
+        "/cache/keyauth_credentials:hush4:::::",
+    ]
+    for path in asked:
+        assert locked.session.get(locked.admin_url + path).status_code == 401
+        answer = locked.session.get(locked.admin_url + path, headers={"Kong-Admin-Token": secret})
+        assert answer.status_code in (200, 404)
+    wait_until(lambda: locked.log("admin_access.log").count("/cache/******") == 2)
+    lines = locked.log("admin_access.log")
+    assert "hush" not in lines + locked.log() and secret not in lines + locked.log()
+    assert '"GET /services?size=1&X_Access-Token=******&tags=****** HTTP/1.1" 200' in lines
+    assert '"GET /key-auths/******?apikey=****** HTTP/1.1" 404' in lines
+
+
 def accepted(api):
     try:
         api.status()

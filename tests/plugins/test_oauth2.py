@@ -532,6 +532,19 @@ def test_hashed_secrets(lab: Any) -> None:
     assert error(made.token("client_credentials", client_id="hashed", client_secret=stored))[1] == "invalid_client"
 
 
+@pytest.mark.parametrize("path", ["/consumers/ada/oauth2", "/oauth2"])
+def test_a_hashed_secret_is_shown_once(lab: Any, path: str) -> None:
+    admin, sent = lab().made.admin, {"name": "n", "client_id": "c", "client_secret": "own", "hash_secret": True}
+    made = admin("POST", path, json={**sent, "consumer": {"username": "ada"}})
+    assert (made.status_code, made.json["client_secret"]) == (201, "own")
+    found = admin("GET", "/oauth2/c").json
+    assert matches("own", found["client_secret"])
+    assert {**made.json, "client_secret": found["client_secret"]} == found
+    generated = admin("POST", path, json={"name": "n", "hash_secret": True, "consumer": {"username": "ada"}}).json
+    assert generated["client_secret"].startswith(PREFIX), "what was not sent is not told"
+    assert admin("PUT", "/consumers/ada/oauth2/c", json=sent).json["client_secret"].startswith(PREFIX)
+
+
 def test_a_hash_of_old_parameters_is_renewed(lab: Any) -> None:
     import hashlib
 

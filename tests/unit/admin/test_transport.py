@@ -17,6 +17,7 @@ FORM = "application/x-www-form-urlencoded"
 class Store:
     """All that the status endpoints ask of a store."""
 
+    catalogue = {}
     up = True
 
     def reachable(self):

@@ -19,6 +19,7 @@ class Sample(Record):
     key = fields.String(auto=True)
     pem = fields.String(encrypted=True)
     secret = fields.String()
+    ticket = fields.String(secret=True)
     headers = fields.Map(fields.String(), fields.String(referenceable=True))
     list = fields.Array(fields.String(encrypted=True))
     redis = fields.Record(Inner)
@@ -29,7 +30,8 @@ class Sample(Record):
 def test_secrets_at_all_depths() -> None:
     inner = {"host": "h", "password": "hush"}
     values = {
-        "id": "1", "name": "n", "key": "hush", "pem": "hush", "secret": "hush", "headers": {"a": "hush"},
+        "id": "1", "name": "n", "key": "hush", "pem": "hush", "secret": "hush", "ticket": "hush",
+        "headers": {"a": "hush"},
         "list": ["hush"], "redis": inner, "rows": [inner], "redis_password": "hush", "unknown": 1,
     }  # fmt: skip
     shown = masked(Sample(), values)
@@ -38,6 +40,17 @@ def test_secrets_at_all_depths() -> None:
     assert shown["headers"] == {"a": "******"}
     assert shown["list"] == ["******"]
     assert values["key"] == "hush"
+
+
+def test_pairs_whose_names_carry_credentials() -> None:
+    class Pairs(Record):
+        """Texts that hold a name and a value."""
+
+        add = fields.Array(fields.String())
+
+    pairs = ["Authorization:Basic hush", "X-Api-Key:hush", "x-trace:on", "Cookie:", "a.test:80", "authorization"]
+    shown = ["Authorization:******", "X-Api-Key:******", "x-trace:on", "Cookie:", "a.test:80", "authorization"]
+    assert masked(Pairs(), {"add": pairs}) == {"add": shown}
 
 
 def test_null_and_references_stay() -> None:
