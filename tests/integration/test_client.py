@@ -73,6 +73,19 @@ def test_the_node(api):
     assert api.request("GET", "/debug/node/log-level") == {"message": "log level: info"}
 
 
+def test_whole_documents(make_gateway):
+    text = '_format_version: "3.0"\nservices:\n- name: one\n  host: h\n'
+    with Client(make_gateway(database="off").admin_url) as api:
+        (service,) = api.load_config(text, check_hash=True)["services"].values()
+        assert (service["name"], service["retries"]) == ("one", 5)
+        assert api.load_config(text, check_hash=True) is None, "it is loaded already"
+        assert "name: one" in api.config()
+        assert api.load_config({"_format_version": "3.0"}) == {}
+        with pytest.raises(Invalid) as caught:
+            api.load_config({"_format_version": "3.0", "services": [{"name": "two"}]}, flatten_errors=True)
+    assert caught.value.body["flattened_errors"][0]["entity_name"] == "two"
+
+
 def test_errors_carry_what_the_api_said(api):
     consumers = api.collection("consumers")
     consumers.create({"username": "u"})
