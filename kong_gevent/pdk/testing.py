@@ -208,9 +208,9 @@ class InMemoryGateway:
     def _make_gateway(self) -> None:
         """A worker's gateway, but its upstream, its access log and its node are in memory, and it follows the store."""
         from kong_gevent.runtime.boot import ProxyRole
-        from kong_gevent.runtime.connection import Listener
         from kong_gevent.runtime.gateway import Gateway
         from kong_gevent.runtime.health import Health
+        from kong_gevent.runtime.listener import Listener
         from kong_gevent.runtime.sync import Synchronizer
 
         self.gateway = Gateway(self.settings, self.plugins)

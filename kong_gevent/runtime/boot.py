@@ -18,10 +18,11 @@ from kong_gevent.pdk.endpoints import AdminCall
 from kong_gevent.pdk.loader import load_plugins
 from kong_gevent.runtime.balancing import follow_names
 from kong_gevent.runtime.caches import CAPACITY, LookupCache
-from kong_gevent.runtime.connection import Connection, Listener
+from kong_gevent.runtime.connection import Connection
 from kong_gevent.runtime.contexts import ListenerContexts
 from kong_gevent.runtime.gateway import Gateway
 from kong_gevent.runtime.kit import WorkerKit
+from kong_gevent.runtime.listener import Listener
 from kong_gevent.runtime.loading import load_and_follow
 from kong_gevent.runtime.metrics import WorkerMetrics
 from kong_gevent.runtime.node import Node, node_id

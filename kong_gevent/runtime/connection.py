@@ -7,8 +7,6 @@ connection is idle again. The connection itself is the *exchange* of the request
 from __future__ import annotations
 
 import logging
-import ssl
-from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +24,7 @@ from kong_gevent.runtime.tunnel import run_tunnel
 
 if TYPE_CHECKING:
     from kong_gevent.pdk.client_certificates import ClientCertificate
-    from kong_gevent.runtime.gateway import Gateway
+    from kong_gevent.runtime.listener import Listener
 
 log = logging.getLogger("kong_gevent.connection")
 READ_SIZE = 16384
@@ -36,31 +34,6 @@ LINGER_SECONDS = 2.0
 LINGER_BYTES = 1 << 20
 NO_FIELDS = RequestFields(b"")
 _BODILESS = frozenset((204, 304))
-
-
-class Listener:
-    """What the connections of one listening address have in common; `serve` handles one request of a connection."""
-
-    __slots__ = ("__weakref__", "announced", "context", "gateway", "port", "role", "serve", "server_ip", "tls")
-
-    def __init__(
-        self,
-        gateway: Gateway,
-        role: str,
-        server_ip: str,
-        port: int,
-        serve: Callable[[Connection, Any, float], None],
-        context: ssl.SSLContext | None = None,
-        announced: bool = False,
-    ) -> None:
-        self.gateway = gateway
-        self.role = role
-        self.server_ip = server_ip
-        self.port = gateway.port_map.get(port, port)
-        self.serve = serve
-        self.context = context
-        self.tls = context is not None
-        self.announced = announced
 
 
 class Connection(ReceivedBody):

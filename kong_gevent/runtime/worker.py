@@ -20,7 +20,8 @@ from kong_gevent.proxy.stream import Stream
 from kong_gevent.proxy.tls import ServerTlsStream
 from kong_gevent.runtime.announced import AnnouncedConnection, AnnouncedTlsConnection
 from kong_gevent.runtime.clients import ClientLimits
-from kong_gevent.runtime.connection import Connection, Listener
+from kong_gevent.runtime.connection import Connection
+from kong_gevent.runtime.listener import Listener
 from kong_gevent.runtime.secure import TlsConnection
 from kong_gevent.runtime.shared import ACCEPTED, ACTIVE, REQUESTS, SERVING, SLOW_HEADS, WAITING, WRITING
 

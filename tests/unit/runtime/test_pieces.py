@@ -9,7 +9,8 @@ from kong_gevent.pdk import AdminReply, Config, Endpoint, Plugin
 from kong_gevent.pdk.endpoints import AdminCall
 from kong_gevent.pdk.memory import MemoryStream
 from kong_gevent.pdk.testing import InMemoryGateway
-from kong_gevent.runtime.connection import Connection, Listener
+from kong_gevent.runtime.connection import Connection
+from kong_gevent.runtime.listener import Listener
 from kong_gevent.runtime.wsgi import WsgiRole
 
 
