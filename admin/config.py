@@ -23,6 +23,7 @@ from kong_gevent.declarative.changes import TooManyChanges
 from kong_gevent.declarative.document import in_order
 from kong_gevent.declarative.history import NoSuchChangeSet, RollbackRefused
 from kong_gevent.declarative.posted import NothingPosted, from_text
+from kong_gevent.declarative.progress import progress_of
 from kong_gevent.pacing import Pacer
 
 NOTHING = "expected a declarative configuration"
@@ -127,6 +128,10 @@ class ConfigViews:
         """`GET /config/history`: applied change sets, newest first."""
         return answer({"data": [entry.shown() for entry in history.entries(self._store)], "next": None})
 
+    def progress(self) -> Response:
+        """`GET /config/progress`: how far the process is that makes a large change set for this node, if one does."""
+        return answer(progress_of(self._node.settings.prefix))
+
     def change_set(self, change_sets: str) -> Response:
         """`GET /config/history/{id}`: what one of them changed."""
         try:
@@ -186,6 +191,7 @@ def blueprint(node: NodeFacade) -> Blueprint:
     """`/config` and what is below it."""
     made, views = Blueprint("config", __name__), ConfigViews(node)
     add_path(made, "/config", {"GET": views.show, "POST": views.load})
+    add_path(made, "/config/progress", {"GET": views.progress})
     add_path(made, "/config/history", {"GET": views.history})
     add_path(made, "/config/history/<change_sets>", {"GET": views.change_set})
     add_path(made, "/config/rollback", {"POST": views.undo})

@@ -241,6 +241,15 @@ OPERATIONS: Mapping[str, Mapping[str, Told]] = {
             bodies=(*FORMS, *YAML),
         ),
     },
+    "/config/progress": {
+        "GET": _get(
+            record(
+                doing={"type": ["string", "null"]},
+                done={"type": ["integer", "null"]},
+                total={"type": ["integer", "null"]},
+            )
+        )
+    },
     "/config/history": {"GET": _get(record(data=array(ref("ChangeSet")), next={"type": "null"}))},
     "/config/history/{change_sets}": {
         "GET": _get(

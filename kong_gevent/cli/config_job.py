@@ -21,12 +21,14 @@ def command(options: Options) -> None:
     """Do what another process of the gateway hands over on standard input."""
     from kong_gevent import conf
     from kong_gevent.declarative.apart import run_job
+    from kong_gevent.declarative.progress import JobProgress
     from kong_gevent.pacing import ShortTurns
 
     os.nice(NICENESS)
-    with ShortTurns(), opened(conf.load(options.file, options.overrides), plugins=True) as store:
+    settings = conf.load(options.file, options.overrides)
+    with ShortTurns(), opened(settings, plugins=True) as store, JobProgress(settings.prefix) as progress:
         store.connect()
-        found = run_job(store, pickle.load(sys.stdin.buffer))
+        found = run_job(store, pickle.load(sys.stdin.buffer), progress)
     # With PYTHONUNBUFFERED the interpreter's own stream may write a part only, as it is without a buffer.
     with open(sys.stdout.fileno(), "wb", closefd=False) as output:
         output.write(found)

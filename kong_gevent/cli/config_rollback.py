@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from kong_gevent.cli.base import CONTEXT, Options, add_options, example
-from kong_gevent.cli.remote import Remote, connect, gateway_options, show
+from kong_gevent.cli.remote import Remote, at_work, connect, gateway_options, show
 
 
 @click.command("rollback", context_settings=CONTEXT, epilog=example("kong-gevent config rollback 3f2a"))
@@ -20,7 +20,8 @@ def command(options: Options, change_set: str | None, dry_run: bool, remote: Rem
     body = {} if change_set is None else {"id": change_set}
     with connect(options, remote) as client:
         try:
-            outcome = client.request("POST", "/config/rollback", body, query={"dry_run": "1"} if dry_run else None)
+            with at_work("Comparing" if dry_run else "Rolling back", client):
+                outcome = client.request("POST", "/config/rollback", body, query={"dry_run": "1"} if dry_run else None)
         except ApiError as error:
             problems = error.body.get("problems", []) if isinstance(error.body, dict) else []
             raise click.ClickException("\n  ".join([str(error), *problems])) from None

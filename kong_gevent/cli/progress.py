@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 import click
+import gevent
 
 from kong_gevent.cli.waiting import TICK_SECONDS, Ticker
 from kong_gevent.db.migrations.progress import Progress
+
+ASK_SECONDS = 0.5
+"""Seconds between two questions how far another process is."""
 
 
 class Meter:
@@ -73,16 +78,42 @@ def meter(title: str, total: int | None = None, *, quiet: bool = False) -> Meter
 
 
 @contextmanager
-def elsewhere(title: str) -> Iterator[None]:
-    """Show that another process works, and for how long: a moving bar on a terminal, else a line every two seconds."""
+def elsewhere(title: str, ask: Callable[[], Mapping[str, Any]] = dict) -> Iterator[None]:
+    """Show that another process works, for how long, and how far it is: a bar on a terminal, else lines.
+
+    `ask`: what it does (`doing`), and of how many things (`total`) so many are `done`; what is not known is missing
+    or None.
+    """
     if sys.stderr.isatty():
         with _rich(counting=False) as bars:
-            bars.add_task(title, total=None)
-            yield
+            task = bars.add_task(title, total=None)
+            follower = gevent.spawn(_follow, title, ask, functools.partial(bars.update, task))
+            try:
+                yield
+            finally:
+                follower.kill()
         return
     began = time.monotonic()
-    with Ticker(lambda: f"{title}: {time.monotonic() - began:.0f} s"):
+    with Ticker(lambda: f"{title}: {_words(ask())}{time.monotonic() - began:.0f} s"):
         yield
+
+
+def _follow(title: str, ask: Callable[[], Mapping[str, Any]], update: Callable[..., None]) -> None:
+    """Keep a bar up to date; never returns."""
+    while True:
+        gevent.sleep(ASK_SECONDS)
+        state = ask()
+        shown = f"{title}: {state['doing']}" if state.get("doing") else title
+        update(description=shown, total=state.get("total"), completed=state.get("done") or 0)
+
+
+def _words(state: Mapping[str, Any]) -> str:
+    """`comparing 300 of 10,000, `, as far as it is known."""
+    if not state.get("doing"):
+        return ""
+    done = f" {state['done']:,}" if state.get("done") else ""
+    of = f" of {state['total']:,}" if done and state.get("total") else ""
+    return f"{state['doing']}{done}{of}, "
 
 
 def _rich(*, counting: bool = True) -> Any:

@@ -7,6 +7,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Container, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,11 +128,25 @@ def send(options: Options, client: Client, file: str, query: dict[str, Any]) -> 
         raise click.ClickException(f"cannot read {path}: {error.strerror}") from None
     headers = {"Content-Type": "application/json" if path.suffix.lower() == ".json" else "text/yaml"}
     try:
-        with elsewhere("Comparing" if "dry_run" in query else "Applying"):
+        with at_work("Comparing" if "dry_run" in query else "Applying", client):
             found: dict[str, Any] = client.request("POST", "/config", body, query=query, headers=headers)
     except ApiError as error:
         raise click.ClickException(_explained(options, error, file, body)) from None
     return found
+
+
+def at_work(title: str, client: Client) -> AbstractContextManager[None]:
+    """Show how far the gateway is with a change set, while it works on one."""
+    from kong_gevent.client import ClientError
+
+    def ask() -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = client.request("GET", "/config/progress")
+        except ClientError:  # an earlier version, or a token that may not: the time has to do
+            return {}
+        return found
+
+    return elsewhere(title, ask)
 
 
 def _explained(options: Options, error: ApiError, file: str, text: bytes) -> str:

@@ -24,6 +24,7 @@ from kong_gevent.declarative.flattening import flatten
 from kong_gevent.declarative.history import NoSuchChangeSet, RollbackRefused
 from kong_gevent.declarative.posted import Posted, from_json, from_text
 from kong_gevent.declarative.problems import InvalidDocument
+from kong_gevent.declarative.progress import Begin, JobProgress, unheard
 from kong_gevent.errors import DaoError, DatabaseError, StoreUnavailable
 from kong_gevent.pacing import Pacer
 
@@ -62,8 +63,8 @@ class Task(ABC):
         """Whether it needs a process of its own, so that requests do not notice."""
 
     @abstractmethod
-    def run(self, store: Store, advance: Advance) -> Outcome:
-        """Do it. `advance` is called between small pieces of work."""
+    def run(self, store: Store, advance: Advance, begin: Begin = unheard) -> Outcome:
+        """Do it. `advance` is called between small pieces of work, `begin` before large ones."""
 
 
 @dataclass
@@ -79,12 +80,12 @@ class Application(Task):
         """See `Task`."""
         return len(self.content) >= LARGE
 
-    def run(self, store: Store, advance: Advance) -> Outcome:
+    def run(self, store: Store, advance: Advance, begin: Begin = unheard) -> Outcome:
         """See `Task`. Raises `Refused` and what `apply` raises."""
         try:
             document = posted(self.kind, self.content)
             self.request.hash = document.hash
-            return apply(store, document.items, self.request, advance)
+            return apply(store, document.items, self.request, advance, begin)
         except InvalidDocument as error:
             if not self.flattening or set(error.tree) == {"error"}:
                 raise Refused(error, flattened=[] if self.flattening else None) from None
@@ -102,12 +103,11 @@ class Rollback(Task):
 
     def is_large(self, store: Store) -> bool:
         """See `Task`. Raises `NoSuchChangeSet`."""
-        undone = history.since(store, history.find(store, self.key))
-        return sum(sum(entry.summary.values()) - entry.summary.get("unchanged", 0) for entry in undone) >= MANY
+        return history.size(store, history.find(store, self.key)) >= MANY
 
-    def run(self, store: Store, advance: Advance) -> Outcome:
+    def run(self, store: Store, advance: Advance, begin: Begin = unheard) -> Outcome:
         """See `Task`. Raises what `rollback` raises."""
-        return rollback(store, self.key, self.author, advance, dry_run=self.dry_run)
+        return rollback(store, self.key, self.author, advance, begin, dry_run=self.dry_run)
 
 
 def run_beside(store: Store, settings: Any, task: Task) -> Outcome:
@@ -131,13 +131,13 @@ def run_beside(store: Store, settings: Any, task: Task) -> Outcome:
     return _result(pickle.loads(output))
 
 
-def run_job(store: Store, job: Any) -> bytes:
+def run_job(store: Store, job: Any, progress: JobProgress) -> bytes:
     """In that process: do it; what came of it, for the process that asked."""
     task: Task
     store.origin, task = job
     found: tuple[Any, ...]
     try:
-        found = ("outcome", task.run(store, Pacer()))
+        found = ("outcome", task.run(store, progress.advance, progress.begin))
     except Refused as refused:
         found = ("refused", dict(refused.error.tree), refused.error.left_out, refused.fields, refused.flattened)
     except (Busy, TooManyChanges) as error:

@@ -28,6 +28,7 @@ from kong_gevent.declarative.changes import Adopter, Changes, plan
 from kong_gevent.declarative.document import Document
 from kong_gevent.declarative.history import ChangeSet
 from kong_gevent.declarative.moving import check_conflicts
+from kong_gevent.declarative.progress import Begin, unheard
 from kong_gevent.declarative.reader import Item
 from kong_gevent.errors import DatabaseError, ForeignKeyViolation, GatewayError, UniqueViolation, key_text
 
@@ -82,25 +83,29 @@ def text_hash(text: bytes) -> str:
     return hashlib.md5(text, usedforsecurity=False).hexdigest()
 
 
-def apply(store: Store, items: Iterable[Item], request: Request, advance: Advance) -> Outcome:
+def apply(store: Store, items: Iterable[Item], request: Request, advance: Advance, begin: Begin = unheard) -> Outcome:
     """Apply a document. Raises `InvalidDocument`, `Busy`, `UniqueViolation`, `TooManyChanges` and what stores raise."""
     with _turn(store, advance, request.dry_run) as heard:
         # In a store that only documents fill, ids follow from the documents alone.
         adopt = None if request.whole else Adopter(store)
-        with Document.load(items, store.catalogue, heard, adopt) as document:
+        with Document.load(items, store.catalogue, heard, adopt, begin) as document:
             tags = list(dict.fromkeys([*request.tags, *document.select_tags]))
             prune = request.prune or request.whole
             if not prune:
                 check_conflicts(store, document)
+            begin("comparing", document.count())
             return _commit(
                 store,
                 lambda: plan(store, document, prune=prune, tags=tags, advance=heard),
                 ChangeSet(request.author, request.source, request.hash),
                 request,
+                begin,
             )
 
 
-def rollback(store: Store, key: str | None, author: str, advance: Advance, *, dry_run: bool = False) -> Outcome:
+def rollback(
+    store: Store, key: str | None, author: str, advance: Advance, begin: Begin = unheard, *, dry_run: bool = False
+) -> Outcome:
     """Go back to before a change set (by id; the newest without one), in one change set.
 
     Raises `NoSuchChangeSet`, `RollbackRefused`, `Busy`, `TooManyChanges` and what stores raise.
@@ -113,10 +118,11 @@ def rollback(store: Store, key: str | None, author: str, advance: Advance, *, dr
             found, made.rollback_of = history.undo(store, entry, heard)
             return found
 
-        return _commit(store, changes, made, Request(author, "rollback", dry_run=dry_run))
+        begin("comparing", history.size(store, entry))
+        return _commit(store, changes, made, Request(author, "rollback", dry_run=dry_run), begin)
 
 
-def _commit(store: Store, work_out: Callable[[], Changes], entry: ChangeSet, request: Request) -> Outcome:
+def _commit(store: Store, work_out: Callable[[], Changes], entry: ChangeSet, request: Request, begin: Begin) -> Outcome:
     for _ in range(_ATTEMPTS):
         changes = work_out()
         outcome = Outcome(None, entry.hash, changes.summary(), changes.shown)
@@ -133,6 +139,7 @@ def _commit(store: Store, work_out: Callable[[], Changes], entry: ChangeSet, req
             outcome.id = entry.id
         else:
             events.append(Change(*CONFIGURATION, "update"))
+        begin("storing", None)
         try:
             store.strategy.commit(operations, events, store.origin)
         except (Exists, Stale, Referenced):

@@ -16,6 +16,7 @@ from kong_gevent.db import codec
 from kong_gevent.db.catalogue import Catalogue
 from kong_gevent.declarative.flatten import Flattener
 from kong_gevent.declarative.problems import InvalidDocument, Problems
+from kong_gevent.declarative.progress import Begin, unheard
 from kong_gevent.declarative.reader import Item
 from kong_gevent.declarative.staging import Entry, Staging
 from kong_gevent.declarative.validate import Adopt, Validator
@@ -57,15 +58,16 @@ class Document:
         catalogue: Catalogue,
         advance: Callable[[int], None] | None = None,
         adopt: Adopt | None = None,
+        begin: Begin = unheard,
     ) -> Self:
-        """Read and validate. `advance` hears of entities that were read, or validated; `adopt` finds the id that an
-        entity without one has elsewhere.
+        """Read and validate. `advance` hears of entities that were read, or validated, and `begin` when that begins;
+        `adopt` finds the id that an entity without one has elsewhere.
 
         Raises `InvalidDocument` with every problem; the first parse of the text happens here as well.
         """
         staging = Staging()
         try:
-            tags = _Loading(catalogue, staging, advance or _unheard, adopt).run(items)
+            tags = _Loading(catalogue, staging, advance or _unheard, adopt, begin).run(items)
         except BaseException:
             staging.close()
             raise
@@ -103,12 +105,13 @@ class _Loading:
     """One pass over the text, one over each kind of entity."""
 
     def __init__(
-        self, catalogue: Catalogue, staging: Staging, advance: Callable[[int], None], adopt: Adopt | None
+        self, catalogue: Catalogue, staging: Staging, advance: Callable[[int], None], adopt: Adopt | None, begin: Begin
     ) -> None:
         self._catalogue = catalogue
         self._staging = staging
         self._advance = advance
         self._adopt = adopt
+        self._begin = begin
         self._tags: list[str] = []
         self._problems = Problems()
         self._format: Any = None
@@ -116,6 +119,7 @@ class _Loading:
 
     def run(self, items: Iterable[Item]) -> list[str]:
         """The document's select tags."""
+        self._begin("reading", None)
         flattener = Flattener(self._catalogue, self._staging, self._problems)
         for item in items:
             named = self._catalogue.get(item.key)
@@ -130,6 +134,7 @@ class _Loading:
             transform=self._transform is not False, old_paths=self._format in FORMATS[:-1], now=time.time(),
             adopt=self._adopt, tags=self._tags,
         )  # fmt: skip
+        self._begin("checking", self._staging.raw_count)
         for kind in in_order(self._catalogue):
             validator.run(kind, self._advance)
         self._problems.check()

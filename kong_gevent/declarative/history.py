@@ -128,6 +128,12 @@ def since(store: Store, first: ChangeSet) -> Iterator[ChangeSet]:
             return
 
 
+def size(store: Store, first: ChangeSet) -> int:
+    """Number of changes since before a change set, at most: some may be about the same entity."""
+    counted = ("created", "updated", "deleted")
+    return sum(entry.summary[name] for entry in since(store, first) for name in counted)
+
+
 def undo(store: Store, last: ChangeSet, advance: Callable[[int], None]) -> tuple[Changes, list[str]]:
     """The changes that lead back to what was before a change set, and the ids of those that they undo.
 

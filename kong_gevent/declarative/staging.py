@@ -74,6 +74,11 @@ class Staging:
         self._execute("INSERT INTO raw (kind, n, body) VALUES (?, ?, ?)", (kind, self._number, body))
         return self._number
 
+    @property
+    def raw_count(self) -> int:
+        """Number of entities that were read."""
+        return self._number
+
     def raws(self, kind: str) -> Iterator[Raw]:
         """The entities of a kind as they were read, in order."""
         last = 0

@@ -5,9 +5,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
+import requests
 
 from tests.gateway import Gateway
 from tests.integration.support import cli, in_thread
@@ -115,8 +117,15 @@ class TestLargeRollback:
         wait_until(lambda: "2,500 created, 2,500 updated, 0 deleted" in cli(gateway, "config", "rollback").stdout)
         assert gateway.admin("GET", "/config").text == before
         assert gateway.get("/before/1").status_code != 404 and gateway.get("/after/0").status_code == 404
-        again = gateway.admin("POST", "/config/rollback", {}, timeout=120)
-        assert again.status_code == 200, again.text
+        seen = []
+        with in_thread(lambda: gateway.admin("POST", "/config/rollback", {}, timeout=120)) as again:
+            while not again:
+                seen.append(requests.get(gateway.admin_url + "/config/progress", timeout=30).json())
+                sleep(0.01)
+        assert again[0].status_code == 200, again[0].text
+        assert ("comparing", 5000) in {(state["doing"], state["total"]) for state in seen}
+        nothing = {"doing": None, "done": None, "total": None}
+        assert gateway.admin("GET", "/config/progress").json() == nothing
         assert gateway.admin("GET", "/config").text == after
         gateway.change("/services/s0", host="mine")
         refused = gateway.admin("POST", "/config/rollback", {}, timeout=120)
