@@ -107,7 +107,7 @@ class HttpLog(LogPlugin):
         conf.bare = conf.queue["max_batch_size"] == 1 and conf.queue_size in (None, 1)
         return self.open_queue(conf, ":".join(map(str, way)), self.batches(conf))
 
-    def retire(self, conf: Conf) -> None:
+    def release(self, conf: Conf) -> None:
         """Let idle connections go; what still waits opens its own."""
         conf.session.close()
 

@@ -52,7 +52,7 @@ class Loggly(LogPlugin):
         conf.datagrams = Datagrams(conf.host or "logs-01.loggly.com", conf.port or 514, conf.timeout)
         super().configure(conf)
 
-    def retire(self, conf: Conf) -> None:
+    def release(self, conf: Conf) -> None:
         """Close the socket."""
         conf.datagrams.close()
 

@@ -91,7 +91,7 @@ class Syslog(LogPlugin):
         conf.daemon = Daemon(conf.socket_path or "/dev/log")
         super().configure(conf)
 
-    def retire(self, conf: Conf) -> None:
+    def release(self, conf: Conf) -> None:
         """Close the connection."""
         conf.daemon.close()
 

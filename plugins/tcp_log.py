@@ -100,7 +100,7 @@ class TcpLog(LogPlugin):
         conf.line = Line(conf, self.kit.tls_context(False) if conf.tls else None)
         super().configure(conf)
 
-    def retire(self, conf: Conf) -> None:
+    def release(self, conf: Conf) -> None:
         """Close the connection."""
         conf.line.close()
 

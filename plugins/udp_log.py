@@ -32,7 +32,7 @@ class UdpLog(LogPlugin):
         conf.datagrams = Datagrams(conf.host, conf.port, conf.timeout)
         super().configure(conf)
 
-    def retire(self, conf: Conf) -> None:
+    def release(self, conf: Conf) -> None:
         """Close the socket."""
         conf.datagrams.close()
 

@@ -35,7 +35,8 @@ class LogPlugin(Plugin):
     """Puts the record of each request, as JSON, into a queue; subclasses say where batches of them go.
 
     A subclass defines `send(conf, records)`, which may raise to have the batch tried again or counted as lost
-    (`EntriesLost`: in part), and `queue_of(conf)` when the plugin's configuration says how the queue works.
+    (`EntriesLost`: in part), `queue_of(conf)` when the plugin's configuration says how the queue works, and
+    `release(conf)` when there is something to close.
     """
 
     protocols_allowed = "any"
@@ -46,6 +47,7 @@ class LogPlugin(Plugin):
 
     def configure(self, conf: Conf) -> None:
         """Parse the custom fields and make the queue; a subclass that overrides this calls it last."""
+        conf.retired = False
         conf.custom = None
         if conf.custom_fields_by_lua and self.kit.runs_programs:
             conf.custom = CustomFields(conf.custom_fields_by_lua)
@@ -69,7 +71,22 @@ class LogPlugin(Plugin):
         """The queue of this name; batches go to `send` with this configuration."""
         instance = f" ({conf.instance_name})" if conf.instance_name else ""
         label = f"[{self.name} plugin {conf.plugin_id}{instance}]"
-        return self.kit.queue(name, lambda records: self.send(conf, records), label=label, **parameters)
+        return self.kit.queue(name, lambda records: self._deliver(conf, records), label=label, **parameters)
+
+    def retire(self, conf: Conf) -> None:
+        """Let go of connections; what still waits opens its own for a batch."""
+        conf.retired = True
+        self.release(conf)
+
+    def release(self, conf: Conf) -> None:
+        """Close what a configuration has opened; sending may open it again."""
+
+    def _deliver(self, conf: Conf, records: list[Any]) -> None:
+        try:
+            self.send(conf, records)
+        finally:
+            if conf.retired:
+                self.release(conf)
 
     def send(self, conf: Conf, records: list[Any]) -> None:
         """Deliver a batch."""

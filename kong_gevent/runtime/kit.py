@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, TypeVar, TypeVarTuple
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 import gevent
 
@@ -56,7 +57,8 @@ class WorkerKit:
         self._store = store
         self._cache = cache
         self._kept = cache.kept
-        self._queues: dict[str, BatchQueue] = {}
+        # A queue lives as long as a configuration uses it, or something waits in it.
+        self._queues: WeakValueDictionary[str, BatchQueue] = WeakValueDictionary()
         self._losses = metrics.counter(
             "kong_queue_entries_lost_total", "Entries of plugins' queues that were dropped or given up", "queue"
         )
@@ -153,12 +155,13 @@ class WorkerKit:
 
     def flush(self, seconds: float) -> None:
         """Let queues and shared counters send what they hold, for at most so many seconds, when the worker leaves."""
-        jobs = [queue.flush for queue in self._queues.values()]
+        queues = list(self._queues.values())
+        jobs = [queue.flush for queue in queues]
         if self._sharing is not None:
             jobs.append(self._sharing.flush)
         with gevent.Timeout(seconds, False):
             gevent.joinall([gevent.spawn(job) for job in jobs])
-        for queue in self._queues.values():
+        for queue in queues:
             if lost := queue.unsent:
                 self._count_loss(queue.label or queue.name, lost)
                 self.log.error("queue %s: %d entries could not be sent before the end and were lost", queue.name, lost)

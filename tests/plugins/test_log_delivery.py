@@ -1,5 +1,6 @@
 """Log plugins of a real node: sinks that are slow cost requests nothing, and what waits is sent before the end."""
 
+import gc
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from socket import create_server
 
 import pytest
 
+from kong_gevent.pdk.testing import InMemoryGateway
 from tests.gateway import LOOPBACK, Gateway, free_ports
 from tests.plugins.sinks import DatagramSink, HttpSink, LineSink
 from tests.upstream import Upstream
@@ -141,6 +143,21 @@ def test_dead_sinks_cost_no_request_and_bounded_memory(
     assert len(node.log().splitlines()) < MANY // 4
     assert node.stop() == 0
     assert len(re.findall(r"\d+ entries could not be sent before the end and were lost", node.log())) == 2
+
+
+def test_queues_go_with_the_configurations_that_used_them() -> None:
+    with LineSink() as sink, closing(InMemoryGateway()) as made:
+        for number in range(3):
+            made.use("tcp-log", host=LOOPBACK, port=sink.port)
+            (entity,) = made.store.dao("plugins").each()
+            made.get(f"/{number}")
+            made.delete("plugins", entity["id"])
+            made.get("/unheard")
+        gc.collect()
+        made.flush()
+        wait_until(lambda: len(sink.lines) == 3)  # nothing that waited is lost with its queue
+        gc.collect()
+        assert not [name for name in made.kit._queues if name != "session"]
 
 
 def test_a_request_over_tls_says_so(upstream: Upstream, tmp_path: Path) -> None:
