@@ -9,6 +9,7 @@ from flask import Response
 
 from kong_gevent.admin.node import NodeFacade
 from kong_gevent.admin.render import message
+from kong_gevent.admin.routing import WORKSPACE
 from kong_gevent.db import tokens
 from kong_gevent.db.tokens import KIND
 
@@ -86,6 +87,7 @@ def _by_connection(environ: dict[str, Any]) -> Who:
 
 def only_asks(path: str) -> bool:
     """Whether a POST changes nothing: it asks whether something would be accepted, or what would happen."""
+    path = path.removeprefix(f"/{WORKSPACE}")
     return path == EXPLAIN or (path.startswith("/schemas/") and path.endswith(_VALIDATE))
 
 

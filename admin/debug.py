@@ -53,7 +53,7 @@ class LogLevel:
 
 def _seconds(wanted: Any) -> float | None:
     try:
-        seconds = float(wanted) if isinstance(wanted, (str, int, float)) else -1.0
+        seconds = float(wanted) if isinstance(wanted, (str, int, float)) and not isinstance(wanted, bool) else -1.0
     except (ValueError, OverflowError):
         return None
     return seconds if 0 <= seconds < float("inf") else None

@@ -84,6 +84,8 @@ def test_read_only_tokens(api, locked):
     token = api.make("/admin-tokens", name="look", read_only=True)["token"]
     assert with_token(locked, token)[0] == 200
     assert with_token(locked, token, "POST", "/schemas/services/validate", body={"host": "h"})[0] == 200
+    assert with_token(locked, token, "POST", "/default/schemas/services/validate", body={"host": "h"})[0] == 200
+    assert with_token(locked, token, "POST", "/defaultschemas/services/validate", body={"host": "h"})[0] == 403
     question = {"url": "http://a/"}
     told = {"message": "This node does not serve requests"}
     assert with_token(locked, token, "POST", "/debug/explain", body=question) == (501, told)

@@ -348,6 +348,12 @@ def test_bad_timeouts(api, timeout):
     assert api.node.log_level == "notice"
 
 
+@pytest.mark.parametrize("timeout", [True, [5], {"seconds": 5}, -1])
+def test_bad_timeouts_in_a_body(api, timeout):
+    text = "timeout must be greater than or equal to 0"
+    assert api.put("/debug/node/log-level/debug", {"timeout": timeout}) == (400, {"message": text})
+
+
 def test_status_is_on_both_listeners(api):
     other = create_status_app(api.node).test_client()
     assert api.get("/status")[1]["database"] == other.get("/status").json["database"] == {"reachable": True}
