@@ -140,7 +140,7 @@ def test_dead_sinks_cost_no_request_and_bounded_memory(
     assert max(counted.values()) <= MANY
     assert MANY // 2 < counted["http-log"] < MANY
     assert 0 < counted["tcp-log"] < MANY
-    assert len(node.log().splitlines()) < MANY // 4
+    assert len(node.log().splitlines()) < MANY
     assert node.stop() == 0
     assert len(re.findall(r"\d+ entries could not be sent before the end and were lost", node.log())) == 2
 
