@@ -56,6 +56,14 @@ class DeadlineExceeded(GatewayError):
     """A peer did not do its part in time."""
 
 
+def again(error: Exception) -> Exception:
+    """An error that is kept somewhere, to be raised.
+
+    Once raised it would refer, by its traceback, to whom it is kept by: neither could go before garbage is collected.
+    """
+    return type(error)(*error.args)
+
+
 # Coded errors of the data access objects: code, name, status and body are those of Kong 3.9.
 
 

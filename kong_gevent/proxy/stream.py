@@ -22,7 +22,7 @@ from typing import Any
 from gevent import get_hub, getcurrent
 from gevent.socket import wait_write
 
-from kong_gevent.errors import ConnectionClosed, DeadlineExceeded
+from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, again
 from kong_gevent.proxy.deadlines import NEVER, PRECISE_BELOW, Streams
 
 READ, WRITE = 1, 2
@@ -84,7 +84,7 @@ class Stream:
         self.deadline = self.write_deadline = self.credit_to_send = self.credit_to_take = NEVER
         self._late = False
         self._streams = streams
-        self._on_readable = self._readable
+        self._on_readable: Any = self._readable
         self._watcher = hub.loop.io(self.fd, READ)
         self._watcher.start(self._on_readable)
         streams.add(self)
@@ -137,7 +137,7 @@ class Stream:
     def wait_readable(self) -> None:
         """Return when there may be something to read. Raises `ConnectionClosed`, `DeadlineExceeded`."""
         if self.fault is not None:
-            raise self.fault
+            raise again(self.fault)
         if self.pending:
             self.pending = False
             self._watcher.start(self._on_readable)
@@ -155,7 +155,7 @@ class Stream:
         finally:
             self._reader = None
         if self.fault is not None:
-            raise self.fault
+            raise again(self.fault)
         if credit != NEVER:
             self.credit_to_send = self._streams.sending.left(credit, monotonic() - began, self._in_kernel(_RECEIVED))
 
@@ -166,7 +166,7 @@ class Stream:
         enough.
         """
         if self.fault is not None:
-            raise self.fault
+            raise again(self.fault)
         watcher = self._write_watcher
         if watcher is None:
             watcher = self._write_watcher = self._loop.io(self.fd, WRITE)
@@ -187,7 +187,7 @@ class Stream:
                 self.fault = DeadlineExceeded(_LATE)
                 self._wake()
             if self.fault is not None:
-                raise self.fault
+                raise again(self.fault)
             return
 
     def _wait_with(self, watcher: Any, began: float, timeout: float) -> None:
@@ -282,7 +282,7 @@ class Stream:
                 finally:
                     self._reader = None
                 if self.fault is not None:
-                    raise self.fault
+                    raise again(self.fault)
             try:
                 return self.recv(size)
             except BlockingIOError:
@@ -291,7 +291,7 @@ class Stream:
     def write(self, data: bytes) -> None:
         """Send all of `data`, waiting while the peer does not take it."""
         if self.fault is not None:
-            raise self.fault
+            raise again(self.fault)
         try:
             sent = self.send(data)
         except BlockingIOError:
@@ -327,7 +327,7 @@ class Stream:
         watcher = self._watcher
         if watcher is None:
             return
-        self._watcher = None
+        self._watcher = self._on_readable = None  # what refers to itself would stay until garbage is collected
         watcher.stop()
         watcher.close()
         if self._write_watcher is not None:

@@ -9,12 +9,14 @@ not asked before there are bytes for it: its answer that there are none costs mo
 from __future__ import annotations
 
 import _socket
+import errno
+import os
 import ssl
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from kong_gevent.errors import DeadlineExceeded
+from kong_gevent.errors import DeadlineExceeded, again
 from kong_gevent.proxy.deadlines import Streams
 from kong_gevent.proxy.stream import READ_SIZE, Stream
 
@@ -181,7 +183,7 @@ class TlsStream(Stream):
         """As `Stream.read`, decrypted. An end without TLS's own closing alert counts as `ssl.SSLError`."""
         while True:
             if self.fault is not None:
-                raise self.fault
+                raise again(self.fault)
             try:
                 return self._decrypt(size)
             except BlockingIOError:
@@ -202,7 +204,7 @@ class TlsStream(Stream):
     def write(self, data: bytes) -> None:
         """As `Stream.write`, encrypted."""
         if self.fault is not None:
-            raise self.fault
+            raise again(self.fault)
         if len(data) > PIECE:
             self._write_large(memoryview(data))
         elif data:
@@ -274,6 +276,7 @@ class TlsStream(Stream):
         """See `Stream.close`; the peer is told that the end is meant."""
         self.shutdown_write()
         super().close()
+        self.recv = _closed  # no reference to itself any more
 
     def reset(self) -> None:
         """See `Stream.reset`; without the closing alert."""
@@ -289,6 +292,11 @@ class TlsStream(Stream):
 def _nothing(size: int) -> bytes:
     """What there is to receive after the end."""
     return b""
+
+
+def _closed(size: int) -> bytes:
+    """What there is to receive when the socket is closed."""
+    raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 
 class ServerTlsStream(TlsStream):

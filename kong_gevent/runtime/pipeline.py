@@ -11,7 +11,15 @@ import logging
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from kong_gevent.errors import AnswerCut, ConnectionClosed, DeadlineExceeded, HttpError, PluginLimit, ProtocolError
+from kong_gevent.errors import (
+    AnswerCut,
+    ConnectionClosed,
+    DeadlineExceeded,
+    HttpError,
+    PluginLimit,
+    ProtocolError,
+    again,
+)
 from kong_gevent.http import problem
 from kong_gevent.http.heads import ADMITTED
 from kong_gevent.http.target import normalise_path, parse_host, split_absolute
@@ -61,7 +69,7 @@ class Pipeline:
                 self.send_exit(ctx, refusal.answer, phases or Phases([]))
             except ClientFault as fault:
                 if not isinstance(fault.cause, HttpError):
-                    raise fault.cause from None
+                    raise again(fault.cause) from None
                 self._end(ctx, fault.cause, phases)
             except HttpError as error:
                 self._end(ctx, error, phases)
@@ -170,7 +178,7 @@ class Pipeline:
     def _failure(self, ctx: Context, error: Exception) -> Exit:
         """The answer when a plugin's `access` raised."""
         if isinstance(error, (ConnectionClosed, DeadlineExceeded)):
-            raise error
+            raise again(error)
         if isinstance(error, HttpError):
             return ctx.error(error.status, error.message)
         if isinstance(error, LookupFailed):

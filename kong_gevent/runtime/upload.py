@@ -73,5 +73,5 @@ class Upload:
             stream.write(last_chunk(exchange.trailers))
 
     def _give_up(self, cause: Exception) -> None:
-        self.failure = cause
+        self.failure = cause.with_traceback(None)
         self._stream.close()

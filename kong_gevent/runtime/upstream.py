@@ -180,7 +180,10 @@ def _attempt(
             raise
         failure.stale = lease is not None and lease.reused and failure.status == 502 and not failure.final
         _note(ctx, origin, lease, failure.status)
-        raise failure from error
+        try:
+            raise failure from error
+        finally:
+            del failure  # it refers to this frame: nothing of the request could go before garbage is collected
 
 
 def _note(ctx: Context, origin: Origin, lease: Lease | None, code: int | None) -> None:

@@ -223,17 +223,22 @@ class GatewayWorker(GeventWorker):
             self._forget(connection)
             return
         free = self._free
-        (free.pop() if free else greenlet(self._serve_connections, self._hub)).switch(connection)
+        if not free:
+            # What a greenlet begins with it holds until its end: it begins with nothing.
+            greenlet(self._serve_connections, self._hub).switch()
+        free.pop().switch(connection)
 
-    def _serve_connections(self, connection: Connection) -> None:
-        """The body of a pooled greenlet: serve one connection until it is idle, then wait for the next."""
+    def _serve_connections(self) -> None:
+        """The body of a pooled greenlet: wait for a connection, serve it until it is idle, then wait for the next."""
         current = getcurrent()
         free = self._free
         wake = self._wake
         streams = self.gateway.streams
         keepalive_timeout = self.gateway.keepalive_timeout
         hub_switch = greenlet.switch.__get__(self._hub)  # gevent's own looks whether the hub would wait for itself
-        while True:
+        while len(free) < MAX_FREE:
+            free.append(current)
+            connection = hub_switch()
             try:
                 stays = connection.run()
             except Exception:
@@ -251,10 +256,6 @@ class GatewayWorker(GeventWorker):
             else:
                 self._forget(connection)
             del stream, connection
-            if len(free) >= MAX_FREE:
-                return
-            free.append(current)
-            connection = hub_switch()
 
     def _forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
