@@ -40,7 +40,8 @@ class TlsStream(Stream):
     """
 
     __slots__ = (
-        "_ahead", "_held", "_incoming", "_inner", "_outgoing", "_raw_recv", "_sending", "_silent", "_unsent", "tls"
+        "_ahead", "_held", "_incoming", "_inner", "_outgoing", "_raw_recv", "_sending", "_silent", "_unsent",
+        "heard", "tls",
     )  # fmt: skip
 
     speaks_first = True
@@ -50,6 +51,8 @@ class TlsStream(Stream):
 
     tls: ssl.SSLObject | AskingSide
     """The TLS side of this connection: version, cipher, certificate of the peer."""
+    heard: list[bytes]
+    """What the peer has said in the handshake so far, as long as that is not done."""
     _inner: ssl.SSLObject | AskingSide
     _raw_recv: Callable[[int], bytes]
 
@@ -67,6 +70,7 @@ class TlsStream(Stream):
         self.recv = self._decrypt
         self._ahead = b""
         self._unsent = b""
+        self.heard = []
         self._sending = self._silent = False
         try:
             self._begin(context, server_name, server)
@@ -79,6 +83,8 @@ class TlsStream(Stream):
         self._outgoing = ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server, server_hostname=server_name)
         self._inner = getattr(self.tls, "_sslobj", None) or self.tls  # around the one is nothing but a call
+        if hasattr(self.tls, "heard"):  # it decides by what is said
+            self.tls.heard = self.heard
         self._held = False
 
     def handshake(
@@ -92,16 +98,15 @@ class TlsStream(Stream):
         Raises `ssl.SSLError`, `DeadlineExceeded` and what reading and writing raise.
         """
         until = None if timeout is None else monotonic() + timeout
-        heard: list[bytes] = []
         beginnings = 0
         if not self.speaks_first:
-            self._listen(until, heard)
+            self._listen(until)
         while True:
             try:
                 self.tls.do_handshake()
             except ssl.SSLWantReadError:
                 self._flush()
-                self._listen(until, heard)
+                self._listen(until)
             except ssl.SSLError:
                 beginnings += 1
                 context = begin_anew(self.tls) if begin_anew is not None and beginnings <= MAX_BEGINNINGS else None
@@ -109,22 +114,23 @@ class TlsStream(Stream):
                     self._flush()  # the alert that says why
                     raise
                 self._begin(context, None, server=True)
-                for data in heard:
+                for data in self.heard:
                     self._take(data)
             else:
                 # Also tickets that nobody waits for: with them goes an acknowledgement that a client may wait for.
                 self._flush()
                 self._held = bool(self._incoming.pending or self._inner.pending())
+                self.heard.clear()
                 return
 
-    def _listen(self, until: float | None, heard: list[bytes]) -> None:
+    def _listen(self, until: float | None) -> None:
         """Wait for the peer's next words and take them. Raises `DeadlineExceeded`."""
         if until is not None:
             self.read_timeout = until - monotonic()
             if self.read_timeout <= 0:
                 raise DeadlineExceeded("the handshake took too long")
         data = self._wait_for_bytes()
-        heard.append(data)
+        self.heard.append(data)
         self._take(data)
 
     def _wait_for_bytes(self) -> bytes:

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import ssl
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from gevent.event import Event
 
 from kong_gevent.conf import certificates
 from kong_gevent.offload import offload
+from kong_gevent.proxy.hello import server_name as name_in_hello
 from kong_gevent.runtime.asked import AskedNames
 from kong_gevent.runtime.certificates import AuthorityTable, Certificate, CertificateTable, ServerNames
 
@@ -53,6 +54,10 @@ class ServerSide(ssl.SSLObject):
     """The certificate to make ready before the handshake begins anew."""
     authorities: tuple[str, ...] | None = None
     """Whose certificates the client is to be asked for when the handshake begins anew; None: it is not asked."""
+    heard: Sequence[bytes] = ()
+    """What the client has said so far."""
+    resumes_another: bool = False
+    """Whether the client wants to resume a session of another name, which must not be (RFC 6066, section 3)."""
 
 
 class ListenerContexts:
@@ -143,6 +148,9 @@ class ServerCertificates:
 
     def _choose(self, tls: ServerSide, server_name: str | None, context: ssl.SSLContext) -> int | None:
         """OpenSSL's question within a handshake: which certificate? One that is not ready ends it; see `begin_anew`."""
+        if tls.session_reused:  # before TLS 1.3 OpenSSL tells the name of the session
+            told, server_name = server_name, name_in_hello(b"".join(tls.heard))
+            tls.resumes_another = told != server_name
         tls.asked_for = server_name
         certificate = self._names.find(server_name)
         if certificate is not None and certificate.text is None:
@@ -152,6 +160,9 @@ class ServerCertificates:
             if tls.authorities is not None:
                 tls.wanted = certificate
                 return _NOT_READY  # another library takes over
+        if tls.resumes_another:
+            tls.wanted = certificate
+            return _NOT_READY
         if certificate is None:
             return None
         key = (certificate.id, None)
@@ -174,6 +185,10 @@ class ServerCertificates:
             import kong_gevent.proxy.asking  # noqa: F401 (loaded by nodes that need it, and not in a thread)
 
             return self._get((certificate.id if certificate else "", tls.authorities), certificate, self._make_asking)
+        if tls.resumes_another:
+            # This context cannot read the session's ticket, so that the handshake is done in full.
+            made = certificate and self._get((certificate.id, None), certificate, self._make)
+            return made or self._get(("", None), None, self._make)
         if certificate is None:
             return None
         self._get((certificate.id, None), certificate, self._make)
@@ -204,8 +219,10 @@ class ServerCertificates:
                 self._ready.popitem(last=False)
         return made
 
-    def _make(self, certificate: Certificate, _key: Key) -> ssl.SSLContext | None:
+    def _make(self, certificate: Certificate | None, _key: Key) -> ssl.SSLContext | None:
         """The context of a certificate; None, with the reason in the log, for one that OpenSSL does not take."""
+        if certificate is None:
+            return new_context(self._settings, self._settings.certificate_pairs("proxy"))
         try:
             return new_context(self._settings, certificate.pairs())
         except (ssl.SSLError, ValueError) as error:

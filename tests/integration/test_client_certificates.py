@@ -17,7 +17,7 @@ from OpenSSL import SSL, crypto
 
 from tests.gateway import LOOPBACK, Gateway, free_ports
 from tests.integration.support import ask_once
-from tests.pki import Authority, Pair, pair
+from tests.pki import Authority, Pair, pair, serial_of
 from tests.upstream import Upstream, plain
 from tests.wire import Answer, Stream, read_answer, wait_until
 
@@ -96,14 +96,21 @@ class Node(Gateway):
         return self.create(f"/routes/{route['id']}/plugins", name="mtls-auth", config=config)
 
 
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    with Node(start=False) as node:
-        node.folder = tmp_path_factory.mktemp("clients")
+@contextlib.contextmanager
+def started(folder: Path, **env: str) -> Iterator[Node]:
+    """A node with these settings, and a consumer."""
+    with Node(start=False, env=env) as node:
+        node.folder = folder
         (node.tls_port,) = free_ports(1)
         node.settings["KONG_PROXY_LISTEN"] += f", {LOOPBACK}:{node.tls_port} ssl"
         node.start()
         node.create("/consumers", username="ada")
+        yield node
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with started(tmp_path_factory.mktemp("clients")) as node:
         yield node
 
 
@@ -272,13 +279,54 @@ def test_a_session_is_never_resumed(gateway: Node, strict: str, version: ssl.TLS
         client.get("/")
         assert client.sock.session_reused
     with gateway.tls(None, "strict.test", version=version, session=session, context=context) as client:
-        assert client.get(strict).status in (401, 404)  # in TLS 1.2 a session counts with the name that it is of
+        assert client.get(strict).status == 401
+        assert not client.sock.session_reused
     with gateway.tls(ADA, "strict.test", version=version) as client:
         assert client.get(strict).status == 200
         session, context = client.sock.session, client.context
     with gateway.tls(None, "strict.test", version=version, session=session, context=context) as client:
         assert client.get(strict).status == 200  # the context still has the certificate
         assert not client.sock.session_reused
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
+def test_a_session_of_another_name_counts_for_nothing(
+    gateway: Node, upstream: Upstream, strict: str, version: ssl.TLSVersion
+) -> None:
+    """The name of the handshake decides which certificate is shown, which route is found, and who is asked for one.
+
+    Before TLS 1.3 a session has a name, and the handshake is done in full (RFC 6066, section 3).
+    """
+    names = {name: pair(name) for name in (f"one{version}.test", f"two{version}.test")}
+    one, two = names
+    for name, shown in names.items():
+        gateway.create("/certificates", cert=shown.cert, key=shown.key, snis=[name])
+    at = f"/{next(numbers)}-"
+    gateway.route(upstream.url, paths=[at], snis=[two])
+    session, context = None, None
+
+    def come(name: str | None, path: str) -> tuple[int, int, bool]:
+        nonlocal session, context
+        with gateway.tls(None, name, version=version, session=session, context=context) as client:
+            status = client.get(path).status
+            if session is None:
+                session, context = client.sock.session, client.context
+            serial = serial_of(client.sock.getpeercert(binary_form=True))
+            return status, serial, client.sock.session_reused
+
+    assert come(one, at) == (404, names[one].serial, False)
+    assert come(one, at) == (404, names[one].serial, True)
+    for _ in range(2):
+        status, serial, resumed = come(two, at)
+        # With TLS 1.3 the session does not hold the name, nor does the client see the certificate again.
+        assert (status, resumed) == (200, version is VERSIONS[1])
+        assert serial == names[one if resumed else two].serial
+    assert come(two.upper(), at)[0] == 200
+    assert come(None, at)[0] == 404
+    assert come("strict.test", strict)[::2] == (401, False)
+    session, context = None, None
+    come(two, at)
+    assert come(one, at)[0] == 404
 
 
 def test_what_changes_counts_from_the_next_handshake_on(gateway: Node, upstream: Upstream) -> None:

@@ -1,12 +1,14 @@
 """mtls-auth and revocation lists: who is refused because of them, and what happens while they cannot be had."""
 
+import ssl
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from cryptography import x509
 
 from tests.gateway import LOOPBACK, free_ports
-from tests.integration.test_client_certificates import ROOT, UNTRUSTED, Node, gateway, upstream
+from tests.integration.test_client_certificates import ROOT, UNTRUSTED, VERSIONS, Node, gateway, started, upstream
 from tests.pki import Authority, Pair
 from tests.upstream import Request, Upstream, answer
 from tests.wire import wait_until
@@ -33,8 +35,8 @@ def naming(*urls: str) -> x509.CRLDistributionPoints:
     return x509.CRLDistributionPoints([x509.DistributionPoint([name], None, None, None) for name in names])
 
 
-def status(node: Node, shown: Pair, name: str, at: str) -> int:
-    with node.tls(shown, name) as client:
+def status(node: Node, shown: Pair, name: str, at: str, version: ssl.TLSVersion = VERSIONS[-1]) -> int:
+    with node.tls(shown, name, version=version) as client:
         reply = client.get(at)
         assert reply.status == 200 or UNTRUSTED in reply.body
         return reply.status
@@ -67,10 +69,11 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
 @pytest.mark.parametrize("case", CASES)
-def test_lists(gateway: Node, lists: Upstream, modes: dict[str, str], case: str) -> None:
+def test_lists(gateway: Node, lists: Upstream, modes: dict[str, str], case: str, version: ssl.TLSVersion) -> None:
     what, expected = CASES[case]
-    path = f"/{case.replace(' ', '-')}.crl"
+    path = f"/{case.replace(' ', '-')}{version}.crl"
     shown = ROOT.issue("ada", extensions=[naming(f"{lists.url}{path}")])
     contents = {
         "listed": ROOT.revoke(shown),
@@ -81,7 +84,7 @@ def test_lists(gateway: Node, lists: Upstream, modes: dict[str, str], case: str)
     }
     if what is not None:
         served[path] = contents[what[0]] if what else ROOT.revoke(ROOT.issue("eve"))
-    assert [status(gateway, shown, f"{_host(mode)}.test", modes[mode]) for mode in MODES] == expected
+    assert [status(gateway, shown, f"{_host(mode)}.test", modes[mode], version) for mode in MODES] == expected
 
 
 def test_certificates_without_a_list(gateway: Node, modes: dict[str, str]) -> None:
@@ -132,6 +135,54 @@ def test_a_list_that_changes_or_fails_later(gateway: Node, lists: Upstream, upst
     before = asked()
     wait_until(lambda: refused() and asked() > before, 30)
     wait_until(refused, 30)
+
+
+@pytest.fixture(scope="module", params=["tickets", "ids"])
+def resuming(request: pytest.FixtureRequest, gateway: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node that resumes sessions by tickets, and one that does so by their identifiers."""
+    if request.param == "tickets":
+        yield gateway
+        return
+    with started(tmp_path_factory.mktemp("clients"), ssl_session_tickets="off") as node:
+        yield node
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
+def test_a_revoked_certificate_comes_in_by_no_session(
+    resuming: Node, lists: Upstream, upstream: Upstream, version: ssl.TLSVersion
+) -> None:
+    """Neither by one of the name, nor by one of another name, nor by one that is older than the question."""
+    name, crl = f"gone{version}.test", f"/gone{version}-{resuming.tls_port}.crl"
+    shown = ROOT.issue("ada", extensions=[naming(f"{lists.url}{crl}")])
+    served[crl] = ROOT.revoke()
+    sessions: list[Any] = []
+
+    def come(client_name: str, at: str, expected: int) -> None:
+        """A client with this certificate comes, and keeps its session."""
+        with resuming.tls(shown, client_name, version=version) as client:
+            assert client.get(at).status == expected
+            sessions.append((client.sock.session, client.context))
+
+    def resume(client_name: str, at: str, session: Any, context: ssl.SSLContext) -> tuple[bool, int]:
+        """Whether a session is resumed, and the status of an answer."""
+        with resuming.tls(None, client_name, version=version, session=session, context=context) as client:
+            return client.sock.session_reused, client.get(at).status
+
+    come("elsewhere.test", "/", 404)
+    come(name, "/", 404)
+    options = {"revocation_check_mode": "STRICT", "cert_cache_ttl": 50, "skip_consumer_lookup": True}
+    at = resuming.demand(upstream, name, **options)
+    come(name, at, 200)
+    with resuming.tls(shown, name, version=version) as kept:
+        assert kept.get(at).status == 200
+        served[crl] = ROOT.revoke(shown)
+        wait_until(lambda: kept.get(at).status == 401, 30)
+    by_ids = "KONG_SSL_SESSION_TICKETS" in resuming.settings
+    assert resume("elsewhere.test", "/", *sessions[0]) == (not by_ids or version is VERSIONS[0], 404), (
+        "it is a good one"
+    )
+    for session in sessions:
+        assert resume(name, at, *session) == (False, 401)
 
 
 def test_a_proxy(gateway: Node, lists: Upstream, upstream: Upstream) -> None:
