@@ -37,6 +37,13 @@ def ask_once(gateway: Gateway, method: str, target: str, *lines: str, **options:
         return ask(client, method, target, "Connection: close", *lines, **options)
 
 
+def ask_everybody(gateway: Gateway, authority: str) -> None:
+    """Have all clients asked for a certificate in their handshake, by a route that nobody calls."""
+    route = gateway.route("http://nowhere.test", paths=["/nobody-calls-this"])
+    config = {"ca_certificates": [authority]}
+    gateway.create(f"/routes/{route['id']}/plugins", name="mtls-auth", config=config)
+
+
 def chunks(*parts: bytes) -> bytes:
     """A chunked body without trailers."""
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"

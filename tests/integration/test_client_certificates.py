@@ -257,6 +257,34 @@ def test_without_tls(gateway: Node, strict: str) -> None:
     assert (answer.status, MISSING in answer.body) == (401, True)
 
 
+@pytest.mark.parametrize("status", [426, 301, 308])
+def test_clear_text_where_only_tls_will_do(gateway: Node, upstream: Upstream, status: int) -> None:
+    """The protocols of a route come before its plugins."""
+    at = f"/{next(numbers)}-"
+    only = {"protocols": ["https"], "https_redirect_status_code": status}
+    route = gateway.route(upstream.url, paths=[at], snis=["only.test"], **only)
+    gateway.use(route)
+    answer = ask_once(gateway, "GET", f"{at}?x=1", host="only.test:8000")
+    assert answer.status == status
+    assert answer.get("location") == (None if status == 426 else f"https://only.test{at}?x=1")
+    with gateway.tls(ADA, "only.test") as client:
+        assert client.get(at).status == 200
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
+@pytest.mark.parametrize("name", ["strict.test", "asks-not.test"])
+@pytest.mark.parametrize(("offered", "agreed"), [(["h2"], None), (["h2", "http/1.1"], "http/1.1")])
+def test_protocols_that_a_client_offers(
+    gateway: Node, strict: str, name: str, offered: list[str], agreed: str | None, version: ssl.TLSVersion
+) -> None:
+    """One that has no other than those the gateway lacks may still speak HTTP/1.1, whoever is asked for what."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_alpn_protocols(offered)
+    with gateway.tls(ADA, name, version=version, context=context) as client:
+        assert client.sock.selected_alpn_protocol() == agreed
+        assert client.get(strict).status == (200 if name == "strict.test" else 404)
+
+
 def test_the_host_of_a_request_is_not_the_name_of_the_handshake(gateway: Node, upstream: Upstream) -> None:
     """Whoever shakes hands under a name that does not ask has shown nothing."""
     gateway.demand(upstream, "asks.test")

@@ -1,6 +1,7 @@
 """Clients that are slow on purpose, or too many: they are cut off, counted, and hurt nobody else."""
 
 import socket
+import ssl
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import requests
 
 from tests.gateway import LOOPBACK, Gateway, free_ports
 from tests.integration.support import Load, ask_once, head, resident
+from tests.pki import Authority
 from tests.upstream import Upstream, by_path, plain
 from tests.wire import wait_until
 
@@ -45,12 +47,23 @@ class Kind:
     """Size of its receive buffer; 0: the system's."""
 
 
+def hello(name: str) -> bytes:
+    """What a client says first in a TLS handshake."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing, server_hostname=name).do_handshake()
+    return outgoing.read()
+
+
 KINDS = {
     "head": Kind(b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"x", "slow_head", "408 the head"),
     "body": Kind(head("POST", "/", "Content-Length: 100000"), b"x", "slow_body", "408 the body"),
     "chunks": Kind(head("POST", "/", "Transfer-Encoding: chunked"), b"1\r\nx\r\n", "slow_body", "408 the body"),
     "read": Kind(head("GET", "/large"), b"", "slow_reader", "does not take its answer", receives=4096),
     "handshake": Kind(b"\x16\x03\x01\x02\x00\x01", b"", "slow_handshake", "TLS handshake not done", "tls"),
+    "asked": Kind(hello("asks.test"), b"", "slow_handshake", "TLS handshake not done", "tls"),
     "preamble": Kind(b"PROXY UNKNOWN ", b"x", "bad_preamble", "PROXY protocol header", "announced"),
 }
 
@@ -82,6 +95,9 @@ def node() -> Iterator[Node]:
         gateway.start()
         gateway.route(upstream.url)
         gateway.create("/plugins", name="prometheus")
+        asking = gateway.route(upstream.url, paths=["/asks"], snis=["asks.test"])
+        trusted = gateway.create("/ca_certificates", cert=Authority().cert)["id"]
+        gateway.create(f"/routes/{asking['id']}/plugins", name="mtls-auth", config={"ca_certificates": [trusted]})
         yield Node(gateway, {"plain": gateway.proxy_port, "tls": tls, "announced": announced})
 
 

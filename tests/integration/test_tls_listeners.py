@@ -14,7 +14,7 @@ import websocket
 from kong_gevent.client import Client, Unreachable
 from kong_gevent.devtools import certificates
 from tests.gateway import LOOPBACK, ROOT, Gateway, free_ports
-from tests.integration.support import cli
+from tests.integration.support import ask_everybody, cli
 from tests.upstream import chunked, plain
 from tests.wire import wait_until
 
@@ -30,10 +30,22 @@ def ports():
     return free_ports(3)
 
 
-@pytest.fixture(scope="module")
-def node(files, ports):
+class Node(Gateway):
+    """A gateway that asks all clients for a certificate, if it is told whose; nobody has to show one."""
+
+    trusted = None
+
+    def reset(self, *collections):
+        """See `Gateway.reset`; the route that has everybody asked stays."""
+        super().reset(*collections)
+        if self.trusted is not None:
+            ask_everybody(self, self.trusted)
+
+
+@pytest.fixture(scope="module", params=["silent", "asking"])
+def node(request, files, ports):
     proxy, admin, status = ports
-    with Gateway(start=False) as gateway:
+    with Node(start=False) as gateway:
         settings = gateway.settings
         settings["KONG_PROXY_LISTEN"] = f"{settings['KONG_PROXY_LISTEN']}, {LOOPBACK}:{proxy} ssl"
         settings["KONG_ADMIN_LISTEN"] = f"{settings['KONG_ADMIN_LISTEN']}, {LOOPBACK}:{admin} ssl"
@@ -43,6 +55,9 @@ def node(files, ports):
         settings["KONG_ADMIN_SSL_CLIENT_VERIFY"] = "optional"
         settings["KONG_CLIENT_HEADER_TIMEOUT"] = "2"
         gateway.start()
+        if request.param == "asking":
+            gateway.trusted = gateway.create("/ca_certificates", cert=files.ca.read_text())["id"]
+            gateway.reset()
         yield gateway
 
 
@@ -91,6 +106,15 @@ def test_a_request_and_what_the_upstream_is_told(echo, session, url, ports):
     assert told["x-forwarded-proto"] == "https"
     assert told["x-forwarded-port"] == str(ports[0])
     assert told["x-forwarded-host"] == "localhost"
+
+
+def test_who_is_asked_for_a_certificate(echo, node, ports):
+    seen = set()
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context._msg_callback = lambda sock, direction, version, kind, message, data: seen.add(message)
+    context.wrap_socket(socket.create_connection((LOOPBACK, ports[0]), 10), server_hostname="a.test").close()
+    assert (ssl._TLSMessageType.CERTIFICATE_REQUEST in seen) is (node.trusted is not None)
 
 
 def test_keep_alive(echo, ports):

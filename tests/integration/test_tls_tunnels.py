@@ -12,7 +12,7 @@ import pytest
 import websocket
 
 from tests.gateway import LOOPBACK, Gateway, free_ports
-from tests.integration.support import cli, head, in_thread
+from tests.integration.support import ask_everybody, cli, head, in_thread
 from tests.integration.test_tls_upstreams import Authority
 from tests.integration.test_websocket import SWITCHED, UPGRADE, echo_bytes
 from tests.integration.websockets import EchoServer
@@ -112,9 +112,12 @@ class Node(Gateway):
         self.start()
 
 
-@pytest.fixture(scope="module")
-def gateway(authority: Authority) -> Iterator[Node]:
+@pytest.fixture(scope="module", params=["silent", "asking"])
+def gateway(request: pytest.FixtureRequest, authority: Authority) -> Iterator[Node]:
+    """A node, and one that asks clients for a certificate, which they need not show."""
     with Node(authority) as node:
+        if request.param == "asking":
+            ask_everybody(node, node.create("/ca_certificates", cert=authority.root.read_text())["id"])
         yield node
 
 
