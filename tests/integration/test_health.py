@@ -6,8 +6,9 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,24 +16,39 @@ import pytest
 from tests.gateway import ROOT, Gateway, free_ports
 from tests.integration.support import Load, ask, client_of
 from tests.integration.test_balancing import balance, place, shares
+from tests.pki import pair
 from tests.upstream import CLOSE, Pause, Upstream, answer, by_path, plain, script
 from tests.wire import wait_until
 
-SERVER = "import sys, time; from tests.upstream import Upstream; u = Upstream(port=int(sys.argv[1])); time.sleep(900)"
+SERVER = """
+import ssl, sys, time
+from tests.upstream import Upstream, plain
+port, *files = sys.argv[1:]
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if files else None
+if context:
+    context.load_cert_chain(*files)
+upstream = Upstream(plain(port.encode()), port=int(port), tls=context)
+time.sleep(900)
+"""
 OFTEN = 0.1
 POOL = "/upstreams/pool.test"
 SOON = 60
 
 
 class Target:
-    """A server that is a process of its own, so that it can be killed."""
+    """A server that is a process of its own, so that it can be killed; it answers with its port.
 
-    def __init__(self, port: int) -> None:
+    `files`: certificate and key, for TLS.
+    """
+
+    def __init__(self, port: int, files: Sequence[Path] = ()) -> None:
         self.port = port
+        self.files = files
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-c", SERVER, str(self.port)], cwd=ROOT)
+        arguments = [str(self.port), *map(str, self.files)]
+        self.process = subprocess.Popen([sys.executable, "-c", SERVER, *arguments], cwd=ROOT)
 
     def listens(self) -> bool:
         with socket.socket() as probe:
@@ -72,15 +88,20 @@ def put(node: Gateway, target: str, word: str) -> Any:
     return node.admin("PUT", f"{POOL}/targets/{target}/{word}")
 
 
-def test_a_target_that_is_killed_costs_no_request_and_comes_back(node: Gateway) -> None:
-    targets = [Target(port) for port in free_ports(3)]
+@pytest.mark.parametrize("kind", ["http", "https", "tcp"])
+def test_a_target_that_is_killed_costs_no_request_and_comes_back(node: Gateway, kind: str, tmp_path: Path) -> None:
+    """It gets its share again once the checks have found it well."""
+    files = pair("localhost").files(tmp_path) if kind == "https" else ()
+    targets = [Target(port, files) for port in free_ports(3)]
     with ExitStack() as stack:
         for target in targets:
             stack.callback(target.kill)
             wait_until(target.listens, SOON)
         places = [f"127.0.0.1:{target.port}" for target in targets]
-        checks = passive(tcp_failures=1, http_failures=1) | active()
+        checks = passive(tcp_failures=1, http_failures=1) | active(type=kind, https_verify_certificate=False)
         balance(node, dict.fromkeys(places, 100), healthchecks=checks)
+        if kind == "https":
+            node.change("/services/s", protocol="https")
         wait_until(lambda: set(healths(node).values()) == {"HEALTHY"} and node.get("/").status_code == 200, SOON)
         with Load(node, "/") as load:
             load.more(100)
@@ -88,8 +109,10 @@ def test_a_target_that_is_killed_costs_no_request_and_comes_back(node: Gateway) 
             load.more(200)
             wait_until(lambda: healths(node)[places[0]] == "UNHEALTHY", SOON)
             load.more(100)
+            assert str(targets[0].port) not in {node.get("/").text for _ in range(12)}
             targets[0].start()
             wait_until(lambda: healths(node)[places[0]] == "HEALTHY", SOON)
+            wait_until(lambda: node.get("/").text == str(targets[0].port), SOON)
             load.more(100)
         assert load.failures == []
 
