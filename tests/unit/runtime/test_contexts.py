@@ -1,6 +1,7 @@
 """Contexts of a worker's TLS listeners: made when asked for, bounded in number, gone with their certificate."""
 
 import ssl
+import weakref
 
 import pytest
 
@@ -29,8 +30,16 @@ class Side:
         self.names = ServerNames(self.table)
         self.certificates = ServerCertificates(settings, self.table, self.names, None, capacity)
         self.made = []
-        make = self.certificates._make
-        self.certificates._make = lambda certificate, key: (self.made.append(certificate.id), make(certificate, key))[1]
+        self.contexts = weakref.WeakSet()
+        self._make = self.certificates._make
+        self.certificates._make = self._note
+
+    def _note(self, certificate, key):
+        made = self._make(certificate, key)
+        self.made.append(certificate.id)
+        if made is not None:
+            self.contexts.add(made)
+        return made
 
     def put(self, number, *names):
         pair = PAIRS[number]
@@ -85,6 +94,7 @@ def test_only_the_latest_used_stay(settings):
     for number in (0, 1, 0, 2, 0, 1):
         assert side.shown(f"{number}.test") == number
     assert side.made == ["c0", "c1", "c2", "c1"]
+    assert len(side.contexts) == 2, "what is not kept takes no memory"
 
 
 def test_what_is_removed_is_forgotten_with_its_key(settings):
