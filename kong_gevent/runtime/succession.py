@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from kong_gevent.router import Router
 from kong_gevent.runtime.pace import paced
 from kong_gevent.runtime.plan import Entity, Plan
 
 if TYPE_CHECKING:
     from kong_gevent.runtime.balancing import Balancer
     from kong_gevent.runtime.caches import LookupCache
+    from kong_gevent.runtime.phases import PluginTable
 
 MOST_KEYS = 50_000
 """Look-ups that are forgotten one by one when a set comes into force; when there are more, all are forgotten."""
@@ -109,6 +112,7 @@ class Coming:
         self._cache = cache
         self._rest = rest
         self._next: Successor | None = None
+        self._useless: tuple[PluginTable, Router] | None = None
         self._keys: set[str] = set()
         self.count = 0
         self.foreign = 0
@@ -138,7 +142,7 @@ class Coming:
     def come_into_force(self) -> bool:
         """All at once; whether the plan has changed. `clean_up` afterwards."""
         if self._next is not None:
-            self._old = self._live.table
+            self._useless = (self._live.table, self._live.router)
             self._next.succeed()
         if self.all_lookups:
             self._cache.clear()
@@ -151,7 +155,6 @@ class Coming:
         made, self._next = self._next, None
         if made is None:
             return
-        now = self._live.table
-        before = made.table if made.table is not now else self._old
-        for _ in paced(before.retire_all_but(now), self._rest):
+        table, router = self._useless or (made.table, made.router)
+        for _ in paced(chain(table.retire_all_but(self._live.table), router.dismantle()), self._rest):
             pass

@@ -169,18 +169,32 @@ class TestSuccessor:
         copy.fill(lambda: 0)
         return copy
 
+    def route_of(self, made: InMemoryGateway, path: str) -> str:
+        match = made.gateway.plan.router.match(b"GET", path, "b.a.test", 80, lambda name: None, None, False)
+        assert match is not None
+        found: str = match.payload.id
+        return found
+
     def test_nothing_changed_is_the_same(self, made: InMemoryGateway) -> None:
         made.insert("upstreams", name="pool")
+        made.insert("routes", paths=["~/re/x", "~/re"], service=made.service)
+        made.insert("routes", paths=["/h"], hosts=["*.a.test", "a.*", "a.test"], service=made.service)
         store_many(made, "new")
         made.sync.poll()
         before = made.gateway.plan.entities()
         version = made.gateway.plan.table.version
         copy = self.successor(made)
         assert copy.entities() == before
+        found = [self.route_of(made, path) for path in ("/re/7", "/h", "/other")]
+        assert len(set(found)) == 3
+        router = made.gateway.plan.router
         copy.succeed()
         assert made.gateway.plan.entities() == before
         assert made.gateway.plan.table.version > version
+        list(router.dismantle())
+        assert len(router) == 0 and len(made.gateway.plan.router) == MANY + 3
         assert made.get("/new/7").status == 418
+        assert found == [self.route_of(made, path) for path in ("/re/7", "/h", "/other")]
 
     def test_targets_and_upstreams(self, made: InMemoryGateway) -> None:
         pool = made.insert("upstreams", name="pool")
