@@ -45,6 +45,7 @@ class ShortTurns:
         self._rest = rest
         self._used = thread_time()
         self._sleep = monkey.get_original("time", "sleep")
+        self._over = False
         self.turns = 0
         """How many have ended."""
 
@@ -54,10 +55,13 @@ class ShortTurns:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._over = True  # a signal that has come, and waits for its handler, must not set the timer once more
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self._before)
 
     def _look(self, *_: Any) -> None:
+        if self._over:
+            return
         if thread_time() - self._used >= self._work:
             self.turns += 1
             self._sleep(self._rest)

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from uuid import uuid4
 
+import pytest
+
 from kong_gevent.pacing import ShortTurns
 from kong_gevent.pdk.testing import InMemoryGateway
 from kong_gevent.runtime import pace
@@ -20,6 +22,17 @@ def test_a_process_of_its_own_works_in_short_turns() -> None:
             assert time.monotonic() < end
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_an_alarm_that_waits_for_its_handler_at_the_end_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the timer set once more the process would be killed, as nobody handles the signal any longer."""
+    with ShortTurns() as turns:
+        monkeypatch.setattr("kong_gevent.pacing.signal.signal", lambda number, handler: turns._look())
+    monkeypatch.undo()
+    armed = signal.getitimer(signal.ITIMER_REAL)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    assert armed == (0.0, 0.0)
 
 
 def test_rests_are_asked_for_anew_each_time() -> None:
