@@ -63,13 +63,16 @@ def make_upstream() -> Iterator[Callable[..., Upstream]]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Add the end of the gateway's logs to the report of a test that failed."""
+    """Add the end of the gateways' logs to the report of a test that failed; a fixture tells of its `gateways`."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     if not report.failed:
         return
     values = getattr(item, "funcargs", {})
     nodes = {name: value for name, value in values.items() if isinstance(value, Gateway)}
-    nodes |= {f"gateway {number} of the test": node for number, node in enumerate(values.get("made_gateways", ()), 1)}
+    groups = {name: getattr(value, "gateways", ()) for name, value in values.items()}
+    groups["the test"] = values.get("made_gateways", ())
+    for name, group in groups.items():
+        nodes |= {f"gateway {number} of {name}": node for number, node in enumerate(group, 1)}
     for name, node in nodes.items():
         report.sections.append((f"logs of {name}", node.tail(40)))

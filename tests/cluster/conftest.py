@@ -22,12 +22,15 @@ class Pair:
         self.forget_events = forget_events
         """Remove all events from the store, as time does it."""
         self.stack = stack
+        self.gateways: list[Gateway] = []
+        """All that were made, also those that have ended."""
         self.first, self.second = self.node(), self.node(workers=2)
 
     def node(self, workers: int = 1, **settings: str) -> Gateway:
         """One more node; it ends with the module."""
         env = {**self.settings, "KONG_DB_UPDATE_FREQUENCY": FREQUENCY, **settings}
-        return self.stack.enter_context(Gateway(workers=workers, env=env))
+        self.gateways.append(self.stack.enter_context(Gateway(workers=workers, env=env)))
+        return self.gateways[-1]
 
     @property
     def both(self) -> tuple[Gateway, Gateway]:
