@@ -258,7 +258,8 @@ def test_a_binary_upgrade_is_one_gateway_for_the_commands(node: Node) -> None:
     new = int(second.read_text())
     wait_until(lambda: Path(f"/proc/{new}/task/{new}/children").read_text() != "")
     os.kill(old, signal.SIGTERM)
-    wait_until(lambda: not second.exists() and node.pid == new, 60)
+    own = second.with_name("kong.pid")
+    wait_until(lambda: not second.exists() and own.exists() and node.pid == new, 60)
     assert node.answers()
     assert node.run("health").code == 0
     assert node.run("reload").code == 0
