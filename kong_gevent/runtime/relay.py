@@ -65,7 +65,7 @@ def relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answer
         left = length - len(body)
         if left:
             data = body = lines = b""  # a slow client must not pin the first buffers
-            _pump(exchange, stream, left)
+            extra = not _pump(exchange, stream, left)
         return persistent and not extra
     exchange.start(ctx, ctx.status, reason, lines, None, b"")
     del lines
@@ -119,10 +119,10 @@ def _read(stream: Any) -> bytes:
         raise AnswerCut(f"the upstream failed within its answer: {error}") from error
 
 
-def _pump(exchange: Any, stream: Any, left: int) -> None:
-    """Pass `left` more bytes on."""
+def _pump(exchange: Any, stream: Any, left: int) -> bool:
+    """Pass `left` more bytes on; False when more came with the last of them."""
     if left >= SPLICE_FROM and stream.plain and exchange.splice_answer(stream, left):
-        return
+        return True
     while left > 0:
         data = _read_on(exchange, stream)
         if not data:
@@ -130,6 +130,7 @@ def _pump(exchange: Any, stream: Any, left: int) -> None:
             raise AnswerCut("the upstream's answer ended early")
         exchange.write(data[:left])
         left -= len(data)
+    return left == 0
 
 
 def _relay_chunked(ctx: Context, stream: Any, data: bytes) -> bool:

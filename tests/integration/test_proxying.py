@@ -219,6 +219,21 @@ def test_connections_that_the_upstream_has_closed_while_idle(gateway: Gateway, s
     assert len(upstream.requests) == 4
 
 
+@pytest.mark.parametrize("behind", [b"x", b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad"], ids=["byte", "answer"])
+@pytest.mark.parametrize("begun", [b"", b"hel"], ids=["head", "head-and-part"])
+def test_a_connection_with_bytes_behind_the_answer_is_not_used_again(
+    gateway: Gateway, site: Any, begun: bytes, behind: bytes
+) -> None:
+    """The end of the body and what is behind it come with one read, which is not the one of the head."""
+    whole = answer(200, b"hello")
+    first = len(whole) - len(b"hello") + len(begun)
+    path, upstream = site(script(whole[:first], Pause(0.3), whole[first:] + behind))
+    for number in (1, 2):
+        assert ask_once(gateway, "GET", path).body == b"hello"
+        wait_until(lambda: upstream.open == 0)
+        assert upstream.accepted == number
+
+
 def once_per_connection() -> Callable[[Request], Iterable[Step]]:
     """Answers the first request of each connection; at the second one it closes without a word."""
     seen: set[int] = set()
