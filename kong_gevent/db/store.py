@@ -90,12 +90,13 @@ class Store:
         """Tell all nodes something that is not stored; those that are up hear it once, with the events of changes."""
         self.strategy.commit([], [Change(topic, text, SIGNAL)], self.origin)
 
-    def events_after(self, cursor: int, limit: int = 1000) -> list[Event]:
+    def events_after(self, cursor: int, limit: int = 1000, settled: bool = False) -> list[Event]:
         """Events later than a cursor, in the order of the commits.
 
+        `settled`: they include those of every commit of which something could be read before.
         Raises `EventsLost` when some are gone (or the store is another one): take `last_event_id`, then reload all.
         """
-        return self.strategy.events_after(cursor, limit)
+        return self.strategy.events_after(cursor, limit, settled)
 
     @property
     def configuration_hash(self) -> str | None:

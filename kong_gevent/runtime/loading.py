@@ -77,7 +77,6 @@ def load(node: Node) -> None:
 def load_once(node: Node) -> None:
     """For processes that cannot wait: load, from disk when the store is away. Raises what the store raises."""
     try:
-        node.store.connect()
         node.sync.load()
     except DatabaseError:
         if not node.keeper.load():

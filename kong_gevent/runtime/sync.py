@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +116,7 @@ class Synchronizer:
     def load(self) -> None:
         """Load everything. Raises what the store raises."""
         generation = self._shared.generation
-        self._load_all()
+        self._look()
         self._succeeded(generation)
 
     def load_from(self, entities: Mapping[str, list[dict[str, Any]]]) -> bool:
@@ -127,16 +127,6 @@ class Synchronizer:
         self._plan.load({kind: entities.get(kind, []) for kind in PLANNED})
         self.loaded = True
         return True
-
-    def _load_all(self) -> None:
-        """Begin with what the store has, whatever the plan holds."""
-        if self.loaded:
-            self._compare()
-            self._bring_into_force()
-        else:
-            self._fill()
-        self.reached = self.loaded = True
-        self.on_reached()
 
     def _fill(self) -> None:
         cursor = self._store.last_event_id()
@@ -149,6 +139,7 @@ class Synchronizer:
                 self._plan.load({kind: paced(page) for kind, page in pages.items()})
             finally:
                 self._filling = False
+        self.loaded = True
         self._changed()
         self._cache.clear()
         self._cursor = cursor
@@ -257,40 +248,47 @@ class Synchronizer:
                 log.error("the configuration cannot be loaded, waiting for the datastore: %s", reason)
 
     def _look(self) -> None:
-        if not self.reached:
+        first = not self.reached
+        if first:
             self._store.connect()
-            self._load_all()
-            return
+            if self.loaded:
+                self._lost = True  # the plan is not the store's
+            else:
+                self._fill()
         if not self._lost:
             try:
+                self._look_again()
                 self._follow()
             except EventsLost:
                 log.warning("events of the datastore are no longer there: loading the whole configuration")
                 self._lost = True
         if self._lost:
             self._compare()
-        self._look_again()
-        if self._coming is not None and (not self.together or self.generation != self._shared.generation):
+            with suppress(EventsLost):  # then everything is compared once more, the next time
+                self._follow()
+        if self._coming is not None and (first or not self.together or self.generation != self._shared.generation):
             self._bring_into_force()
+        if first:
+            self.reached = True
+            self.on_reached()
 
     # --- events ------------------------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
         """Take over the events since the last time; many of them are only made ready. Raises `EventsLost`."""
-        while True:
-            events = self._store.events_after(self._cursor, PAGE)
+        events = self._store.events_after(self._cursor, PAGE)
+        while events:
             self._goes_on()
-            if events:
-                foreign = max((event.id for event in events if event.origin != self._store.origin), default=0)
-                if foreign:
-                    self._hear(events)
-                if len(events) == PAGE and self._coming is None:
-                    self._coming = Coming(self._plan, self._cache, self._rest)
-                self._take(events, foreign)
-                self._cursor = events[-1].id
-                self._remember(events)
-            if len(events) < PAGE or (self._coming is not None and self._coming.count >= MOST_COMING):
+            if any(event.origin != self._store.origin for event in events):
+                self._hear(events)
+            if len(events) == PAGE and self._coming is None:
+                self._coming = Coming(self._plan, self._cache, self._rest)
+            later = self._take(events, events[-1].id)
+            self._cursor = events[-1].id
+            self._remember(events)
+            if self._coming is not None and self._coming.count >= MOST_COMING:
                 return
+            events = later
 
     def _bring_into_force(self) -> None:
         """What was made ready counts from now on."""
@@ -325,27 +323,33 @@ class Synchronizer:
             except Exception:
                 log.exception("the signal %s %s cannot be followed", event.entity, event.key)
 
-    def _take(self, events: list[Any], foreign: int = 0) -> None:
+    def _take(self, events: list[Any], cursor: int) -> list[Any]:
         """Apply a run of events, or make it ready with others; of several for one entity only its present state counts.
 
-        `foreign`: the newest of them that another node has written; 0 without any.
+        That state may be later than the events up to `cursor`. Those which tell of it are there by then; they are
+        returned, and the others must not answer without them: what this worker is about to serve, all do.
         """
         coming = self._coming
+        plan = self._plan if coming is None else coming.plan
+        changed = planned(events)
+        found = self._read(changed, plan)
+        later = self._store.events_after(cursor, PAGE, True) if changed or len(events) == PAGE else []
+        foreign = max((event.id for event in events if event.origin != self._store.origin), default=0)
         if coming is not None:
             coming.forget(lookups(events))
             coming.count += len(events)
             coming.foreign = foreign or coming.foreign
         else:
-            if foreign:
-                self._announce(foreign)
+            newest = later[-1].id if changed and later else foreign
+            if newest:
+                self._announce(newest)
             for key in lookups(events):
                 self._cache.drop(key)
         if any(event.entity == VAULTS for event in events):
             self.learn_vaults(self._plan if coming is None else coming.successor)
-        changed = planned(events)
         if changed:
-            found = self._read(changed, self._plan if coming is None else coming.plan)
             self._apply(found, self._plan if coming is None else coming.successor)
+        return later
 
     def _read(self, keys: list[tuple[str, str]], plan: Plan) -> list[Found]:
         """The present state of entities, and of services that routes among them need and the plan does not have."""
@@ -410,7 +414,7 @@ class Synchronizer:
     def _look_again(self) -> None:
         now = monotonic()
         while self._later and self._later[0][0] <= now:
-            self._take(self._later[0][1])
+            self._take(self._later[0][1], self._cursor)
             self._later.popleft()
         if self._compare_at is not None and self._compare_at <= now:
             self._compare()

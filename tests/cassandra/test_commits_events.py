@@ -105,6 +105,23 @@ def test_proposals_that_lost_are_no_events(open_node: Node) -> None:
     assert names == ["a", "b", "c"]
 
 
+def test_what_is_half_done_is_waited_for_when_its_rows_may_have_been_read(open_node: Node) -> None:
+    one, two = open_node(), open_node()
+    cursor = two.last_event_id()
+    log = audit.strategy_of(one)._mine.log
+    real, seen = log.raise_mark, []
+
+    def late(point: Any) -> None:
+        log.raise_mark = real
+        assert two.dao("consumers").select_by("username", "a") is not None
+        seen.extend([two.events_after(cursor), two.events_after(cursor, 10, True)])
+        real(point)
+
+    log.raise_mark = late
+    one.dao("consumers").insert({"username": "a"})
+    assert [[event.op for event in events] for events in seen] == [[], ["create"]]
+
+
 def test_a_reset_store_is_another_store(open_node: Node) -> None:
     one, two = open_node(), open_node()
     one.dao("consumers").insert({"username": "a"})

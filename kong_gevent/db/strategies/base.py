@@ -221,8 +221,11 @@ class Strategy(ABC):
         """Apply everything or nothing, durably. Raises a `CommitRefused` when a condition does not hold."""
 
     @abstractmethod
-    def events_after(self, cursor: int, limit: int) -> list[Event]:
-        """Events with greater ids, in order. Raises `EventsLost` when some are gone already."""
+    def events_after(self, cursor: int, limit: int, settled: bool = False) -> list[Event]:
+        """Events with greater ids, in order. Raises `EventsLost` when some are gone already.
+
+        `settled`: they include those of every commit of which a row could be read before, be it half done.
+        """
 
     @abstractmethod
     def event_range(self) -> tuple[int, int]:

@@ -199,7 +199,7 @@ class MemoryStrategy(Strategy):
         for tag in index.tags:
             _remove(self._tags, (tag, kind, key))
 
-    def events_after(self, cursor: int, limit: int) -> list[Event]:
+    def events_after(self, cursor: int, limit: int, settled: bool = False) -> list[Event]:
         oldest, last = self.event_range()
         if cursor + 1 < oldest or cursor > last:
             raise EventsLost(f"events {cursor + 1} to {oldest - 1} are gone")

@@ -65,7 +65,7 @@ class SqliteStrategy(RelationalStrategy):
     def _push(self, counts: Sequence[tuple[str, str, int, float]]) -> None:
         self._file.call(_run_many, _PUSH, counts, write=True)
 
-    def events_after(self, cursor: int, limit: int) -> list[Event]:
+    def events_after(self, cursor: int, limit: int, settled: bool = False) -> list[Event]:
         return self._file.call(_events_after, cursor, limit)
 
     def event_range(self) -> tuple[int, int]:

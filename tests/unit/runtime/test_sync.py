@@ -76,3 +76,52 @@ def test_what_replicas_may_not_have_yet_is_looked_at_again(plugin: Make, monkeyp
     made.sync.poll()
     run = made.get("/", headers={"apikey": "new"})
     assert (run.status, run.upstream.target) == (200, "/moved")
+
+
+class Together:
+    """What the workers of a node share; `told` are the events that they must not answer without, and when."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.told: list[int] = []
+
+    def found(self, event: int) -> int:
+        """See `SharedState.found`."""
+        if self.told[-1:] == [event]:
+            return 0
+        self.told.append(event)
+        self.generation += 1
+        return self.generation
+
+
+@pytest.mark.parametrize("written_by", ["another node", "this node"])
+def test_what_is_read_later_than_its_event_is_told_to_the_other_workers(
+    plugin: Make, monkeypatch: pytest.MonkeyPatch, written_by: str
+) -> None:
+    """A worker that serves the state of a commit whose event it has not seen would be ahead of the others."""
+    made = plugin("cors")
+    shared, store = Together(), made.store
+    monkeypatch.setattr(made.sync, "_shared", shared)
+    store.origin, this = ("another", store.origin) if written_by == "another node" else (store.origin, store.origin)
+    store.dao("services").update(made.service["id"], {"path": "/1"})
+    real, apply = made.sync._select_all, made.sync._plan.apply
+    served: list[tuple[str, int]] = []
+
+    def select(keys: Any) -> Any:
+        if not served:
+            store.dao("routes").insert({"paths": ["/with-2"], "service": made.service})
+            store.dao("services").update(made.service["id"], {"path": "/2"})
+        store.origin = this
+        return real(keys)
+
+    def look(kind: str, key: str, entity: Any) -> None:
+        served.append((kind, shared.told[-1] if shared.told else 0))
+        apply(kind, key, entity)
+
+    monkeypatch.setattr(made.sync, "_select_all", select)
+    monkeypatch.setattr(made.sync._plan, "apply", look)
+    made.sync.poll()
+    last = store.last_event_id()
+    assert served == [("services", last), ("routes", last)]
+    assert made.sync.generation == shared.generation == 1, "nothing is missing now"
+    assert made.get("/with-2").upstream.target == "/2"

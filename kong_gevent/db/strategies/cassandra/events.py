@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
+import gevent
+
 from kong_gevent.db.strategies.base import EVENT_LIFETIME, Event
 from kong_gevent.db.strategies.cassandra.entry import Call, Point, read_events
 from kong_gevent.db.strategies.cassandra.log import BUCKET, CommitLog, State
@@ -18,6 +20,7 @@ from kong_gevent.errors import EventsLost
 PATIENCE = 1.0
 """Seconds for which a process may take to store what it committed, before whoever sees it finishes it."""
 _PATIENCE_SPREAD = 0.3
+_GLANCE = 0.003
 _REMEMBERED = 1000
 _AT_ONCE = 8
 _NOTES = (
@@ -54,9 +57,12 @@ class EventReader:
         self._told: OrderedDict[int, UUID] = OrderedDict()
         self._unapplied: tuple[UUID, float] | None = None
 
-    def after(self, cursor: int, limit: int) -> list[Event]:
-        """Events with greater ids, `limit` at most. With nothing new this is one read of one row or two."""
-        state = self._state()
+    def after(self, cursor: int, limit: int, settled: bool = False) -> list[Event]:
+        """Events with greater ids, `limit` at most. With nothing new this is one read of one row or two.
+
+        `settled`: what is being stored right now is waited for, because some of its rows can be read already.
+        """
+        state = self._settled_state() if settled else self._state()
         cursor = cursor or state.first
         top = state.mark
         if not state.first <= cursor <= max(top.seq, state.head.seq):
@@ -105,6 +111,15 @@ class EventReader:
         self._unapplied = None
         self._commit_log.settled(state)
         return self._commit_log.state()
+
+    def _settled_state(self) -> State:
+        """A state in which everything is stored that has been committed by now."""
+        state = self._state()
+        committed = state.head.seq
+        while state.mark.seq < committed:
+            gevent.sleep(_GLANCE)
+            state = self._state()
+        return state
 
     def _follow(self, at: Point, entry: _Found) -> Point:
         """The end of an entry, if it follows what was read so far."""

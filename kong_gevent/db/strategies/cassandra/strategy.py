@@ -105,8 +105,8 @@ class CassandraStrategy(Strategy):
     def commit(self, operations: Sequence[Operation], changes: Sequence[Change], origin: str = "") -> None:
         self._mine.committer.commit(operations, changes, origin)
 
-    def events_after(self, cursor: int, limit: int) -> list[Event]:
-        return self._mine.events.after(cursor, limit)
+    def events_after(self, cursor: int, limit: int, settled: bool = False) -> list[Event]:
+        return self._mine.events.after(cursor, limit, settled)
 
     def event_range(self) -> tuple[int, int]:
         return self._mine.events.range()

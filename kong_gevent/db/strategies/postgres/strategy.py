@@ -125,7 +125,7 @@ class PostgresStrategy(RelationalStrategy):
             found.setdefault(key, {})[origin] = total
         return found
 
-    def events_after(self, cursor: int, limit: int) -> list[Event]:
+    def events_after(self, cursor: int, limit: int, settled: bool = False) -> list[Event]:
         found = self._fetch(_EVENTS, (cursor, limit))
         if not found:
             raise SchemaMissing(f"PostgreSQL at {self.options.where} needs bootstrapping: run 'migrations bootstrap'")
