@@ -12,11 +12,12 @@ import pytest
 
 from tests.cluster.conftest import Pair
 from tests.gateway import Gateway
-from tests.integration.support import ask, client_of
+from tests.integration.support import ask, client_of, in_thread
 from tests.upstream import Upstream
 from tests.wire import Client, wait_until
 
 CHANGES = 40
+STEPS = 100
 SOON = 60
 """Seconds: far more than it takes, for machines that are busy."""
 
@@ -50,10 +51,14 @@ def test_what_one_worker_serves_all_workers_of_the_node_serve(pair: Pair, upstre
     wait_until(lambda: served(second, "/steps") == 200, SOON)
     with ExitStack() as stack:
         workers = [stack.enter_context(client_of(second, pid)) for pid in second.worker_pids()]
-        for number in range(1, 11):
-            first.change("/services/steps", path=f"/{number}")
+
+        def change() -> None:
+            for number in range(1, STEPS + 1):
+                first.change("/services/steps", path=f"/{number}")
+
+        with in_thread(change):
             latest = 0
-            while latest < number:
+            while latest < STEPS:
                 for worker in workers:
                     seen = int(json.loads(ask(worker, "GET", "/steps").body)["target"].strip("/"))
                     assert seen >= latest, f"{seen} after {latest}"
