@@ -86,6 +86,30 @@ def test_entries_that_are_gone_are_noticed(store: Store) -> None:
     assert store.strategy.event_range()[0] == cursors[3] + 1
 
 
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "half stored"])
+def test_an_entry_of_which_only_its_victory_is_left_is_gone(open_node: Node, stored: bool) -> None:
+    """A statement that was sent twice, as a server was slow, may run once more when the entry is gone already."""
+    one, two = open_node(), open_node()
+    cursor = one.last_event_id()
+    log = audit.strategy_of(two)._mine.log
+    if not stored:
+        log.raise_mark = lambda point: None
+    two.dao("consumers").insert({"username": "a"})
+    ((bucket, seq, entry),) = audit.rows(two, "SELECT bucket, seq, entry FROM log")
+    audit.rows(two, "TRUNCATE log")
+    where = f"bucket = {bucket} AND seq = {seq} AND entry = {entry}"
+    audit.rows(two, f"UPDATE log SET won = true WHERE {where} AND part = 0")
+    if stored:
+        with pytest.raises(errors.EventsLost):
+            one.events_after(cursor)
+        assert one.last_event_id() == seq
+        one.dao("consumers").insert({"username": "b"})
+        assert len(one.events_after(seq)) == 1
+    else:
+        with pytest.raises(errors.StoreUnavailable, match="cannot be read yet"):
+            one.dao("consumers").insert({"username": "b"})
+
+
 def test_proposals_that_lost_are_no_events(open_node: Node) -> None:
     one, two = open_node(), open_node()
     one.dao("consumers").insert({"username": "a"})

@@ -146,6 +146,8 @@ class EventReader:
                 _NOTES, (bucket, after, until), level="write"
             ):
                 if part == 0 and won:
+                    if parts is None:
+                        raise EventsLost(f"events up to {seq} are gone, but for the note that there were some")
                     found[seq, entry] = _Found(Point(seq, entry, at), prev_seq, prev_entry, [])
                     missing[seq, entry] = parts
                 if (seq, entry) in found:

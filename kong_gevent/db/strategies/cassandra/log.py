@@ -6,12 +6,14 @@ rather than undone: its rows are stored by plain statements whose timestamp is t
 repeat them at any time; then the *mark* is raised to it. Whoever finds the head ahead of the mark may be seeing a
 process at work, or what one left behind when it died, and finishes it before going on.
 
-Entries lead back to the ones they follow. Proposals that lost are referred to by nothing and expire.
+Entries lead back to the ones they follow. Proposals that lost are referred to by nothing and expire. Statements may be
+repeated, also after an entry has gone: then there is a row that says that it won, and nothing else.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -212,7 +214,7 @@ class CommitLog:
     def _redo(self, link: Link) -> None:
         point = link.point
         rows = self._session.run(_BODY, (point.seq // BUCKET, point.seq, point.entry), level="write")
-        if not rows or len(rows) < rows[0][0]:
+        if not rows or len(rows) < (rows[0][0] or math.inf):
             self._missing(point)
             return
         puts, drops = read_puts(row[1] for row in rows), read_drops(row[2] for row in rows)
@@ -237,7 +239,7 @@ class CommitLog:
         links: dict[tuple[int, UUID], Link] = {}
         for rows in self._session.run_all(list(_ranges(_CHAIN, start.seq, end.seq)), level="write"):
             for seq, entry, at, prev_seq, prev_entry, prev_at, part in rows:
-                if part == 0:
+                if part == 0 and prev_seq is not None:
                     links[seq, entry] = Link(Point(seq, entry, at), Point(prev_seq, prev_entry, prev_at))
         chain: list[Link] = []
         at = end
