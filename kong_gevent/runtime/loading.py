@@ -39,6 +39,7 @@ RESOLVERS = 10
 def load_and_follow(node: Node) -> None:
     """Load, let requests in, then follow the store's events; never returns."""
     load(node)
+    node.look()  # whoever asked for that before there was anything to change, waits for it
     settle()
     warmer = gevent.spawn(warm_up, node)
     warmer.join(WARM_SECONDS)
@@ -48,13 +49,21 @@ def load_and_follow(node: Node) -> None:
     while True:
         pause = frequency * random.uniform(1 - JITTER, 1 + JITTER)
         gevent.sleep(pause if node.sync.failure is None else min(pause, RETRY_SECONDS))
-        reached, asked = node.sync.reached, node.shared.looks
-        node.sync.poll()
-        if node.sync.prepared and node.shared.looks == asked:  # else another worker sees to it
-            node.published(many=True)
-        if node.sync.reached and not reached:
-            settle()
-            gevent.spawn(warm_up, node)
+        try:
+            follow(node)
+        except Exception:
+            log.exception("the datastore's events could not be followed this time")
+
+
+def follow(node: Node) -> None:
+    """Look once for what other nodes have written; large changes come into force in all workers together."""
+    reached, asked = node.sync.reached, node.shared.looks
+    node.sync.poll()
+    if node.sync.prepared and node.shared.looks == asked:  # else another worker sees to it
+        node.published(many=True)
+    if node.sync.reached and not reached:
+        settle()
+        gevent.spawn(warm_up, node)
 
 
 def load(node: Node) -> None:

@@ -42,7 +42,7 @@ class ReadAhead(Iterator[T]):
         self._items = iter(items)
         self._parts: deque[list[T]] = deque()
         self._part: Iterator[T] = iter(())
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self._ended = False
         self._closed = False
         self._filled = Event()
@@ -78,7 +78,7 @@ class ReadAhead(Iterator[T]):
                     self._taken.clear()
                     self._taken.wait()
                 gevent.sleep(0)
-        except Exception as error:  # raised where the items are used
+        except BaseException as error:  # raised where the items are used, which must not seem to have come to an end
             self._error = error
         finally:
             self._ended = True

@@ -25,7 +25,7 @@ import gevent
 from gevent.event import Event
 
 from kong_gevent.db.strategies.base import SIGNAL
-from kong_gevent.errors import EventsLost
+from kong_gevent.errors import EventsLost, GatewayError
 from kong_gevent.runtime.caches import LookupCache
 from kong_gevent.runtime.changes import PLANNED, VAULTS, Found, in_order, lookups, planned
 from kong_gevent.runtime.pace import REST, ReadAhead, paced
@@ -218,7 +218,7 @@ class Synchronizer:
         try:
             self._look()
         except Exception as error:
-            self._failed(str(error), current.generation)
+            self._failed(str(error), current.generation, None if isinstance(error, GatewayError) else error)
         else:
             current.succeeded = True
             self._succeeded(current.generation)
@@ -235,17 +235,21 @@ class Synchronizer:
             self._logged = None
         self._cache.store_answers()
 
-    def _failed(self, reason: str, generation: int) -> None:
-        """Note why the store cannot be read. Requests do not wait for it again until somebody writes on this node."""
+    def _failed(self, reason: str, generation: int, fault: Exception | None = None) -> None:
+        """Note why the store cannot be read. Requests do not wait for it again until somebody writes on this node.
+
+        `fault`: what nobody has foreseen, and is logged with the place where it happened.
+        """
         self.failure = reason
         self._failed_at = generation
         now = monotonic()
         if self._logged is None or (self._logged[0] != reason and now - self._logged[1] > REPEAT_SECONDS):
             self._logged = (reason, now)
             if self.loaded:
-                log.error("the datastore cannot be read, going on with the configuration in memory: %s", reason)
+                message = "the datastore cannot be read, going on with the configuration in memory: %s"
             else:
-                log.error("the configuration cannot be loaded, waiting for the datastore: %s", reason)
+                message = "the configuration cannot be loaded, waiting for the datastore: %s"
+            log.error(message, reason, exc_info=fault)
 
     def _look(self) -> None:
         first = not self.reached

@@ -2,9 +2,10 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from uuid import uuid4
 
+import gevent
 import pytest
 
 from kong_gevent.pacing import ShortTurns
@@ -50,6 +51,21 @@ def test_rests_are_asked_for_anew_each_time() -> None:
     for _ in pace.paced(range(3), rest):
         slow()
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("away"), gevent.Timeout(1), gevent.GreenletExit()], ids=["error", "timeout", "exit"]
+)
+def test_what_is_read_ahead_does_not_end_where_reading_failed(error: BaseException) -> None:
+    def items() -> Iterator[int]:
+        yield from range(3 * pace.PART)
+        raise error
+
+    found = []
+    with pytest.raises(type(error)):
+        for item in pace.ReadAhead(items()):
+            found.append(item)
+    assert found == list(range(3 * pace.PART))
 
 
 def test_a_chain_keeps_what_it_was_compiled_from(plugin: Callable[..., InMemoryGateway]) -> None:
