@@ -19,7 +19,7 @@ from uuid import UUID
 import gevent
 
 from kong_gevent.db import codec
-from kong_gevent.db.strategies.base import Index, Operation, Put
+from kong_gevent.db.strategies.base import Exists, Index, Operation, Put
 from kong_gevent.errors import GatewayError
 from kong_gevent.schema.entity import Entity
 from kong_gevent.schema.masking import masked
@@ -108,10 +108,14 @@ class AuditLog:
 
     def _write(self) -> None:
         failing = False
+        batch: list[dict[str, Any]] = []
         while self._waiting:
-            batch = [self._waiting[at] for at in range(min(BATCH, len(self._waiting)))]
+            # After a failure the very same ones again: what became of them may not be known.
+            batch = batch or [self._waiting[at] for at in range(min(BATCH, len(self._waiting)))]
             try:
                 self._store.strategy.commit([self._put(record) for record in batch], [], self._store.origin)
+            except Exists:
+                pass  # an earlier try was stored, although its answer was lost
             except GatewayError as error:
                 if not failing:
                     log.error("audit records cannot be stored now, they are kept in memory: %s", error)
@@ -121,6 +125,7 @@ class AuditLog:
             failing = False
             for _ in batch:
                 self._waiting.popleft()
+            batch = []
         self._writer = None
         if self._dropped:
             log.error("%d audit records were lost: the datastore was away for too long", self._dropped)

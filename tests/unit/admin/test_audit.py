@@ -6,6 +6,8 @@ import pytest
 
 from kong_gevent.admin import LocalNode, create_app
 from kong_gevent.conf import load
+from kong_gevent.db import audit
+from kong_gevent.errors import OutcomeUnknown
 from tests.pem import certificate, private_key
 from tests.unit.admin.api import Api
 from tests.unit.admin.world import SEEDS, World
@@ -140,6 +142,24 @@ def test_records_that_are_not_there(api):
     assert api.get("/audit/requests/x")[0] == 404
     assert api.get("/audit/requests/11111111-1111-4111-8111-111111111111")[0] == 404
     assert api.delete("/audit/requests/11111111-1111-4111-8111-111111111111")[0] == 405
+
+
+def test_a_record_whose_outcome_was_unknown_is_stored_once_and_holds_up_no_other(api, log, monkeypatch):
+    commit, lost = api.node.store.strategy.commit, []
+
+    def losing(operations, *rest):
+        commit(operations, *rest)
+        if operations[0].kind == audit.KIND and not lost:
+            lost.append(operations)
+            api.make("/services", name="meanwhile", host="h")
+            raise OutcomeUnknown("the connection broke")
+
+    monkeypatch.setattr(audit, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(api.node.store.strategy, "commit", losing)
+    api.make("/services", name="s", host="h")
+    found = log()
+    assert len(lost) == 1
+    assert [row["changes"][0]["after"]["name"] for row in found] == ["meanwhile", "s"]
 
 
 def test_it_may_be_off(node, tmp_path):
