@@ -18,6 +18,9 @@ _CONSTRUCT = {
 _NULL, _STR = f"{_TAG}null", f"{_TAG}str"
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _PLAIN = re.compile(rf"(?:{_UUID}|[A-Za-z/_][\w./@-]*)\Z", re.ASCII)
+LONGEST_NUMBER = 250
+"""Characters of a number (or boolean): what is longer may be no double, and Python refuses to print it."""
+_DIGITS = 19
 _WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null", "none", "nan", "inf"))
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
@@ -29,7 +32,7 @@ def typed(event: Any) -> Any:
     if tag is None or tag == "!":
         if not event.implicit[0] or tag == "!":
             return text
-        if text.isdigit() and text.isascii() and (text[0] != "0" or text == "0"):
+        if len(text) < _DIGITS and text.isdigit() and text.isascii() and (text[0] != "0" or text == "0"):
             return int(text)
         tag = _implicit(text)
     if tag == _STR:
@@ -39,6 +42,8 @@ def typed(event: Any) -> Any:
     construct = _CONSTRUCT.get(tag)
     if construct is None:
         raise yaml.MarkedYAMLError(None, None, f"the tag '{tag}' is not supported", event.start_mark)
+    if len(text) > LONGEST_NUMBER:
+        raise yaml.MarkedYAMLError(None, None, "a number is too long", event.start_mark)
     try:
         return construct(_CONSTRUCTOR, yaml.ScalarNode(tag, text))
     except (ValueError, KeyError, IndexError):

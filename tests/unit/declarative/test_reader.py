@@ -96,6 +96,8 @@ services:
         ("a: 1\n---\nb: 1", "malformed YAML in line 2, column 1: a second document begins; only one is allowed"),
         ("? [1]\n: 2", "malformed YAML in line 1, column 3: a key must be a text"),
         ("a: {<<: 5}", "malformed YAML in line 1, column 9: what is merged with '<<' must be a map, or a list of maps"),
+        ("a: " + "9" * 5000, "malformed YAML in line 1, column 4: a number is too long"),
+        ("a: 0x" + "f" * 5000, "malformed YAML in line 1, column 4: a number is too long"),
         ("a: " + "[" * 200 + "]" * 200, "malformed YAML in line 1, column 104: nested deeper than 100 levels"),
     ],
 )
