@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,7 +27,7 @@ from kong_gevent.db.strategies.base import (
 from kong_gevent.declarative import history
 from kong_gevent.declarative.changes import Adopter, Changes, plan
 from kong_gevent.declarative.document import Document
-from kong_gevent.declarative.history import ChangeSet
+from kong_gevent.declarative.history import ChangeSet, RollbackRefused
 from kong_gevent.declarative.moving import check_conflicts
 from kong_gevent.declarative.progress import Begin, unheard
 from kong_gevent.declarative.reader import Item
@@ -35,6 +36,7 @@ from kong_gevent.errors import DatabaseError, ForeignKeyViolation, GatewayError,
 if TYPE_CHECKING:
     from kong_gevent.db.store import Store
 
+_log = logging.getLogger(__name__)
 _LOCK, _LOCK_SECONDS = "configuration", 30.0
 _ATTEMPTS = 5
 Advance = Callable[[int], None]
@@ -119,10 +121,14 @@ def rollback(
             return found
 
         begin("comparing", history.size(store, entry))
-        return _commit(store, changes, made, Request(author, "rollback", dry_run=dry_run), begin)
+        try:
+            return _commit(store, changes, made, Request(author, "rollback", dry_run=dry_run), begin)
+        except ForeignKeyViolation as refused:
+            raise RollbackRefused([refused.message]) from None
 
 
 def _commit(store: Store, work_out: Callable[[], Changes], entry: ChangeSet, request: Request, begin: Begin) -> Outcome:
+    kept: GatewayError | None = None
     for _ in range(_ATTEMPTS):
         changes = work_out()
         outcome = Outcome(None, entry.hash, changes.summary(), changes.shown)
@@ -142,8 +148,11 @@ def _commit(store: Store, work_out: Callable[[], Changes], entry: ChangeSet, req
         begin("storing", None)
         try:
             store.strategy.commit(operations, events, store.origin)
-        except (Exists, Stale, Referenced):
+        except (Exists, Stale):
             continue  # somebody else writes at the same time: look again
+        except Referenced as refused:
+            kept = _still_needed(refused, changes)
+            continue  # a child came in between, unless it is one that is not to go
         except Duplicate as refused:
             held = {refused.field: refused.value}
             text = f"UNIQUE violation: '{refused.kind}' with '{key_text(held)}' is there under another id"
@@ -153,7 +162,14 @@ def _commit(store: Store, work_out: Callable[[], Changes], entry: ChangeSet, req
             raise ForeignKeyViolation(text, fields={refused.field: {"id": refused.parent_id}}) from None
         audit.note(store.catalogue, changes.operations, changes.before())
         return outcome
-    raise DatabaseError("the datastore changed too often while the document was applied")
+    raise kept or DatabaseError("the datastore changed too often while the document was applied")
+
+
+def _still_needed(refused: Referenced, changes: Changes) -> ForeignKeyViolation:
+    """An entity cannot go: others refer to it that are neither in the document nor known to who wrote it."""
+    name = next(record.name for record in changes.records if (record.kind, record.id) == (refused.kind, refused.id))
+    text = f"an existing '{refused.child_kind}' entity references {refused.kind} {name or refused.id}, which is to go"
+    return ForeignKeyViolation(text, fields={"@referenced_by": refused.child_kind})
 
 
 def _new_state(store: Store, request: Request) -> list[Operation]:
@@ -187,4 +203,12 @@ def _turn(store: Store, advance: Advance, dry_run: bool) -> Iterator[Advance]:
     try:
         yield heard
     finally:
+        _give_back(store, owner)
+
+
+def _give_back(store: Store, owner: str) -> None:
+    """End a claim. What was done is done, or has failed for a reason of its own: the claim does not change that."""
+    try:
         store.strategy.unlock(_LOCK, owner)
+    except GatewayError as error:
+        _log.warning("no other document can be applied for %d s: %s", _LOCK_SECONDS, error)

@@ -11,7 +11,7 @@ from kong_gevent.db.strategies.memory import MemoryStrategy
 from kong_gevent.declarative import InvalidDocument, applying, history, read_json
 from kong_gevent.declarative.applying import Busy, Outcome, Request, apply, rollback
 from kong_gevent.declarative.history import NoSuchChangeSet, RollbackRefused
-from kong_gevent.errors import ForeignKeyViolation, UniqueViolation
+from kong_gevent.errors import ForeignKeyViolation, StoreUnavailable, UniqueViolation
 from kong_gevent.pdk.loader import load_plugins
 
 
@@ -134,6 +134,22 @@ def test_one_document_at_a_time(store: Store) -> None:
         put(store, {})
 
 
+def test_a_claim_that_cannot_be_given_back_changes_no_outcome(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store.strategy, "unlock", Mock(side_effect=StoreUnavailable("away")))
+    assert put(store, {"services": [SERVICE]}).summary["created"] == 3
+    store.strategy.reset()
+    with pytest.raises(InvalidDocument):
+        put(store, {"services": [{"name": "c"}]})
+
+
+def test_what_others_need_stays_whatever_kind_they_are_of(store: Store) -> None:
+    put(store, {"consumers": [{"username": "u", "keyauth_credentials": [{"key": "k"}]}]})
+    fewer = Store(store.strategy, build(load_plugins(["cors"])))
+    with pytest.raises(ForeignKeyViolation, match="'keyauth_credentials' entity references consumers u") as caught:
+        put(fewer, {}, prune=True)
+    assert caught.value.fields == {"@referenced_by": "keyauth_credentials"}
+
+
 def test_values_that_nobody_could_store_are_problems_and_not_lookups(store: Store) -> None:
     put(store, {"services": [SERVICE]})
     with pytest.raises(InvalidDocument):
@@ -198,6 +214,14 @@ def test_rollback_is_refused_when_something_was_changed_since(store: Store) -> N
     with pytest.raises(RollbackRefused, match="services a: was changed since"):
         rollback(store, None, "me", ignore)
     assert names(store)["a"]["host"] == "mine"
+
+
+def test_rollback_is_refused_when_others_refer_to_what_would_go(store: Store) -> None:
+    put(store, {"services": [SERVICE]})
+    store.dao("routes").insert({"name": "later", "paths": ["/l"], "service": {"id": names(store)["a"]["id"]}})
+    with pytest.raises(RollbackRefused, match="an existing 'routes' entity references services a, which is to go"):
+        rollback(store, None, "me", ignore)
+    assert set(names(store, "routes")) == {"r", "later"}
 
 
 def test_rollback_needs_a_change_set(store: Store) -> None:
