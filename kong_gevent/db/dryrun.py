@@ -87,9 +87,12 @@ class Overlay:
         """See `Strategy.commit`; nothing is written, and no event."""
         before = dict(self._rows)
         try:
-            # Rows that go give up their unique values before rows that come claim theirs.
+            # All rows give up unique values before any claims one, so that values may change places.
             for operation in sorted(operations, key=lambda operation: isinstance(operation, Put)):
-                self._apply(operation)
+                self._take(operation)
+            for operation in operations:
+                if isinstance(operation, Put):
+                    self._put(operation)
             for operation in operations:
                 self._check(operation)
         except BaseException:
@@ -106,20 +109,20 @@ class Overlay:
                 insort(merged, row, key=lambda row: row.id)
         return merged[:size]
 
-    def _apply(self, operation: Operation) -> None:
+    def _take(self, operation: Operation) -> None:
         row = self.read(operation.kind, operation.id)
         if (row.version if row else None) != operation.version:
             raise (Exists if operation.version is None else Stale)(operation.kind, operation.id)
-        key = (operation.kind, operation.id)
-        self._rows[key] = None
-        if isinstance(operation, Put):
-            for field, value in operation.index.unique:
-                owner = self.find(operation.kind, field, value)
-                if owner is not None:
-                    raise Duplicate(operation.kind, field, value)
-            self._version -= 1
-            made = Row(operation.kind, operation.id, operation.body, self._version, operation.expires)
-            self._rows[key] = (made, operation.index)
+        self._rows[operation.kind, operation.id] = None
+
+    def _put(self, put: Put) -> None:
+        if self.read(put.kind, put.id) is not None:
+            raise Exists(put.kind, put.id)
+        for field, value in put.index.unique:
+            if self.find(put.kind, field, value) is not None:
+                raise Duplicate(put.kind, field, value)
+        self._version -= 1
+        self._rows[put.kind, put.id] = (Row(put.kind, put.id, put.body, self._version, put.expires), put.index)
 
     def _check(self, operation: Operation) -> None:
         if isinstance(operation, Put):

@@ -94,7 +94,7 @@ def apply(store: Store, items: Iterable[Item], request: Request, advance: Advanc
             tags = list(dict.fromkeys([*request.tags, *document.select_tags]))
             prune = request.prune or request.whole
             if not prune:
-                check_conflicts(store, document)
+                check_conflicts(store, document, at_once=True)
             begin("comparing", document.count())
             return _commit(
                 store,

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from itertools import permutations
 from uuid import uuid4
 
 import pytest
@@ -118,6 +119,35 @@ def test_a_value_passes_from_a_row_that_goes_to_one_that_comes(store: Store) -> 
     commit(store, heir, delete(store, made))
     assert holder(store, "a") == heir.id
     assert store.strategy.read(KIND, made.id) is None
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+def test_values_change_places_in_one_commit(store: Store, order: Sequence[int]) -> None:
+    made = [put(name) for name in "abc"]
+    commit(store, *made)
+    moved = [put(name, each.id, row(store, each).version) for each, name in zip(made, "bcd", strict=True)]
+    commit(store, *(moved[at] for at in order))
+    assert [holder(store, name) for name in "abcd"] == [None, *(each.id for each in made)]
+    turned = [put(name, each.id, row(store, each).version) for each, name in zip(made, "cdb", strict=True)]
+    commit(store, *(turned[at] for at in order))
+    assert [holder(store, name) for name in "bcd"] == [made[2].id, made[0].id, made[1].id]
+    with pytest.raises(Duplicate):
+        commit(store, *(put("b", each.id, row(store, each).version) for each in made[:2]), put("new"))
+    assert [holder(store, name) for name in ("b", "c", "d", "new")] == [made[2].id, made[0].id, made[1].id, None]
+
+
+def test_a_row_is_written_once_in_a_commit(store: Store) -> None:
+    made = put("a")
+    with pytest.raises(Exists):
+        commit(store, made, put("b", made.id))
+    commit(store, made)
+    version = row(store, made).version
+    for again in (put("c", made.id, version), Delete(KIND, made.id, version)):
+        with pytest.raises(Stale):
+            commit(store, put("b", made.id, version), again)
+    assert row(store, made).version == version
+    commit(store, Delete(KIND, made.id, version), put("b", made.id))
+    assert (holder(store, "a"), holder(store, "b")) == (None, made.id)
 
 
 def test_a_parent_is_a_condition(store: Store) -> None:

@@ -6,7 +6,7 @@ commits may be judged one after the other: each sees what those before it change
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -200,10 +200,17 @@ class Judge:
     def apply(self, operations: Sequence[Operation]) -> None:
         """One commit. Raises a `CommitRefused` when a condition does not hold; nothing of it is kept then."""
         self._undo = []
+        before: dict[Key, Held] = {}
+        puts = [operation for operation in operations if isinstance(operation, Put)]
         try:
-            # Rows that go give up their unique values before rows that come claim theirs.
-            for operation in sorted(operations, key=lambda operation: isinstance(operation, Put)):
-                self._apply(operation)
+            # All rows give up unique values before any claims one, so that values may change places.
+            for operation in operations:
+                if isinstance(operation, Delete):
+                    self.erase((operation.kind, operation.id), self._current(operation, before).index)
+            for put in puts:
+                before[put.kind, put.id] = self._release(put, before)
+            for put in puts:
+                self._put(put, before[put.kind, put.id])
             for operation in operations:
                 self._check(operation)
         except BaseException:
@@ -216,6 +223,7 @@ class Judge:
 
     def erase(self, key: Key, index: Index) -> None:
         """Remove a row with its index rows, whoever refers to it: one that has expired."""
+        self._give_up(key[0], index, Index())
         self._change_index(key, index, Index())
         self._set(self.facts.rows, key, None)
         self._set(self.writes.rows, key, None)
@@ -224,27 +232,40 @@ class Judge:
         self._undo.append((mapping, key, mapping.get(key, _ABSENT)))
         mapping[key] = value
 
-    def _apply(self, operation: Operation) -> None:
+    def _current(self, operation: Operation, changed: Container[Key]) -> Held:
+        """The row that an operation is about as it is now, empty if there is none. `changed`: by the same commit."""
         key = (operation.kind, operation.id)
-        held, live = self.facts.row(key), self.facts.live(key)
-        if (live.version if live else None) != operation.version:
+        live = self.facts.live(key)
+        if (live.version if live else None) != operation.version or key in changed:
             raise (Exists if operation.version is None else Stale)(*key)
-        old = held.index if held else Index()
-        if isinstance(operation, Delete):
-            self.erase(key, old)
-            return
-        self._change_index(key, old, operation.index)
-        version = self._next_version(held.version if held else 0)
-        self._set(self.facts.rows, key, Held(version, operation.expires, operation.index))
-        row = (operation.body, dump_index(operation.index), version, operation.expires)
-        self._set(self.writes.rows, key, row)
+        return self.facts.row(key) or _NOTHING
 
-    def _change_index(self, key: Key, old: Index, new: Index) -> None:
-        kind, identity = key
+    def _release(self, put: Put, changed: Container[Key]) -> Held:
+        """Take from the row that is to be replaced the unique values that it is not to have; how it was."""
+        held = self._current(put, changed)
+        if put.version is None and held is not _NOTHING:  # it has expired
+            self.erase((put.kind, put.id), held.index)
+            return _NOTHING
+        self._give_up(put.kind, held.index, put.index)
+        return held
+
+    def _put(self, put: Put, held: Held) -> None:
+        key = (put.kind, put.id)
+        self._change_index(key, held.index, put.index)
+        version = self._next_version(held.version)
+        self._set(self.facts.rows, key, Held(version, put.expires, put.index))
+        self._set(self.writes.rows, key, (put.body, dump_index(put.index), version, put.expires))
+
+    def _give_up(self, kind: str, old: Index, new: Index) -> None:
         if old.unique != new.unique:
             for name, value in old.unique:
                 if (name, value) not in new.unique:
                     self._own((kind, name, value), None)
+
+    def _change_index(self, key: Key, old: Index, new: Index) -> None:
+        """Everything but unique values that are given up."""
+        kind, identity = key
+        if old.unique != new.unique:
             for name, value in new.unique:
                 if (name, value) not in old.unique:
                     self._claim(key, (kind, name, value))
@@ -298,6 +319,7 @@ class Judge:
 
 
 _ABSENT: Any = object()
+_NOTHING = Held(0, None, Index())
 
 
 def _held(version: int, expires: float | None, index: bytes) -> Held:

@@ -120,10 +120,13 @@ class MemoryStrategy(Strategy):
     def commit(self, operations: Sequence[Operation], changes: Sequence[Change], origin: str = "") -> None:
         undo: list[tuple[str, str, tuple[Row, Index] | None]] = []
         try:
-            # Rows that go give up their unique values before rows that come claim theirs.
+            # All rows give up unique values before any claims one, so that values may change places.
             for operation in sorted(operations, key=lambda operation: isinstance(operation, Put)):
                 undo.append((operation.kind, operation.id, self._rows.get(operation.kind, {}).get(operation.id)))
-                self._apply(operation)
+                self._take(operation)
+            for operation in operations:
+                if isinstance(operation, Put):
+                    self._put(operation)
             for operation in operations:
                 self._check(operation)
         except BaseException:
@@ -141,19 +144,22 @@ class MemoryStrategy(Strategy):
         if len(self._events) > 1000 and self._events[0][0] < now - EVENT_LIFETIME:
             self.prune()
 
-    def _apply(self, operation: Operation) -> None:
+    def _take(self, operation: Operation) -> None:
+        """Remove what is to go, or to be replaced."""
         held = self._rows.get(operation.kind, {}).get(operation.id)
         live = self._live(held[0]) if held else None
         if (live.version if live else None) != operation.version:
             raise (Exists if operation.version is None else Stale)(operation.kind, operation.id)
         if held:
             self._drop(operation.kind, operation.id)
-        if isinstance(operation, Put):
-            for field, value in operation.index.unique:
-                self._claim(operation.kind, field, value)
-            self._version += 1
-            row = Row(operation.kind, operation.id, operation.body, self._version, operation.expires)
-            self._hold(row, operation.index)
+
+    def _put(self, put: Put) -> None:
+        if self.read(put.kind, put.id):
+            raise Exists(put.kind, put.id)
+        for field, value in put.index.unique:
+            self._claim(put.kind, field, value)
+        self._version += 1
+        self._hold(Row(put.kind, put.id, put.body, self._version, put.expires), put.index)
 
     def _claim(self, kind: str, field: str, value: str) -> None:
         owner = self._unique.get((kind, field, value))

@@ -232,12 +232,20 @@ def test_rollback_needs_a_change_set(store: Store) -> None:
         rollback(store, "zz", "me", ignore)
 
 
-def test_unique_values_that_change_places_are_refused_whole(store: Store) -> None:
-    one, two = (store.dao("services").insert({"name": name, "host": "h"})["id"] for name in "ab")
-    with pytest.raises(UniqueViolation):
-        put(
-            store,
-            {"services": [{"id": one, "name": "b", "host": "h"}, {"id": two, "name": "a", "host": "h"}]},
-            prune=True,
-        )
-    assert names(store)["a"]["id"] == one
+@pytest.mark.parametrize("prune", [True, False])
+@pytest.mark.parametrize("now", ["ba", "ca", "bc"])
+def test_entities_pass_unique_values_to_one_another(store: Store, now: str, *, prune: bool) -> None:
+    keys = [store.dao("services").insert({"name": name, "host": "h"})["id"] for name in "ab"]
+    services = [{"id": key, "name": name, "host": "h"} for key, name in zip(keys, now, strict=True)]
+    put(store, {"services": services}, prune=prune)
+    assert {service["id"]: name for name, service in names(store).items()} == dict(zip(keys, now, strict=True))
+    rollback(store, None, "me", ignore)
+    assert {service["id"]: name for name, service in names(store).items()} == dict(zip(keys, "ab", strict=True))
+
+
+def test_a_unique_value_of_an_entity_that_stays_is_refused(store: Store) -> None:
+    held = store.dao("services").insert({"name": "a", "host": "h"})["id"]
+    key = "11111111-1111-4111-8111-111111111111"
+    with pytest.raises(UniqueViolation, match="is there under another id"):
+        put(store, {"services": [{"id": key, "name": "a", "host": "h"}]}, prune=True, tags=["mine"])
+    assert names(store)["a"]["id"] == held

@@ -120,24 +120,30 @@ class _Trial:
         self._version = version
 
     def run(self, operations: Sequence[Operation]) -> None:
-        # Rows that go give up their unique values before rows that come claim theirs.
+        # All rows give up unique values before any claims one, so that values may change places.
         for operation in sorted(operations, key=lambda operation: isinstance(operation, Put)):
-            self._apply(operation)
+            self._take(operation)
+        for operation in operations:
+            if isinstance(operation, Put):
+                self._put(operation)
         for operation in operations:
             self._check(operation)
 
-    def _apply(self, operation: Operation) -> None:
+    def _take(self, operation: Operation) -> None:
+        """Remove what is to go, or to be replaced."""
         held = self._held((operation.kind, operation.id))
         live = held if held and held.live(self._now) else None
         if (live.row.version if live else None) != operation.version:
             raise (Exists if operation.version is None else Stale)(operation.kind, operation.id)
         if held:
             self._remove(held)
-        if isinstance(operation, Put):
-            for name, value in operation.index.unique:
-                self._claim(operation.kind, name, value)
-            row = Row(operation.kind, operation.id, operation.body, self._version, operation.expires)
-            self._store(pack(row, operation.index))
+
+    def _put(self, put: Put) -> None:
+        if self._held((put.kind, put.id)):
+            raise Exists(put.kind, put.id)
+        for name, value in put.index.unique:
+            self._claim(put.kind, name, value)
+        self._store(pack(Row(put.kind, put.id, put.body, self._version, put.expires), put.index))
 
     def _held(self, key: EntityKey) -> Stored | None:
         return self.entities.get(key)
