@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -107,14 +107,19 @@ class Apis(Kind):
 
     def replace(self, old: Values, given: Mapping[str, Any]) -> Values:
         """All classic fields anew."""
-        return self._rewrite({**self._parsed(given), "id": old["id"]}, old)
+        values = {**self._parsed(given), "id": old["id"]}
+        return self._rewrite(old, lambda now: self.checked(values, now))
 
     def change(self, old: Values, given: Mapping[str, Any]) -> Values:
         """Some classic fields anew."""
-        values, errors = parse(self.fields, _prepared(given), partial=True)
-        merged = self.merged(old, values)
-        _require_place(merged, errors)
-        return self._rewrite(merged, old)
+        patch, errors = parse(self.fields, _prepared(given), partial=True)
+
+        def changed(now: Values) -> Values:
+            merged = self.merged(now, patch)
+            _require_place(merged, errors)
+            return self.checked(merged, now)
+
+        return self._rewrite(old, changed)
 
     def remove(self, old: Values) -> None:
         """The service with all its routes, their plugins, and its certificate."""
@@ -157,20 +162,21 @@ class Apis(Kind):
                 found[name] = faults.exists(name, value)
         return found
 
-    def _rewrite(self, values: Values, old: Values) -> Values:
-        values = self.checked(values, old)
+    def _rewrite(self, old: Values, changed: Callable[[Values], Values]) -> Values:
+        """Store what `changed` makes of an API, which may not be any more what it was when the client's way began."""
+        values = changed(old)
 
         def work(batch: Batch) -> None:
-            service = self.dao.select(values["id"])
-            if service is None:
-                raise faults.not_there()
-            stored = self.routes_of(values["id"])
-            before, whole = mapping.values_of(service, stored)
+            service = batch.select("services", old["id"])
+            now = self.current(service)
+            latest = values if now == old else changed(now)
+            stored = self.routes_of(old["id"])
+            before, whole = mapping.values_of(service or {}, stored)
             if not whole:
                 raise faults.Refused(409, {"message": READ_ONLY})
-            batch.update("services", values["id"], mapping.service_of(values))
-            shared = secured.follow(batch, self.store, values, stored)
-            self._reroute(batch, values, mapping.routes_of(before), stored, shared)
+            batch.update("services", old["id"], mapping.service_of(latest))
+            shared = secured.follow(batch, self.store, latest, stored)
+            self._reroute(batch, latest, mapping.routes_of(before), stored, shared)
 
         return self._write(values, work)
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from kong_gevent.admin.classic import faults
 from kong_gevent.admin.classic.fields import ID, Field, Values, parse, parsed
-from kong_gevent.db import DAO, Store
+from kong_gevent.db import DAO, Batch, Store, together
 from kong_gevent.errors import (
     EntityNotFound,
     ForeignKeyViolation,
@@ -100,7 +100,7 @@ class Kind:
         values = self.checked(parsed(self.fields, given), None)
         values.setdefault("id", str(uuid4()))
         with self.translated(values):
-            return self._shown(self.dao.insert(self.entity(values)))
+            return self.current(self.dao.insert(self.entity(values)))
 
     def replace(self, old: Values, given: Mapping[str, Any]) -> Values:
         """Store an object in place of another one as a whole; what only today's API shows stays."""
@@ -111,17 +111,24 @@ class Kind:
             if stored is None:
                 raise faults.not_there()
             kept = {name: value for name, value in stored.items() if name not in cleared}
-            return self._shown(self.dao.upsert(old["id"], {**kept, **self.entity(self._without_time(values))}))
+            return self.current(self.dao.upsert(old["id"], {**kept, **self.entity(self._without_time(values))}))
 
     def change(self, old: Values, given: Mapping[str, Any]) -> Values:
         """Change some fields of an object."""
         patch = parsed(self.fields, given, partial=True)
         values = self.checked(self.merged(old, patch), old)
+        kind = self.dao.entity.name
+        changed = {self._origin(name) for name in patch if name not in ("id", "created_at")}
+
+        def work(batch: Batch) -> None:
+            now = self.current(batch.select(kind, old["id"]))
+            latest = values if now == old else self.checked(self.merged(now, patch), now)
+            entity = self.entity({**dict.fromkeys(patch), **latest})
+            batch.update(kind, old["id"], {name: value for name, value in entity.items() if name in changed})
+
         with self.translated(values):
-            entity = self.entity({**dict.fromkeys(patch), **values})
-            changed = {self._origin(name) for name in patch if name not in ("id", "created_at")}
-            partial = {name: value for name, value in entity.items() if name in changed}
-            return self._shown(self.dao.update(old["id"], partial))
+            together(self.store, work)
+        return self.current(self.dao.select(old["id"]))
 
     def remove(self, old: Values) -> None:
         """Delete an object with what depends on it."""
@@ -196,8 +203,9 @@ class Kind:
         field = self._names.get(name, name)
         return field if not dot or rest == "id" else f"{field}.{rest}"
 
-    def _shown(self, row: Values) -> Values:
-        shown = self.show(row)
+    def current(self, row: Mapping[str, Any] | None) -> Values:
+        """What was read as an object. Raises `Refused` when it has been deleted meanwhile, or is none any more."""
+        shown = self.show(row) if row is not None else None
         if shown is None:
             raise faults.not_there()
         return shown

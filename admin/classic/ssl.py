@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -65,16 +65,17 @@ class SslConfigurations(Configurations):
         """A new certificate."""
         values = self.checked(parsed(self.fields, given), None)
         values.setdefault("id", str(uuid4()))
-        return self._write(values, None)
+        return self._write(values, lambda batch: self._stage(batch, values, None))
 
     def replace(self, old: Values, given: Mapping[str, Any]) -> Values:
         """All settings anew."""
-        return self._write(self.checked({**parsed(self.fields, given), "id": old["id"]}, old), old)
+        values = {**parsed(self.fields, given), "id": old["id"]}
+        return self._rewrite(old, lambda now: self.checked(dict(values), now))
 
     def change(self, old: Values, given: Mapping[str, Any]) -> Values:
         """Some settings anew."""
         patch = parsed(self.fields, given, partial=True)
-        return self._write(self.checked(self.merged(old, patch), old), old)
+        return self._rewrite(old, lambda now: self.checked(self.merged(now, patch), now))
 
     def remove(self, old: Values) -> None:
         """The certificate goes, and its API takes HTTP again."""
@@ -101,10 +102,17 @@ class SslConfigurations(Configurations):
             raise faults.Refused(409, {"message": EXISTS})
         return {**values, self._settings: settings, "enabled": values.get("enabled", True)}
 
-    def _write(self, values: Values, old: Values | None) -> Values:
-        def work(batch: Batch) -> None:
-            self._stage(batch, values, old)
+    def _rewrite(self, old: Values, changed: Callable[[Values], Values]) -> Values:
+        """Store what `changed` makes of a configuration, which others may have changed meanwhile."""
+        values = changed(old)
 
+        def work(batch: Batch) -> None:
+            now = self.current(batch.select("certificates", old["id"]))
+            self._stage(batch, values if now == old else changed(now), now)
+
+        return self._write(values, work)
+
+    def _write(self, values: Values, work: Callable[[Batch], None]) -> Values:
         with self.translated(values):
             together(self.store, work)
         found = self.by_id(values["id"])
@@ -114,7 +122,7 @@ class SslConfigurations(Configurations):
 
     def _stage(self, batch: Batch, values: Values, old: Values | None) -> None:
         api = self._apis.by_id(values["api_id"])
-        stored = self.dao.select(values["id"]) if old is not None else None
+        stored = batch.select("certificates", values["id"]) if old is not None else None
         if api is None or (old is not None and stored is None):
             raise faults.not_there()
         settings, enabled = values[self._settings], values["enabled"]

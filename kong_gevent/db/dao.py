@@ -201,11 +201,14 @@ class DAO:
         self._refuse("create")
         return self._drafted(*self._fresh(entity, None))
 
-    def draft_update(self, pk: str, partial: Mapping[str, Any]) -> Draft:
-        """What `update` would commit. Raises `EntityNotFound`."""
+    def draft_update(self, row: Row | None, pk: str, partial: Mapping[str, Any]) -> Draft:
+        """What `update` would commit over a row that was read. Raises `EntityNotFound` without one."""
         self._refuse("update")
-        key = self._primary_key(pk)
-        return self._drafted(*self._changed(self._strategy.read(self.entity.name, key), {"id": key}, partial, None))
+        return self._drafted(*self._changed(row, {"id": self._primary_key(pk)}, partial, None))
+
+    def shown(self, row: Row) -> Values:
+        """A stored entity as `select` gives it."""
+        return self._show(row)
 
     def check_delete(self, row: Row) -> None:
         """Raise the entity's own objection to the deletion of a row."""

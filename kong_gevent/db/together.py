@@ -9,7 +9,7 @@ from kong_gevent.db import audit, codec
 from kong_gevent.db.cascade import Deletion
 from kong_gevent.db.dao import Draft
 from kong_gevent.db.refusals import retry
-from kong_gevent.db.strategies.base import Change, CommitRefused, Duplicate, Operation, Put, Stale
+from kong_gevent.db.strategies.base import Change, CommitRefused, Duplicate, Operation, Put, Row, Stale
 
 if TYPE_CHECKING:
     from kong_gevent.db.store import Store
@@ -25,6 +25,12 @@ class Batch:
         self._operations: list[Operation] = []
         self._changes: list[Change] = []
         self._before: dict[tuple[str, str], bytes] = {}
+        self._rows: dict[tuple[str, str], Row | None] = {}
+
+    def select(self, kind: str, pk: str) -> dict[str, Any] | None:
+        """An entity as it is now, or None; if it is updated, the commit is refused when it is not so any more."""
+        row = self._read(kind, pk)
+        return self._store.dao(kind).shown(row) if row is not None else None
 
     def insert(self, kind: str, entity: Mapping[str, Any]) -> None:
         """A new entity. Raises `SchemaViolation`."""
@@ -32,10 +38,10 @@ class Batch:
 
     def update(self, kind: str, pk: str, partial: Mapping[str, Any]) -> None:
         """A partial entity merged into the stored one. Raises `EntityNotFound`, `SchemaViolation`."""
-        row = self._store.strategy.read(kind, pk)
+        row = self._read(kind, pk)
         if row is not None:
             self._before[kind, row.id] = row.body
-        self._stage(self._store.dao(kind).draft_update(pk, partial))
+        self._stage(self._store.dao(kind).draft_update(row, pk, partial))
 
     def delete(self, *keys: tuple[str, str]) -> None:
         """Entities (kind, id) with what depends on them; children before their parents. Those that are gone are fine.
@@ -52,6 +58,12 @@ class Batch:
         self._operations += deletion.operations
         self._changes += deletion.changes
         self._before |= deletion.before
+
+    def _read(self, kind: str, pk: str) -> Row | None:
+        """A row, once: what is decided about it is decided about one state of it."""
+        if (kind, pk) not in self._rows:
+            self._rows[kind, pk] = self._store.strategy.read(kind, pk)
+        return self._rows[kind, pk]
 
     def _stage(self, drafted: Draft) -> None:
         self._operations += drafted[0]

@@ -1,13 +1,13 @@
 """The classic Admin API in process, over a memory store, with the bundled plugins."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from kong_gevent.admin import LocalNode, PluginInfo, create_app
 from kong_gevent.conf import load
-from kong_gevent.db import open_store
+from kong_gevent.db import audit, open_store
 from kong_gevent.pdk.loader import load_plugins
 from tests.unit.admin.api import FORM, Api
 
@@ -47,3 +47,21 @@ def node(tmp_path: Any) -> Iterator[LocalNode]:
 @pytest.fixture
 def api(node: LocalNode) -> Classic:
     return Classic(node)
+
+
+@pytest.fixture
+def meanwhile(node: LocalNode, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
+    """Have another writer come in between what the next write has read and its commit."""
+    commit = node.store.strategy.commit
+
+    def arrange(work: Callable[[], Any]) -> None:
+        waiting = [work]
+
+        def overtaken(operations: Any, *args: Any) -> None:
+            if waiting and operations[0].kind != audit.KIND:
+                waiting.pop()()
+            commit(operations, *args)
+
+        monkeypatch.setattr(node.store.strategy, "commit", overtaken)
+
+    return arrange
