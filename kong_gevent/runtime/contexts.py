@@ -11,18 +11,21 @@ import hashlib
 import logging
 import ssl
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
+import gevent
 from gevent import monkey
 from gevent.event import Event
+from gevent.lock import BoundedSemaphore
 
 from kong_gevent.conf import certificates
 from kong_gevent.offload import offload
 from kong_gevent.proxy.hello import server_name as name_in_hello
 from kong_gevent.runtime.asked import AskedNames
 from kong_gevent.runtime.certificates import AuthorityTable, Certificate, CertificateTable, ServerNames
+from kong_gevent.runtime.pace import REST, paced
 
 if TYPE_CHECKING:
     from kong_gevent.conf import Settings
@@ -31,8 +34,8 @@ if TYPE_CHECKING:
     Made = ssl.SSLContext | AskingContext | None
 
 log = logging.getLogger("kong_gevent.tls")
-CAPACITY = 1000
-"""Certificates of the store that a worker keeps ready; one takes about 20 KiB and 0.6 ms to make."""
+AT_ONCE = 20
+"""Contexts that are let go of in one go; each takes about 15 µs. More are, beside the requests."""
 _SETTINGS = (
     "ssl_cipher_suite",
     "ssl_ciphers",
@@ -50,8 +53,10 @@ class ServerSide(ssl.SSLObject):
     """A connection's TLS, which remembers the name that the client asked for."""
 
     asked_for: str | None = None
-    wanted: Certificate | None = None
-    """The certificate to make ready before the handshake begins anew."""
+    chosen = False
+    """Whether it has its certificate. Clients may be told to say hello again (RFC 8446, section 4.1.4): it stays."""
+    unready = False
+    """Whether the handshake only ended so that it can begin anew."""
     authorities: tuple[str, ...] | None = None
     """Whose certificates the client is to be asked for when the handshake begins anew; None: it is not asked."""
     heard: Sequence[bytes] = ()
@@ -110,7 +115,11 @@ def new_context(settings: Settings, pairs: list[tuple[bytes, bytes]]) -> ssl.SSL
 
 
 class ServerCertificates:
-    """What a worker's TLS listeners show to whom, and whom they ask for a certificate."""
+    """What a worker's TLS listeners show to whom, and whom they ask for a certificate.
+
+    Contexts are made one at a time: however many names are asked for at once, as after a start, each waits for its
+    turn, and neither requests nor other work that goes to threads wait behind them.
+    """
 
     def __init__(
         self,
@@ -118,7 +127,6 @@ class ServerCertificates:
         table: CertificateTable,
         names: ServerNames,
         listeners: ListenerContexts | None = None,
-        capacity: int = CAPACITY,
         *,
         asked: AskedNames | None = None,
         authorities: AuthorityTable | None = None,
@@ -128,9 +136,11 @@ class ServerCertificates:
         self._listeners = listeners or ListenerContexts()
         self._asked = asked or AskedNames({}, {})
         self._authorities = authorities or AuthorityTable()
-        self._capacity = capacity
+        self._capacity: int = settings.ssl_cert_cache_size
         self._ready: OrderedDict[Key, Made] = OrderedDict()
+        self._asking_ready: set[Key] = set()
         self._making: dict[Key, Event] = {}
+        self._one_at_a_time = BoundedSemaphore()
         self._changes = 0  # of authorities
         table.on_change.append(self._forget)
         self._authorities.on_change.append(self._forget_authorities)
@@ -148,76 +158,89 @@ class ServerCertificates:
 
     def _choose(self, tls: ServerSide, server_name: str | None, context: ssl.SSLContext) -> int | None:
         """OpenSSL's question within a handshake: which certificate? One that is not ready ends it; see `begin_anew`."""
+        if tls.chosen:
+            return None
         if tls.session_reused:  # before TLS 1.3 OpenSSL tells the name of the session
             told, server_name = server_name, name_in_hello(b"".join(tls.heard))
             tls.resumes_another = told != server_name
         tls.asked_for = server_name
-        certificate = self._names.find(server_name)
-        if certificate is not None and certificate.text is None:
-            certificate = None
+        certificate = self._find(server_name)
         if self._asked.names:
-            tls.authorities = self._asked.find(server_name)
-            if tls.authorities is not None:
-                tls.wanted = certificate
-                return _NOT_READY  # another library takes over
-        if tls.resumes_another:
-            tls.wanted = certificate
+            tls.authorities = self._asked.find(server_name)  # if it is to be asked, another library takes over
+        key = (certificate.id, None) if certificate is not None else None
+        if tls.authorities is not None or tls.resumes_another or (key is not None and key not in self._ready):
+            tls.unready = True
             return _NOT_READY
-        if certificate is None:
-            return None
-        key = (certificate.id, None)
-        if key not in self._ready:
-            tls.wanted = certificate
-            return _NOT_READY
-        made: Any = self._ready[key]
-        self._ready.move_to_end(key)
-        if made is not None:
-            tls.context = made
+        tls.chosen = True
+        if key is not None:
+            self._ready.move_to_end(key)
+            made: Any = self._ready[key]
+            if made is not None:
+                tls.context = made
         return None
+
+    def _find(self, server_name: str | None) -> Certificate | None:
+        """The certificate for a name as it is now; None: the default one."""
+        return _usable(self._names.find(server_name))
 
     def begin_anew(self, tls: ServerSide) -> Made:
         """The context with which a handshake that failed begins anew; None: it just failed. May wait.
 
         Raises `Overloaded`, and `ssl.SSLError` when a client that is to be asked for a certificate cannot be.
         """
-        certificate = tls.wanted
+        if not tls.unready:
+            return None
         if tls.authorities is not None:
             import kong_gevent.proxy.asking  # noqa: F401 (loaded by nodes that need it, and not in a thread)
+        while True:
+            certificate = self._find(tls.asked_for)
+            context = self._context_for(tls, certificate)
+            if self._find(tls.asked_for) is certificate:  # and not another one, after the wait
+                return context
 
-            return self._get((certificate.id if certificate else "", tls.authorities), certificate, self._make_asking)
+    def _context_for(self, tls: ServerSide, certificate: Certificate | None) -> Made:
+        key = certificate.id if certificate is not None else ""
+        if tls.authorities is not None:
+            return self._get((key, tls.authorities), self._make_asking)
         if tls.resumes_another:
             # This context cannot read the session's ticket, so that the handshake is done in full.
-            made = certificate and self._get((certificate.id, None), certificate, self._make)
-            return made or self._get(("", None), None, self._make)
-        if certificate is None:
-            return None
-        self._get((certificate.id, None), certificate, self._make)
+            made = certificate and self._get((key, None), self._make)
+            return made or self._get(("", None), self._make)
+        if certificate is not None:
+            self._get((key, None), self._make)
         return tls.context
 
-    def _get(self, key: Key, certificate: Certificate | None, make: Callable[[Any, Key], Made]) -> Made:
-        """The context for a key, which `make` makes; many who wait for the same wait for one."""
+    def _get(self, key: Key, make: Callable[[Any, Key], Made]) -> Made:
+        """The context for a key, which `make` makes; many who wait for the same wait for one. None: it has gone."""
         while key not in self._ready:
             under_way = self._making.get(key)
             if under_way is None:
-                return self._make_ready(key, certificate, make)
+                return self._make_ready(key, make)
             under_way.wait()
         self._ready.move_to_end(key)
         return self._ready[key]
 
-    def _make_ready(self, key: Key, certificate: Certificate | None, make: Callable[[Any, Key], Made]) -> Made:
+    def _make_ready(self, key: Key, make: Callable[[Any, Key], Made]) -> Made:
         done = self._making[key] = Event()
-        changes = self._changes
         try:
-            made = offload(make, certificate, key)
+            with self._one_at_a_time:
+                changes, certificate = self._changes, _usable(self._names.certificate(key[0]))
+                if certificate is None and key[0]:
+                    return None
+                made = offload(make, certificate, key)
         finally:
             del self._making[key]
             done.set()
-        current = certificate is None or self._names.certificate(certificate.id) is certificate
-        if current and changes == self._changes:
-            self._ready[key] = made
-            while len(self._ready) > self._capacity:
-                self._ready.popitem(last=False)
+        if changes == self._changes and _usable(self._names.certificate(key[0])) is certificate:
+            self._keep(key, made)
         return made
+
+    def _keep(self, key: Key, made: Made) -> None:
+        self._ready[key] = made
+        if key[1] is not None:
+            self._asking_ready.add(key)
+        while len(self._ready) > self._capacity:
+            self._asking_ready.discard(self._ready.popitem(last=False)[0])
 
     def _make(self, certificate: Certificate | None, _key: Key) -> ssl.SSLContext | None:
         """The context of a certificate; None, with the reason in the log, for one that OpenSSL does not take."""
@@ -252,15 +275,31 @@ class ServerCertificates:
         return context
 
     def _forget(self, certificates: AbstractSet[str]) -> None:
-        self._drop(lambda key: key[0] in certificates)
+        self._drop((key, None) for key in certificates)
+        self._drop([key for key in self._asking_ready if key[0] in certificates])
 
     def _forget_authorities(self, authorities: AbstractSet[str]) -> None:
         self._changes += 1
-        self._drop(lambda key: key[1] is not None and not authorities.isdisjoint(key[1]))
+        self._drop([key for key in self._asking_ready if not authorities.isdisjoint(key[1] or ())])
 
-    def _drop(self, concerned: Callable[[Key], bool]) -> None:
-        for key in [key for key in self._ready if concerned(key)]:
-            del self._ready[key]
+    def _drop(self, keys: Iterable[Key]) -> None:
+        gone = []
+        for key in keys:
+            if key in self._ready:
+                gone.append(self._ready.pop(key))
+                self._asking_ready.discard(key)
+        if len(gone) > AT_ONCE:
+            gevent.spawn(_let_go, gone)
+
+
+def _let_go(contexts: list[Made]) -> None:
+    for _ in paced(range(len(contexts)), lambda: REST):
+        contexts.pop()
+
+
+def _usable(certificate: Certificate | None) -> Certificate | None:
+    """None also for one whose secrets are not there."""
+    return certificate if certificate is not None and certificate.text is not None else None
 
 
 def _complain(certificate: Certificate, error: Exception) -> None:

@@ -84,6 +84,14 @@ TLS = rows(
     ),
     ("ssl_session_cache_size", "string", "10m", "Size of the cache of TLS sessions.", "later"),
     (
+        "ssl_cert_cache_size",
+        "integer",
+        "12000",
+        "Certificates of the store that a worker keeps ready for handshakes, the last used ones; each takes about 20 KiB of its memory, and 5 KiB for each certificate of its chain.",
+        {"minimum": 1, "maximum": 100_000},
+        "own",
+    ),
+    (
         "lua_ssl_trusted_certificate",
         "array",
         "system",

@@ -43,6 +43,7 @@ def test_parses(name: str, text: str, expected: object) -> None:
         ("lua_max_uri_args", "1.5", "lua_max_uri_args must be an integer: '1.5'"),
         ("lua_max_uri_args", "1001", "lua_max_uri_args must be between 1 and 1000, got '1001'"),
         ("pg_port", "0", "pg_port must be between 1 and 65535, got '0'"),
+        ("ssl_cert_cache_size", "0", "ssl_cert_cache_size must be between 1 and 100000, got '0'"),
         (
             "upstream_keepalive_pool_size",
             "-1",
