@@ -6,7 +6,7 @@ import fcntl
 import os
 from collections.abc import Callable
 
-from kong_gevent.errors import ConnectionClosed, GatewayError
+from kong_gevent.errors import ConnectionClosed, GatewayError, again
 from kong_gevent.proxy.stream import Stream
 
 PIPE_SIZE = 262144
@@ -50,12 +50,17 @@ class SourceFailed(GatewayError):
         super().__init__(str(cause))
 
 
-def splice(source: Stream, sink: Stream, count: int, moved: Callable[[int], None]) -> None:
+def splice(source: Stream, sink: Stream, count: int, moved: Callable[[int], None]) -> bool:
     """Move `count` bytes from `source` to `sink` inside the kernel; `moved` is told how many left the source.
 
-    Raises `SourceFailed`, or what writing to `sink` raises.
+    False when there are no descriptors left for a pipe: nothing has been moved then. Raises `SourceFailed`, or what
+    writing to `sink` raises. While one stream is waited for, the other may be closed, and its descriptor may become
+    that of another connection: it is looked at before each use.
     """
-    ends = Pipes.take()
+    try:
+        ends = Pipes.take()
+    except OSError:
+        return False
     left, held = count, 0
     try:
         while left or held:
@@ -63,6 +68,8 @@ def splice(source: Stream, sink: Stream, count: int, moved: Callable[[int], None
                 held = _fill(source, ends[1], min(left, PIPE_SIZE))
                 left -= held
                 moved(held)
+            if sink.fault is not None:
+                raise again(sink.fault)
             while held:
                 try:
                     held -= os.splice(ends[0], sink.fd, held, flags=_SPLICE_FLAGS)
@@ -70,11 +77,15 @@ def splice(source: Stream, sink: Stream, count: int, moved: Callable[[int], None
                     sink.wait_writable()
     finally:
         Pipes.give(ends, clean=not held)
+    source.recheck()
+    return True
 
 
 def _fill(source: Stream, pipe: int, count: int) -> int:
     """Move bytes from the source into a pipe, waiting for the first."""
     while True:
+        if source.fault is not None:
+            raise SourceFailed(again(source.fault))
         try:
             moved = os.splice(source.fd, pipe, count, flags=_SPLICE_FLAGS)
         except BlockingIOError:

@@ -129,6 +129,14 @@ class Stream:
             if self._watcher is not None:
                 self._watcher.start(self._on_readable)
 
+    def recheck(self) -> None:
+        """Have `pending` tell what is so, after bytes were taken that nobody had waited for."""
+        if self.is_quiet():
+            self.resume()
+        elif not self.pending and self._watcher is not None:
+            self.pending = True
+            self._watcher.stop()
+
     @property
     def untaken(self) -> bool:
         """Whether the stream failed because the peer did not take what it was sent in time."""
@@ -312,7 +320,18 @@ class Stream:
         try:
             return not self.sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
+            self.resume()  # what it was `pending` for has been taken meanwhile: go on listening
             return False
+
+    def is_quiet(self) -> bool:
+        """Whether the kernel has nothing to tell: no byte that came, no end, no error."""
+        try:
+            self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def shutdown_write(self) -> None:
         """Tell the peer that nothing more will come."""

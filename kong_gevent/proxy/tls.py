@@ -202,8 +202,10 @@ class TlsStream(Stream):
         except BlockingIOError:
             self.resume()  # half a record: go on listening
             return False
+        if not self._ahead:
+            return True  # the watcher stays as it is: it would tell of the end in every turn of the loop
         self._notice_rest()
-        return not self._ahead
+        return False
 
     # --- writing -----------------------------------------------------------------------------------------------------
 

@@ -312,11 +312,10 @@ class Connection(ReceivedBody):
         if self._chunked_answer or self._bodiless or not self.stream.plain:
             return False
         try:
-            splice(source, self.stream, count, self._answered)
+            return splice(source, self.stream, count, self._answered)
         except SourceFailed as failure:
             self.abort()
             raise AnswerCut(f"the upstream failed within its answer: {failure}") from failure
-        return True
 
     def _answered(self, count: int) -> None:
         self.sent += count

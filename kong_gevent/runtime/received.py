@@ -186,14 +186,13 @@ class ReceivedBody(BodyBuffer):
             sink.write(data)
         self.stream.read_timeout = self.gateway.body_timeout
         try:
-            splice(self.stream, sink, self._left, self._spliced)
+            return splice(self.stream, sink, self._left, self._spliced)
         except SourceFailed as failure:
             self.keep = False
             cause: Exception = failure.cause
             if isinstance(cause, DeadlineExceeded):
                 cause = self._too_slow()
             raise ClientFault(cause) from failure
-        return True
 
     def _spliced(self, count: int) -> None:
         self.received += count

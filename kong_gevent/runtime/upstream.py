@@ -172,6 +172,9 @@ def _attempt(
             if upload.failure is not None:
                 _note(ctx, origin, lease, None)
                 raise ClientFault(upload.failure) from error
+        if isinstance(error, ClientFault):
+            _note(ctx, origin, lease, None)
+            raise
         if ctx.exchange.gone:
             _note(ctx, origin, lease, None)
             raise ClientFault(ConnectionClosed("the client left while it was waiting")) from error
@@ -233,5 +236,8 @@ def _read_answer(gateway: Gateway, ctx: Context, call: Call, stream: Any) -> tup
         if interim > MAX_INTERIM:
             raise AnswerError("too many interim answers")
         if answer.status != 100:
-            ctx.exchange.interim(answer.status, answer.reason, answer.fields.forward)
+            try:
+                ctx.exchange.interim(answer.status, answer.reason, answer.fields.forward)
+            except (ConnectionClosed, DeadlineExceeded, OSError) as error:
+                raise ClientFault(error) from error
         data = rest or stream.read(HEAD_READ)

@@ -117,3 +117,27 @@ def test_nothing_is_left(kind: str, server: dict[str, Any], history: Callable[[t
     gevent.sleep(0)
     gevent.sleep(0.01)
     assert [each() for each in left] == [None] * len(left)
+
+
+class Listening:
+    """An owner that looks whether its stream has ended, as a client's connection does while it waits."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.seen: list[bool] = []
+
+    def heard(self) -> None:
+        """Called in the hub."""
+        self.seen.append(self.stream.has_ended())
+
+
+@pytest.mark.parametrize("kind", ["plain", "tls", "asking"])
+def test_an_end_is_told_once(kind: str, server: dict[str, Any]) -> None:
+    """Who is busy otherwise needs no loop that turns until it has time."""
+    near, far = streams(kind, server)
+    far.owner = owner = Listening(far)
+    near.close()
+    for _ in range(20):
+        gevent.sleep(0.001)
+    far.close()
+    assert owner.seen == [True]
