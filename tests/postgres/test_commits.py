@@ -62,6 +62,18 @@ else:
 store.dao("consumers").insert({"username": "half"})
 """
 
+GIVEN_UP = """
+dao, line = store.dao("consumers"), store.strategy._writer._line()
+line.turn.acquire()
+waiting = gevent.spawn(dao.insert, {"username": "given up"})
+while not line.waiting:
+    gevent.sleep(0.01)
+waiting.kill()
+line.turn.release()
+dao.insert({"username": "later"})
+say(*sorted(found["username"] for found in dao.each()))
+"""
+
 
 def usernames(store: Store) -> list[str]:
     return sorted(found["username"] for found in store.dao("consumers").each())
@@ -136,6 +148,11 @@ say([type(job.exception).__name__ for job in jobs if job.exception], sum(job.suc
     assert len(usernames(store)) == 90
     (transactions,) = store.strategy._fetch("SELECT count(DISTINCT txn) FROM events", ())[0]  # type: ignore[attr-defined]
     assert transactions < 45
+
+
+def test_a_writer_that_is_ended_while_it_waits_is_not_served_later(store: Store, settings: dict[str, Any]) -> None:
+    with process(settings, GIVEN_UP) as child:
+        assert child.finish() == [["later"]]
 
 
 def test_a_commit_that_is_refused_takes_no_other_along(strategy: PostgresStrategy) -> None:

@@ -88,9 +88,13 @@ class Writer:
         line = self._line()
         request = _Request(operations, changes, origin)
         line.waiting.append(request)
-        with line.turn:
-            while not request.done:
-                self._write(line.take())
+        try:
+            with line.turn:
+                while not request.done:
+                    self._write(line.take())
+        finally:
+            if request in line.waiting:  # whoever is ended while it waits must not be served with a later commit
+                line.waiting.remove(request)
         if request.error is not None:
             raise request.error
 
