@@ -22,7 +22,7 @@ from kong_gevent.declarative.applying import Advance, Busy, Outcome, Request, ap
 from kong_gevent.declarative.changes import TooManyChanges
 from kong_gevent.declarative.flattening import flatten
 from kong_gevent.declarative.history import NoSuchChangeSet, RollbackRefused
-from kong_gevent.declarative.posted import Posted, from_json, from_text
+from kong_gevent.declarative.posted import NothingPosted, Posted, from_json, from_text
 from kong_gevent.declarative.problems import InvalidDocument
 from kong_gevent.declarative.progress import Begin, JobProgress, unheard
 from kong_gevent.errors import DaoError, DatabaseError, StoreUnavailable
@@ -140,7 +140,7 @@ def run_job(store: Store, job: Any, progress: JobProgress) -> bytes:
         found = ("outcome", task.run(store, progress.advance, progress.begin))
     except Refused as refused:
         found = ("refused", dict(refused.error.tree), refused.error.left_out, refused.fields, refused.flattened)
-    except (Busy, TooManyChanges) as error:
+    except (Busy, TooManyChanges, NothingPosted) as error:
         found = ("raised", type(error))
     except NoSuchChangeSet as error:
         found = ("raised", NoSuchChangeSet, str(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +25,7 @@ def unheard(doing: str, total: int | None) -> None:
 
 
 class JobProgress:
-    """Notes how far this process is. A context manager: nothing is left when it has ended."""
+    """Notes how far this process is, if that can be noted. A context manager: nothing is left when it has ended."""
 
     def __init__(self, prefix: str) -> None:
         self._file = Path(prefix, NAME)
@@ -37,9 +38,10 @@ class JobProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._new.unlink(missing_ok=True)
-        if _noted(self._file).get("pid") == os.getpid():
-            self._file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._new.unlink(missing_ok=True)
+            if _noted(self._file).get("pid") == os.getpid():
+                self._file.unlink(missing_ok=True)
 
     def begin(self, doing: str, total: int | None) -> None:
         """See `Begin`."""
@@ -55,8 +57,9 @@ class JobProgress:
     def _note(self) -> None:
         self._noted = time.monotonic()
         state = {"pid": os.getpid(), "doing": self._doing, "done": self._done, "total": self._total}
-        self._new.write_bytes(codec.dumps(state))
-        self._new.replace(self._file)
+        with suppress(OSError):  # a full disk here is no reason to leave a datastore elsewhere unchanged
+            self._new.write_bytes(codec.dumps(state))
+            self._new.replace(self._file)
 
 
 def progress_of(prefix: str) -> dict[str, Any]:

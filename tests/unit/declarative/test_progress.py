@@ -41,6 +41,18 @@ def test_it_is_noted_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert progress_of(str(tmp_path))["done"] == 0
 
 
+def test_work_goes_on_where_nothing_can_be_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "INTERVAL", 0)
+    with JobProgress(str(tmp_path / "missing")) as job:
+        job.begin("checking", 40)
+        job.advance(1)
+    with JobProgress(str(tmp_path)) as job:
+        job.begin("checking", 40)
+        (tmp_path / progress.NAME).unlink()
+        (tmp_path / progress.NAME).mkdir()
+        job.advance(1)
+
+
 def test_what_a_killed_process_has_left_is_not_told(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
