@@ -242,6 +242,19 @@ class ServerCertificates:
         while len(self._ready) > self._capacity:
             self._asking_ready.discard(self._ready.popitem(last=False)[0])
 
+    def warm_up(self, rest: Callable[[], float]) -> int:
+        """Make certificates that have a name ready before clients ask, while there is room; how many that were.
+
+        Others may have a turn of `rest` seconds after each. Raises `Overloaded`.
+        """
+        count = 0
+        for key in paced(dict.fromkeys(name["certificate"]["id"] for name in self._names.entities.values()), rest):
+            if len(self._ready) >= self._capacity:
+                break
+            if (key, None) not in self._ready:
+                count += self._get((key, None), self._make) is not None
+        return count
+
     def _make(self, certificate: Certificate | None, _key: Key) -> ssl.SSLContext | None:
         """The context of a certificate; None, with the reason in the log, for one that OpenSSL does not take."""
         if certificate is None:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent.pool import Pool
 
+from kong_gevent.conf.certificates import listens_with_tls
 from kong_gevent.db import rows
 from kong_gevent.dns import NameNotResolved
 from kong_gevent.errors import DatabaseError, GatewayError
 from kong_gevent.runtime.changes import PLANNED
-from kong_gevent.runtime.pace import paced
+from kong_gevent.runtime.pace import REST, paced
 
 if TYPE_CHECKING:
     from kong_gevent.runtime.node import Node
@@ -104,6 +105,8 @@ def warm_up(node: Node) -> None:
         try:
             if kind == "services":
                 _resolve_hosts(node)
+            elif kind == "certificates":
+                _make_ready(node)
             elif kind not in PLANNED and node.sync.reached:
                 _warm(node, kind)
         except KeyError:
@@ -125,6 +128,12 @@ def _resolve_hosts(node: Node) -> None:
     for host in paced(hosts):
         pool.spawn(resolve, host)
     pool.join()
+
+
+def _make_ready(node: Node) -> None:
+    if listens_with_tls(node.settings, "proxy"):
+        count = node.gateway.certificates.warm_up(lambda: REST if node.prepared else 0)
+        log.info("%d certificates made ready for handshakes", count)
 
 
 def _warm(node: Node, kind: str) -> None:

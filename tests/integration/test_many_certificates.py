@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests import pki
+from tests import pki, wire
 from tests.gateway import LOOPBACK, Gateway, free_ports
 
 READY = 2
 NAMES = [f"{number}.test" for number in range(3 * READY)]
 PAIRS = {name: pki.pair(name) for name in NAMES}
 VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+ENVIRONMENT = {"ssl_cert_cache_size": str(READY), "db_cache_warmup_entities": "certificates"}
 REQUEST = b"GET / HTTP/1.0\r\n\r\n"
 
 
@@ -25,7 +26,7 @@ def port():
 
 @pytest.fixture(scope="module")
 def node(port):
-    with Gateway(workers=1, start=False, env={"ssl_cert_cache_size": str(READY)}) as gateway:
+    with Gateway(workers=1, start=False, env=ENVIRONMENT) as gateway:
         gateway.settings["KONG_PROXY_LISTEN"] += f", {LOOPBACK}:{port} ssl"
         gateway.start()
         yield gateway
@@ -121,3 +122,8 @@ def test_sessions_of_names_that_are_no_longer_ready_are_resumed(node, port, vers
     for name in NAMES * 2:
         _, resumed, sessions[name] = visit(port, name, context, sessions[name])
         assert resumed, name
+
+
+def test_a_new_worker_makes_as_many_ready_as_the_setting_says(node):
+    node.reload()
+    wire.wait_until(lambda: f"{READY} certificates made ready for handshakes" in node.log(), 30)

@@ -181,7 +181,7 @@ STORAGE = rows(
         "db_cache_warmup_entities",
         "array",
         "services",
-        "Entities to look up before the first request, or `off`.",
+        "Entities to look up before the first request, or `off`; `certificates` are made ready for handshakes.",
     ),
     (
         "mem_cache_size",

@@ -240,6 +240,20 @@ def test_a_context_that_asks_for_certificates_goes_with_its_own(settings):
     assert list(side.certificates._ready) == keys[2:]
 
 
+def test_as_many_as_there_is_room_for_are_made_ready_beforehand(settings):
+    side = Side(settings, capacity=2)
+    for number in range(4):
+        side.put(number)
+    for number in (0, 2, 3):
+        side.names.put({"id": f"n{number}", "name": f"{number}.test", "certificate": {"id": f"c{number}"}})
+    side.names.put({"id": "n9", "name": "other.test", "certificate": {"id": "c0"}})
+    assert side.certificates.warm_up(lambda: 0) == 2
+    assert side.made == ["c0", "c2"], "c1 has no name"
+    assert [side.shown("0.test"), side.shown("2.test")] == [0, 2]
+    assert len(side.made) == 2
+    assert side.certificates.warm_up(lambda: 0) == 0
+
+
 def test_what_is_removed_is_forgotten_with_its_key(settings):
     side = Side(settings)
     side.put(1, "a.test")
