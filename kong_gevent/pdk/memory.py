@@ -249,7 +249,7 @@ class MemoryUpstream:
         """Every address is this upstream."""
         return self
 
-    def take(self, _timeout: float, _fresh: bool = False) -> Any:
+    def take(self, _timeout: float, _fresh: bool = False, _once: bool = False) -> Any:
         """A connection."""
         from kong_gevent.proxy.pool import Lease
 

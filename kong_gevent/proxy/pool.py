@@ -75,15 +75,20 @@ class Origin:
     def __repr__(self) -> str:
         return f"<Origin {self.ip}:{self.port}{' tls' if self._context else ''} idle={len(self._free)}>"
 
-    def take(self, connect_timeout: float, fresh: bool = False) -> Lease:
-        """An idle connection, or a new one. Raises `OSError` (also `ssl.SSLError`) and `DeadlineExceeded`."""
+    def take(self, connect_timeout: float, fresh: bool = False, once: bool = False) -> Lease:
+        """An idle connection, or a new one (always if `fresh`). Raises `OSError` (`ssl.SSLError`), `DeadlineExceeded`.
+
+        `once`: what is sent on it cannot be sent again, so that the loop's word is not enough that it has not ended.
+        """
         free = self._free
         while free and not fresh:
             lease = free.pop()
             stream = lease.stream
             stream.idle = None
             self._pool.idle -= 1
-            if stream.fault is None:
+            if once and not stream.is_quiet():
+                stream.close()
+            elif stream.fault is None:
                 lease.reused = True
                 return lease
         return Lease(self._connect(connect_timeout), self)

@@ -185,7 +185,10 @@ class Connection(ReceivedBody):
             and self.requests < gateway.keepalive_requests
             and not self.last
         )
-        self.listener.serve(self, head, began)
+        try:
+            self.listener.serve(self, head, began)
+        except AnswerCut:
+            self.keep = False
         return self.keep and self.body_done()
 
     def _read_head(self, data: bytes, began: float) -> tuple[Any, bytes]:
@@ -215,9 +218,9 @@ class Connection(ReceivedBody):
 
     def _end(self) -> None:
         """Say goodbye so that the client can still read the answer: half-close, then read what it goes on sending."""
-        if not self._linger and self.body_done():
-            return
         stream = self.stream
+        if not self._linger and self.body_done() and not self._data and not stream.pending:
+            return
         if stream.closed:
             return
         stream.shutdown_write()
@@ -344,10 +347,14 @@ class Connection(ReceivedBody):
             self._linger = True
 
     def abort(self) -> None:
-        """See `Exchange.abort`."""
+        """See `Exchange.abort`.
+
+        Only clients of HTTP/1.0 need a reset to see it. It could take earlier answers along: the others get an end.
+        """
         self.keep = False
-        self._linger = False
-        self.stream.reset()
+        self._linger = self._minor > 0
+        if not self._minor:
+            self.stream.reset()
 
     def interim(self, status: int, reason: bytes, lines: bytes) -> None:
         """See `Exchange.interim`."""

@@ -85,6 +85,7 @@ class Pipeline:
         except Exception:
             log.exception("request %s failed", ctx.id)
             if ctx.exchange.started:
+                ctx.exchange.abort()  # whoever reads it must not take it for a whole one
                 raise
             self.send_error(ctx, 500, problem.MESSAGES[500], phases)
         finally:
@@ -118,7 +119,10 @@ class Pipeline:
         if self.gateway.body_limit and ctx.exchange.length:
             self.limit_body(ctx, self.gateway.body_limit)
         for function, conf in plan.table.rewrite:
-            answer = function(ctx, conf)
+            try:
+                answer = function(ctx, conf)
+            except Exception as error:
+                answer = self.failure(ctx, error)
             if answer is not None:
                 return answer, plan.global_chain.phases_without_access()
         match = self.find(ctx, plan.router)
@@ -145,7 +149,7 @@ class Pipeline:
             result, phases = chain.run_choosing(ctx)
         ctx.chosen = phases.chosen
         if isinstance(result, Exception):
-            result = self._failure(ctx, result)
+            result = self.failure(ctx, result)
         if result is None and route.service is None:
             result = self.no_service(ctx)
         return result, phases
@@ -175,8 +179,8 @@ class Pipeline:
             raise HttpError(413, problem.MESSAGES[413], "the body is larger than nginx_http_client_max_body_size")
         ctx.exchange.limit_body(limit, 413, problem.MESSAGES[413])
 
-    def _failure(self, ctx: Context, error: Exception) -> Exit:
-        """The answer when a plugin's `access` raised."""
+    def failure(self, ctx: Context, error: Exception) -> Exit:
+        """The answer when a plugin raised before there was one. What the client's connection raised is raised again."""
         if isinstance(error, (ConnectionClosed, DeadlineExceeded)):
             raise again(error)
         if isinstance(error, HttpError):

@@ -41,6 +41,8 @@ def relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answer
     bodiless = status in _BODILESS or ctx.method == b"HEAD"
     persistent = not fields.close and (answer.minor == 1 or fields.keep_alive)
     length = fields.content_length
+    if status == 204 and (length > 0 or fields.chunked):
+        persistent = False  # what it announces may come all the same, and must not be the next answer
     if ctx.override is not None and ctx.override.method is not None and status not in _BODILESS:
         if ctx.override.method == b"HEAD":
             bodiless = True
@@ -200,12 +202,10 @@ class BodyParts:
             return
         while left:
             data = data or self._more()
-            part = data[:left]
+            part, data = data[:left], data[left:]
             left -= len(part)
             yield part
-            self.clean = len(part) == len(data)
-            data = b""
-        self.clean = self.clean and not data
+        self.clean = not data
 
 
 def _relay_filtered(
@@ -218,10 +218,18 @@ def _relay_filtered(
         length = None
     exchange.start(ctx, ctx.status, reason, lines, length, b"")
     parts = BodyParts(stream, answer, data)
+    size = 0
     try:
         for part in parts:
-            exchange.write(filter_body(ctx, phases, part, last=False))
-        exchange.write(filter_body(ctx, phases, b"", last=True))
+            filtered = filter_body(ctx, phases, part, last=False)
+            size += len(filtered)
+            if length is not None and size > length:
+                raise AnswerCut("a plugin made the body longer than the Content-Length that it left")
+            exchange.write(filtered)
+        filtered = filter_body(ctx, phases, b"", last=True)
+        if length is not None and size + len(filtered) != length:
+            raise AnswerCut("a plugin made the body longer or shorter than the Content-Length that it left")
+        exchange.write(filtered)
     except (OSError, ConnectionClosed, DeadlineExceeded):
         exchange.abort()
         raise
@@ -258,14 +266,20 @@ def _relay_buffered(
             if size > BUFFERED_ANSWER_LIMIT:
                 raise HttpError(502, problem.MESSAGES[502], "the answer is too large to be read whole")
             parts.append(part)
-    except (ConnectionClosed, DeadlineExceeded, OSError) as error:
+    except AnswerCut as error:
+        if ctx.exchange.gone:
+            raise
         raise HttpError(502, problem.MESSAGES[502], str(error)) from error
+    clean = body_parts.clean or (bodiless and not data)
     ctx.response.body = b"".join(parts)
     for function, conf in phases.response:
-        result = function(ctx, conf)
+        try:
+            result = function(ctx, conf)
+        except Exception as error:
+            result = pipeline.failure(ctx, error)
         if result is not None:
             pipeline.send_exit(ctx, result, phases)
-            return False
+            return clean
     run_filters(ctx, phases)
     body = (
         filter_body(ctx, phases, ctx.response.body or b"", last=True)
@@ -279,4 +293,4 @@ def _relay_buffered(
         length = answer.fields.content_length if answer.fields.content_length >= 0 else None
     ctx.exchange.start(ctx, ctx.status, reason, lines, length, b"" if bodiless else body)
     ctx.exchange.finish()
-    return body_parts.clean or (bodiless and not data)
+    return clean

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import gevent
 
 from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError
+from kong_gevent.http import problem
 from kong_gevent.http.chunked import encode_chunk, last_chunk
 from kong_gevent.proxy.deadlines import NEVER
 from kong_gevent.proxy.stream import Stream
@@ -23,19 +24,30 @@ class Upload:
     While it runs the upstream may take as long as the client does; its time to answer (`answer_timeout`, s) starts
     when the body is through. `done` tells that all of it was sent; `failure` is set when the client broke off or broke
     a rule, and then the upstream's stream has been closed. When the upstream stops taking the body, its answer (or the
-    lack of one) tells why.
+    lack of one) tells why. `body`: all of it, when it has been read before; else the client is read from.
     """
 
-    def __init__(self, exchange: Exchange, stream: Stream, chunked: bool, answer_timeout: float) -> None:
+    def __init__(
+        self, exchange: Exchange, stream: Stream, chunked: bool, answer_timeout: float, body: bytes | None = None
+    ) -> None:
         self.done = False
         self.failure: Exception | None = None
         self._exchange = exchange
         self._stream = stream
         self._chunked = chunked
+        self._body = body
         self._answer_timeout = answer_timeout
-        exchange.uploading = True
+        exchange.uploading = body is None
         stream.read_timeout = NEVER
         self._greenlet = gevent.spawn(self._run)
+
+    def complete(self) -> None:
+        """Wait for its end. Raises `ClientFault`, or `HttpError` when the upstream did not take all of the body."""
+        self._greenlet.join()
+        if self.failure is not None:
+            raise ClientFault(self.failure)
+        if not self.done:
+            raise HttpError(502, problem.MESSAGES[502], "an upgrade in the middle of the request's body")
 
     def stop(self) -> None:
         """End the upload, finished or not."""
@@ -53,12 +65,16 @@ class Upload:
             pass  # the one who waits for the answer learns why
         else:
             self.done = True
+            self._exchange.wait_for(stream)  # all that the client said may have been taken without being waited for
         stream.read_timeout = self._answer_timeout
         stream.deadline = monotonic() + self._answer_timeout
 
     def _pass_on(self) -> None:
         """Send the whole body. Raises `ClientFault`, or what writing to the upstream raises."""
         exchange, stream = self._exchange, self._stream
+        if self._body is not None:
+            stream.write(self._body)
+            return
         if not self._chunked and stream.plain and exchange.splice_body(stream):
             return
         while True:

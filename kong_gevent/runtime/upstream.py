@@ -30,17 +30,23 @@ log = logging.getLogger("kong_gevent.proxy")
 HEAD_READ = 16384
 MAX_INTERIM = 16
 """Interim answers of one request; an upstream that sends more is not to be trusted."""
+AT_ONCE = 65536
+"""Bytes of a body that are sent before the answer is awaited; of more, some wait until the upstream takes them."""
 _RETRIED_AFTER_SENDING = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
 
 
 class UpstreamFailed(HttpError):
-    """One try failed; `sent` tells whether the upstream may have seen the request."""
+    """One try failed; `sent` tells whether the upstream may have seen the request.
+
+    `again`: where to try once more with a new connection. A kept one died under the request, which says nothing about
+    the upstream.
+    """
 
     def __init__(self, status: int, reason: str, sent: bool, final: bool = False) -> None:
         super().__init__(status, problem.MESSAGES[status], reason)
         self.sent = sent
         self.final = final
-        self.stale = False
+        self.again: Origin | None = None
 
 
 def call_upstream(pipeline: Pipeline, ctx: Context, phases: Phases) -> None:
@@ -48,19 +54,19 @@ def call_upstream(pipeline: Pipeline, ctx: Context, phases: Phases) -> None:
     gateway = pipeline.gateway
     call = Call(gateway, ctx)
     turn = 0
-    fresh = False
+    again: Origin | None = None
     try:
         while True:
             try:
-                lease, answer, data, upload = _attempt(gateway, ctx, call, turn, fresh)
+                lease, answer, data, upload = _attempt(gateway, ctx, call, turn, again)
                 break
             except UpstreamFailed as error:
-                if not _may_retry(ctx, call, error) or (turn >= call.target.retries and not error.stale):
+                if not _may_retry(ctx, call, error) or (turn >= call.target.retries and error.again is None):
                     log.error("request %s: %s", ctx.id, error.reason)
                     _watch_failure(call, error)
                     raise
-                if error.stale:
-                    fresh = True  # a kept connection died under the request: that says nothing about the upstream
+                again = error.again
+                if again is not None:
                     continue
                 turn += 1
                 _watch_failure(call, error)
@@ -85,7 +91,7 @@ def unresolved(ctx: Context, error: NameNotResolved) -> Exit:
 
 def _watch_failure(call: Call, error: UpstreamFailed) -> None:
     """Tell the peer's health checks of a failed try."""
-    if call.peer is not None and call.peer.watch is not None and not error.stale:
+    if call.peer is not None and call.peer.watch is not None and error.again is None:
         call.peer.watch.failed(error.status)
 
 
@@ -102,17 +108,19 @@ def _pass_on(
     stream = lease.stream
     exchange = ctx.exchange
     try:
+        if answer.status == 101 and upload is not None:
+            upload.complete()
         reusable = relay(pipeline, ctx, phases, lease, answer, data)
     except BaseException:
         stream.close()
-        exchange.awaited = None
         if upload is not None:
             upload.stop()
+        exchange.awaited = None
         raise
-    exchange.awaited = None
     if upload is not None:
         upload.stop()
         reusable = reusable and upload.done
+    exchange.awaited = None
     if reusable:
         lease.origin.give(lease)
     else:
@@ -129,13 +137,13 @@ def _may_retry(ctx: Context, call: Call, error: UpstreamFailed) -> bool:
 
 
 def _attempt(
-    gateway: Gateway, ctx: Context, call: Call, turn: int, fresh: bool
+    gateway: Gateway, ctx: Context, call: Call, turn: int, again: Origin | None
 ) -> tuple[Lease, AnswerHead, bytes, Upload | None]:
     """Send the request once; the connection, the answer's head, the bytes after it, and the upload still running."""
     service = call.target
     endpoint = service.endpoint
     try:
-        origin = endpoint.fixed
+        origin = endpoint.fixed or again
         if origin is None:
             origin = endpoint.origin_for(gateway, ctx, call, turn)
     except NoPeers as error:
@@ -149,16 +157,17 @@ def _attempt(
     ctx.proxied_at = monotonic()
     lease = upload = None
     try:
-        lease = origin.take(service.connect_timeout, fresh)
+        body = call.body
+        once = body is None or call.method not in _RETRIED_AFTER_SENDING
+        lease = origin.take(service.connect_timeout, again is not None, once)
         stream = lease.stream
         stream.write_timeout = service.write_timeout
         stream.read_timeout = service.read_timeout
-        body = call.body
-        if body is not None:
+        if body is not None and len(body) <= AT_ONCE:
             stream.write(call.head + body if body else call.head)
         else:
             stream.write(call.head)
-            upload = Upload(ctx.exchange, stream, call.chunked, service.read_timeout)
+            upload = Upload(ctx.exchange, stream, call.chunked, service.read_timeout, body)
         ctx.exchange.wait_for(stream)
         answer, data = _read_answer(gateway, ctx, call, stream)
         ctx.first_byte_at = monotonic()
@@ -181,7 +190,8 @@ def _attempt(
         failure = _failure(error, lease is not None, endpoint)
         if failure is None:
             raise
-        failure.stale = lease is not None and lease.reused and failure.status == 502 and not failure.final
+        if lease is not None and lease.reused and failure.status == 502 and not failure.final:
+            failure.again = origin
         _note(ctx, origin, lease, failure.status)
         try:
             raise failure from error

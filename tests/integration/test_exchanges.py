@@ -2,7 +2,7 @@
 
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from time import sleep
 from typing import Any
 
@@ -133,7 +133,50 @@ def test_an_answer_before_the_upload_ends_and_the_upload_goes_on(gateway: Gatewa
         assert client.answer().body == b"enough"
 
 
+@pytest.fixture(scope="module")
+def reader() -> Iterator[Gateway]:
+    """A node that reads rather large bodies before it calls the upstream."""
+    with Gateway(env={"client_body_buffer_size": "32m"}) as node:
+        yield node
+
+
+@pytest.mark.parametrize(
+    ("steps", "status"),
+    [
+        ([answer(413, b"no", reason="Payload Too Large"), CLOSE], 413),
+        ([b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (64 * MIB), *blocks(MIB, 64 * MIB)], 200),
+    ],
+    ids=["refusal", "both-ways"],
+)
+def test_an_answer_while_a_body_that_was_read_before_is_sent(
+    reader: Gateway, make_upstream: Any, steps: list[Step], status: int
+) -> None:
+    """The upstream does not wait for the body, and need not be able to take it before its answer is taken."""
+    upstream = make_upstream(early=lambda request: steps)
+    path = f"/read{status}"
+    reader.route(upstream.url, paths=[path])
+    with reader.client(timeout=30) as client:
+        client.send(head("PUT", path, f"Content-Length: {16 * MIB}", "Connection: close"))
+        with in_thread(lambda: client.send(b"x" * 16 * MIB)):
+            reply = client.answer()
+    assert (reply.status, reply.complete) == (status, True)
+    assert upstream.accepted == 1
+
+
 # endings
+
+
+def test_an_answer_arrives_whole_though_the_client_goes_on_sending(gateway: Gateway, site: Any) -> None:
+    """What is left unread when a connection is closed would reset it, and the end of the answer were lost."""
+    body = bytes(range(256)) * 1200
+    path, _ = site(script(answer(200, body)))
+    with gateway.client() as client:
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
+        client.send(head("GET", path + "?goes-on", "Connection: close") + b"x" * 100_000)
+        wait_until(lambda: _logged(gateway, "goes-on"))
+        client.end()
+        reply = client.answer()
+    assert (reply.body == body, reply.complete) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +201,25 @@ def test_a_cut_answer_is_seen_to_be_cut(gateway: Gateway, site: Any, steps: tupl
         assert reply.status == 200
         assert not reply.complete
     assert gateway.get("/nowhere").status_code == 404, "the gateway serves on"
+
+
+@pytest.mark.parametrize("behind", [0, 100_000])
+def test_a_cut_answer_takes_none_of_the_earlier_ones_along(gateway: Gateway, site: Any, behind: int) -> None:
+    """The first is still on its way to the client when the second breaks off."""
+    body = bytes(range(256)) * 1200
+
+    def respond(request: Request) -> Iterable[Step]:
+        yield from [answer(200, body)] if request.target == "/whole" else [answer(200, body)[:200], CLOSE]
+
+    path, _ = site(respond)
+    with gateway.client() as client:
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
+        client.send(head("GET", path + "/whole") + head("GET", path + "/cut?cut-later") + b"x" * behind)
+        wait_until(lambda: _logged(gateway, "cut-later"))
+        client.end()
+        first, second = client.answer(), client.answer()
+    assert (first.complete, first.body == body) == (True, True)
+    assert (second.status, second.complete) == (200, False)
 
 
 def big_answer(request: Request) -> Iterable[Step]:

@@ -12,7 +12,7 @@ import pytest
 import websocket
 
 from tests.gateway import Gateway
-from tests.integration.support import ask_once, cli, head, in_thread
+from tests.integration.support import ask_once, chunks, cli, head, in_thread
 from tests.integration.websockets import EchoServer
 from tests.upstream import Step, Take, Upstream, answer, script
 from tests.wire import Request, Stream, wait_until
@@ -205,6 +205,31 @@ def test_other_upgrades_are_not_passed_on(gateway: Gateway, site: Any) -> None:
         told = json.loads(client.answer().body)
     names = {name.lower() for name, _ in told["headers"]}
     assert not names & {"upgrade", "http2-settings"}
+
+
+def test_an_upgrade_before_the_end_of_the_request(gateway: Gateway, site: Any) -> None:
+    """The upstream is in a hurry: it gets the body all the same, and what belongs to the tunnel after it."""
+    size = 4 << 20
+    gate = threading.Event()
+
+    def switch(_request: Request) -> Iterable[Step]:
+        yield SWITCHED
+        gate.wait(30)
+
+    def mirror(stream: Stream) -> None:
+        while stream.buffer or stream.fill():
+            stream.sock.sendall(stream.buffer)
+            stream.buffer.clear()
+
+    path, upstream = site(script(Take(mirror)), server={"early": switch})
+    with gateway.client(timeout=30) as client:
+        client.send(head("POST", path, *UPGRADE, "Transfer-Encoding: chunked"))
+        with in_thread(lambda: client.send(chunks(*[b"x" * 65536] * (size // 65536)) + b"frame")):
+            wait_until(lambda: upstream.accepted == 1)
+            gate.set()
+            assert client.answer().status == 101
+        assert b"".join(client.stream.take(5)) == b"frame"
+    assert upstream.requests[0].body == b"x" * size
 
 
 def test_tunnels_are_logged(gateway: Gateway, site: Any) -> None:
