@@ -165,6 +165,13 @@ def idle(client: Any) -> None:
     gevent.sleep(30)
 
 
+def eventually(condition: Callable[[], bool]) -> None:
+    """Return when it is true; other greenlets run meanwhile."""
+    with gevent.Timeout(30):
+        while not condition():
+            gevent.sleep(0.01)
+
+
 def in_flight(connection: Any, stream: int, callback: Callable[[Any], None]) -> None:
     """A request that waits for its answer."""
     connection._requests[stream] = (callback, None, None)
@@ -182,8 +189,7 @@ def test_what_is_pushed_in_one_turn_leaves_in_one_piece_and_in_order(scripted: C
     for data in sent:
         connection.push(data)
     assert pieces == []  # nothing was sent yet: pushing does not touch the socket
-    gevent.sleep(0.2)
-    assert b"".join(pieces) == b"".join(sent)
+    eventually(lambda: b"".join(pieces) == b"".join(sent))
     assert len(pieces) == 1
     connection.close()
 
@@ -211,7 +217,7 @@ def test_the_order_is_kept_when_the_socket_takes_no_more(scripted: Callable[...,
         while len(received) < len(expected):
             gevent.sleep(0.05)
     connection.push(b"the end")
-    gevent.sleep(0.2)
+    eventually(lambda: len(received) == len(expected) + len(b"the end"))
     assert bytes(received) == expected + b"the end"
     connection.close()
 
@@ -342,7 +348,9 @@ def test_timers_call_in_a_greenlet_and_can_be_cancelled() -> None:
     cancelled = GreenletConnection.create_timer(0.01, lambda: where.append("cancelled"))
     negative = GreenletConnection.create_timer(-1, lambda: where.append("at once"))
     cancelled.cancel()
-    gevent.sleep(0.1)
-    assert sorted(map(str, where)) == ["False", "at once"]
+    eventually(lambda: len(where) > 1)
+    GreenletConnection.create_timer(0.02, lambda: where.append("later"))
+    eventually(lambda: "later" in where)
+    assert sorted(map(str, where)) == ["False", "at once", "later"]
     negative.cancel()
     cancelled.cancel()

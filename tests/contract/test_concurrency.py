@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -196,19 +197,19 @@ import sqlite3
 connection = sqlite3.connect(store.strategy.path, isolation_level=None)
 connection.execute("BEGIN IMMEDIATE")
 print("locked", flush=True)
-time.sleep(0.5)
+while not os.path.exists(store.strategy.path + ".go"):
+    time.sleep(0.01)
 connection.execute("COMMIT")
 """
     with sqlite_backend.process(code) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "locked\n"
         job = gevent.spawn(sqlite_store.dao("consumers").insert, {"username": "a"})
-        ticks = 0
-        while not job.ready():
+        for _ in range(6):
             gevent.sleep(0.005)
-            ticks += 1
-    assert job.get()["username"] == "a"
-    assert ticks > 5
+            assert not job.ready()
+        Path(sqlite_store.strategy.path + ".go").touch()  # type: ignore[attr-defined]
+        assert job.get(timeout=30)["username"] == "a"
 
 
 def test_a_store_that_stays_locked_is_unavailable(sqlite_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +13,10 @@ from tests.postgres.support import eventually, open_on, process, settings_for
 from tests.servers.postgres import Postgres
 
 SLEEP = "SELECT pg_sleep(0.5)"
-PARALLEL = f"""
+PARALLEL = """
 started = time.monotonic()
-jobs = [gevent.spawn(store.strategy._fetch, "{SLEEP}", ()) for _ in range(given["jobs"])]
+query = f"SELECT pg_sleep({given.get('sleep', 0.5)})"
+jobs = [gevent.spawn(store.strategy._fetch, query, ()) for _ in range(given["jobs"])]
 ticks = 0
 while not all(job.ready() for job in jobs):
     gevent.sleep(0.01)
@@ -40,27 +40,29 @@ stop = []
 readers = [gevent.spawn(read) for _ in range(10)]
 gevent.sleep(0.5)
 say("running")
+while not any(kind != "ok" and given["reason"] in kind for kind, *_ in outcomes):
+    gevent.sleep(0.01)
+say("failing")
 told()
 back = time.monotonic()
 while outcomes[-1][0] != "ok" or outcomes[-1][1] < back:
     gevent.sleep(0.01)
     if time.monotonic() > back + 30:
         break
-recovered = time.monotonic() - back
 gevent.sleep(0.5)
 stop.append(1)
 gevent.joinall(readers, raise_error=True)
 store.dao("consumers").insert({"username": "more"})
 kinds = sorted({kind for kind, *_ in outcomes})
-say(kinds, max(end - began for _, began, end in outcomes), recovered, outcomes[-1][0])
+say(kinds, max(end - began for _, began, end in outcomes), outcomes[-1][0])
 """
 
 
 def test_ten_queries_of_one_process_run_at_once(settings: dict[str, Any]) -> None:
-    with process(settings, PARALLEL, jobs=10) as child:
+    with process(settings, PARALLEL, jobs=10, sleep=3) as child:
         seconds, ticks, failures = child.finish()[0]
     assert failures == []
-    assert seconds < 10 * 0.5 / 2, "they ran one after the other"
+    assert seconds < 10 * 3 / 2, "they ran one after the other"
     assert ticks > 10, "other greenlets did not run meanwhile"
 
 
@@ -135,12 +137,12 @@ say("there"); told()
 
 
 def test_a_statement_that_takes_too_long_ends(settings: dict[str, Any]) -> None:
-    with process({**settings, "pg_timeout": 200}, PARALLEL, jobs=1) as child:
+    with process({**settings, "pg_timeout": 2000}, PARALLEL, jobs=1, sleep=60) as child:
         seconds, _, failures = child.finish()[0]
     (text,) = failures
     assert text.startswith("PostgreSQL at 127.0.0.1:")
-    assert text.endswith(" did not answer a statement within 0.2 s (pg_timeout)")
-    assert seconds < 5
+    assert text.endswith(" did not answer a statement within 2 s (pg_timeout)")
+    assert seconds < 30
 
 
 def test_a_greenlet_killed_in_the_middle_takes_no_connection_along(settings: dict[str, Any]) -> None:
@@ -176,44 +178,40 @@ def mortal_settings(mortal: Postgres) -> dict[str, Any]:
 
 
 def test_a_server_restarted_under_load_is_used_again_soon(mortal: Postgres, mortal_settings: dict[str, Any]) -> None:
-    with process(mortal_settings, LOAD) as child:
+    with process({**mortal_settings, "pg_timeout": 120_000}, LOAD, reason="nothing listens there") as child:
         assert child.hear() == ["running"]
         mortal.stop()
-        time.sleep(1)
+        assert child.hear() == ["failing"]
         mortal.start()
         child.tell()
-        kinds, slowest, recovered, last = child.hear()
+        kinds, slowest, last = child.hear()
     assert last == "ok"
     assert "missing" not in kinds
     assert all(kind == "ok" or kind.startswith("cannot use PostgreSQL at ") for kind in kinds), kinds
-    assert any("nothing listens there; start the server" in kind for kind in kinds)
-    assert slowest < 4, "calls have to fail quickly"
-    assert recovered < 2
+    assert slowest < 60, "a call waited for its time to be over, when nobody was there"
 
 
 def test_a_server_that_crashed_and_recovered_is_used_again(mortal: Postgres, mortal_settings: dict[str, Any]) -> None:
-    with process(mortal_settings, LOAD) as child:
+    with process({**mortal_settings, "pg_timeout": 120_000}, LOAD, reason="") as child:
         assert child.hear() == ["running"]
         mortal.kill()
+        assert child.hear() == ["failing"]
         mortal.start()
         child.tell()
-        kinds, _, recovered, last = child.hear()
+        kinds, _, last = child.hear()
     assert (last, "missing" in kinds) == ("ok", False)
-    assert recovered < 2
 
 
 def test_a_server_that_stands_still_fails_calls_in_time(mortal: Postgres, mortal_settings: dict[str, Any]) -> None:
-    with process({**mortal_settings, "pg_timeout": 500}, LOAD) as child:
+    with process({**mortal_settings, "pg_timeout": 2000}, LOAD, reason="within 2 s") as child:
         assert child.hear() == ["running"]
         mortal.pause()
         try:
-            time.sleep(6)
+            assert child.hear() == ["failing"]
         finally:
             mortal.resume()
         child.tell()
-        kinds, slowest, recovered, last = child.hear()
+        kinds, _, last = child.hear()
     assert (last, "missing" in kinds) == ("ok", False)
-    said = ("did not answer a statement within 0.5 s", "no answer within 0.5 s")
+    said = ("did not answer a statement within 2 s", "no answer within 2 s")
     assert any(text in kind for kind in kinds for text in said), kinds
-    assert slowest < 6
-    assert recovered < 2
