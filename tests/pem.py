@@ -1,5 +1,6 @@
 """Keys and certificates for tests, as PEM texts; made once per process."""
 
+import ssl
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -48,3 +49,10 @@ def certificate(kind: str = "ec", number: int = 0, *, ca: bool | None = None, da
     if ca is not None:
         builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def altered(text: str, old: bytes, new: bytes) -> str:
+    """A certificate with other octets in it; nobody looks at the signature of one that is just stored."""
+    octets = ssl.PEM_cert_to_DER_cert(text)
+    assert octets.count(old) and len(old) == len(new)
+    return ssl.DER_cert_to_PEM_cert(octets.replace(old, new))

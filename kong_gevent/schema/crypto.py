@@ -93,15 +93,25 @@ def public_bytes(key: Any) -> bytes:
     return encoded
 
 
+def _certified(text: str) -> Any:
+    """The public key of a valid certificate; None for one of a kind that is not known here, which no key fits."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        return load_certificate(text).public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+
+
 def belong_together(certificate: str, key: str) -> bool:
     """Whether a valid key is that of a valid certificate."""
-    return public_bytes(load_certificate(certificate)) == public_bytes(load_private_key(key))
+    certified = _certified(certificate)
+    return certified is not None and public_bytes(certified) == public_bytes(load_private_key(key))
 
 
 def same_kind(certificate: str, other: str) -> bool:
     """Whether two certificates have keys of one kind (RSA, elliptic curve, …)."""
-    kinds = [load_certificate(text).public_key() for text in (certificate, other)]
-    return type(kinds[0]) is type(kinds[1])
+    return type(_certified(certificate)) is type(_certified(other))
 
 
 def digest(certificate: str) -> str | None:
@@ -125,7 +135,7 @@ def authority_error(text: str) -> str | None:
         return 'certificate expired, "Not After" time is in the past'
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, ValueError):
         constraints = None
     if constraints is None or not constraints.ca:
         return 'certificate does not appear to be a CA because it is missing the "CA" basic constraint'

@@ -2,10 +2,14 @@
 
 import hashlib
 import ssl
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from tests.pem import certificate, private_key
+from tests.pem import altered, certificate, private_key
 
 NOWHERE = "11111111-1111-4111-8111-111111111111"
 NO_SNI = (404, {"message": "SNI not found"})
@@ -116,10 +120,19 @@ ONE_TYPE = (
 )
 
 
+EC_KEY, NO_KEY = bytes.fromhex("2a8648ce3d0201"), bytes.fromhex("2a8648ce3d027f")
+"""Object identifiers: of keys on elliptic curves, and of nothing that is known."""
+
+
 @pytest.mark.parametrize(
     ("body", "text"),
     [
         ({"cert": certificate(), "key": private_key(number=1)}, "certificate does not match key"),
+        ({**pair(), "cert": altered(certificate(), EC_KEY, NO_KEY)}, "certificate does not match key"),
+        (
+            {**pair(), "cert_alt": altered(certificate(), EC_KEY, NO_KEY), "key_alt": private_key()},
+            "alternative certificate does not match key",
+        ),
         ({**pair(), "cert_alt": certificate("rsa")}, "all or none of these fields must be set: 'cert_alt', 'key_alt'"),
         (
             {**pair(), "cert_alt": certificate("rsa"), "key_alt": private_key("ec", 1)},
@@ -208,6 +221,17 @@ def authority(number=0, **options):
     return certificate("ec", number, **{"ca": True, **options})
 
 
+def twice_the_same_extension():
+    """An authority's certificate that cannot be relied on: its two extensions have one name."""
+    key = load_pem_private_key(private_key().encode(), None)
+    name, now = x509.Name([]), datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    for extension in (x509.BasicConstraints(ca=True, path_length=None), x509.InhibitAnyPolicy(0)):
+        made = made.add_extension(extension, critical=True)
+    text = made.sign(key, SHA256()).public_bytes(Encoding.PEM).decode()
+    return altered(text, b"\x06\x03\x55\x1d\x36", b"\x06\x03\x55\x1d\x13")
+
+
 def test_an_authority_has_a_digest(api):
     row = api.make("/ca_certificates", cert=authority(), cert_digest="0" * 64)
     assert row["cert_digest"] == hashlib.sha256(ssl.PEM_cert_to_DER_cert(authority())).hexdigest()
@@ -226,6 +250,7 @@ def test_an_authority_has_a_digest(api):
         (lambda: authority(days=-1), 'certificate expired, "Not After" time is in the past'),
         (lambda: authority(ca=None), "missing the \"CA\" basic constraint"),
         (lambda: authority(ca=False), "missing the \"CA\" basic constraint"),
+        (twice_the_same_extension, "missing the \"CA\" basic constraint"),
         (lambda: "x", "cert: invalid certificate: Unable to load PEM file"),
     ],
 )  # fmt: skip
