@@ -53,7 +53,8 @@ class EntityAccess:
     def select(self, key: str, cached: bool = False) -> Values | None:
         """See `Entities.select`."""
         if cached:
-            return self._kept("id", key, lambda: found(self._lookups.select, key))  # type: ignore[no-any-return]
+            # Events name ids as they are stored.
+            return self._kept("id", str(key).lower(), lambda: found(self._lookups.select, key))  # type: ignore[no-any-return]
         with asking():
             return found(self._dao.select, key)
 

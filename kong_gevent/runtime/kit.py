@@ -87,7 +87,7 @@ class WorkerKit:
 
     def load_consumer(self, id_or_username: str, by_username: bool = False) -> dict[str, Any] | None:
         """See `Kit.load_consumer`."""
-        key = f"consumers:id:{id_or_username}"
+        key = f"consumers:id:{id_or_username}".lower()  # as events name it
         kept = self._kept(key)
         consumer: dict[str, Any] | None
         if kept is not None and kept[1] > monotonic():

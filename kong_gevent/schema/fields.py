@@ -68,9 +68,12 @@ class Choice(String):
 
 
 class UUID(String):
-    """A UUID of any version. `auto=True` makes one."""
+    """A UUID of any version, kept in lower case, so that one is always written in one way. `auto=True` makes one."""
 
     built_in: ClassVar[Mapping[str, Any]] = {"uuid": True}
+
+    def convert(self, value: Any) -> str:
+        return super().convert(value).lower()
 
 
 class AutoTimestamp(Integer):

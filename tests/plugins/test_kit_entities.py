@@ -66,6 +66,19 @@ def test_what_was_written_is_seen_at_once_by_cached_reads_too(made: InMemoryGate
     assert made.get("/x").status == 404
 
 
+def test_an_id_is_the_same_in_whatever_case(made: InMemoryGateway) -> None:
+    consumer = made.consumer("ann", id="AAAAAAAA-0000-4000-8000-00000000000A")
+    note = made.insert("notes", name="a")
+    notes, shouted = made.kit.entities("notes"), str(consumer["id"]).upper()
+    assert made.kit.load_consumer(shouted, by_username=True) == consumer
+    assert notes.select(note["id"].upper(), cached=True) == note
+    made.update("consumers", consumer["id"], custom_id="new")
+    made.delete("notes", note["id"])
+    found = made.kit.load_consumer(shouted, by_username=True)
+    assert found is not None and found["custom_id"] == "new"
+    assert notes.select(note["id"].upper(), cached=True) is None
+
+
 def test_lists_are_kept_until_one_of_their_entities_changes(made: InMemoryGateway) -> None:
     notes, ann, bob = made.kit.entities("notes"), made.consumer("ann"), made.consumer("bob")
 
@@ -92,10 +105,12 @@ def test_only_lists_that_are_announced_are_kept(made: InMemoryGateway) -> None:
 
 def test_entities_that_expire(made: InMemoryGateway) -> None:
     tickets = made.kit.entities("tickets")
-    ticket = tickets.insert({"name": "t"}, ttl=0.05)
+    ticket = tickets.insert({"name": "t"}, ttl=1)
     assert ticket["ttl"] == 1
     assert tickets.select_by("name", "t", cached=True) == ticket
-    gevent.sleep(0.06)
+    with gevent.Timeout(30):
+        while tickets.select_by("name", "t") is not None:
+            gevent.sleep(0.01)
     assert tickets.select_by("name", "t") is tickets.select_by("name", "t", cached=True) is None
     assert tickets.delete(ticket["id"]) is False
 

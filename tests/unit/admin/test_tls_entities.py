@@ -260,9 +260,11 @@ def test_wrong_authorities(api, cert, text):
     assert text in body["message"]
 
 
-def test_an_authority_in_use_stays(api):
+@pytest.mark.parametrize("written", [str.lower, str.upper])
+def test_an_authority_in_use_stays(api, written):
     row = api.make("/ca_certificates", cert=authority())
-    service = api.make("/services", url="https://h", ca_certificates=[row["id"]])
+    service = api.make("/services", url="https://h", ca_certificates=[written(row["id"])])
+    assert service["ca_certificates"] == [row["id"]]
     assert api.delete(f"/ca_certificates/{row['id']}") == (
         400,
         {
