@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -39,6 +40,7 @@ class WsgiNode:
         log = self._settings.access_log("proxy")
         self._writer = LineWriter(log.path) if log.path else None
         if self._writer is not None:
+            Path(self._writer.path).parent.mkdir(parents=True, exist_ok=True)
             self.node.gateway.access_log = AccessLog(self._writer, log.format)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import sys
@@ -10,7 +11,7 @@ from itertools import chain
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError, ProtocolError
+from kong_gevent.errors import AnswerCut, ConnectionClosed, DeadlineExceeded, HttpError, ProtocolError
 from kong_gevent.http import problem
 from kong_gevent.http.fields import RequestFields
 from kong_gevent.pdk import Context
@@ -376,7 +377,10 @@ def target_of(environ: dict[str, Any]) -> bytes:
 
 
 def serve_wsgi(gateway: Gateway, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Serve one request of a WSGI server through the pipeline; the answer is pushed through `write`."""
+    """Serve one request of a WSGI server through the pipeline; the answer is pushed through `write`.
+
+    Raises `AnswerCut`, and `OSError` when the client has gone.
+    """
     began = monotonic()
     connection = WsgiConnection(gateway, environ)
     minor = 0 if environ.get("SERVER_PROTOCOL") == "HTTP/1.0" else 1
@@ -396,5 +400,10 @@ def serve_wsgi(gateway: Gateway, environ: dict[str, Any], start_response: Callab
         return []
     exchange = WsgiExchange(environ, start_response, fields)
     ctx = Context(gateway, exchange, connection, (method, target, minor, fields, len(section)), began)
-    gateway.pipeline.handle(ctx)
+    try:
+        gateway.pipeline.handle(ctx)
+    except AnswerCut:
+        raise
+    except ConnectionClosed as error:  # in the form in which servers expect it, and find nothing wrong with us
+        raise ConnectionResetError(errno.ECONNRESET, str(error)) from None
     return []
