@@ -15,7 +15,6 @@ all workers of the node have them ready (`Node.published`), or when a request mu
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from time import monotonic
@@ -27,7 +26,7 @@ from gevent.event import Event
 from kong_gevent.db.strategies.base import SIGNAL
 from kong_gevent.errors import EventsLost, GatewayError
 from kong_gevent.runtime.caches import LookupCache
-from kong_gevent.runtime.changes import PLANNED, VAULTS, Found, in_order, lookups, planned
+from kong_gevent.runtime.changes import PLANNED, VAULTS, Found, SecondLooks, in_order, lookups, planned
 from kong_gevent.runtime.pace import REST, ReadAhead, paced
 from kong_gevent.runtime.succession import Coming
 
@@ -47,8 +46,6 @@ STRICT_SECONDS = 3.0
 """How long a request waits for what was written on its node; after that the store counts as away."""
 REPEAT_SECONDS = 30.0
 """How often, at most, a failure is logged that goes on but gives another reason."""
-MAX_LATER = 20_000
-"""Events remembered for a second look; when there are more, everything is compared instead."""
 
 
 class Round:
@@ -79,14 +76,12 @@ class Synchronizer:
         self._plan = plan
         self._cache = cache
         self._shared = shared
-        self._propagation = propagation
+        self._again = SecondLooks(propagation)
         self._round: Round | None = None
         self._awaited = 0
         self._cursor = 0
         self._lost = self._filling = False
         self._coming: Coming | None = None
-        self._later: deque[tuple[float, list[Any]]] = deque()
-        self._compare_at: float | None = None
         self._failed_at = -1
         self._logged: tuple[str, float] | None = None
         self.generation = -1
@@ -261,11 +256,13 @@ class Synchronizer:
                 self._fill()
         if not self._lost:
             try:
-                self._look_again()
+                for events in self._again.due():
+                    self._take(events, self._cursor)
                 self._follow()
             except EventsLost:
                 log.warning("events of the datastore are no longer there: loading the whole configuration")
                 self._lost = True
+        self._lost = self._lost or self._again.everything_due()
         if self._lost:
             self._compare()
             with suppress(EventsLost):  # then everything is compared once more, the next time
@@ -289,7 +286,7 @@ class Synchronizer:
                 self._coming = Coming(self._plan, self._cache, self._rest)
             later = self._take(events, events[-1].id)
             self._cursor = events[-1].id
-            self._remember(events)
+            self._again.remember(events)
             if self._coming is not None and self._coming.count >= MOST_COMING:
                 return
             events = later
@@ -402,24 +399,3 @@ class Synchronizer:
     def _changed(self) -> None:
         self.changes += 1
         self.changed_at = monotonic()
-
-    # --- the second look ---------------------------------------------------------------------------------------------
-
-    def _remember(self, events: list[Any]) -> None:
-        """Keep events for a second look, when replicas that lag have them too."""
-        if not self._propagation:
-            return
-        due = monotonic() + self._propagation
-        self._later.append((due, events))
-        if len(self._later) * PAGE > MAX_LATER and sum(len(some) for _, some in self._later) > MAX_LATER:
-            self._later.clear()
-            self._compare_at = due
-
-    def _look_again(self) -> None:
-        now = monotonic()
-        while self._later and self._later[0][0] <= now:
-            self._take(self._later[0][1], self._cursor)
-            self._later.popleft()
-        if self._compare_at is not None and self._compare_at <= now:
-            self._compare()
-            self._compare_at = None

@@ -7,7 +7,7 @@ import pytest
 
 from kong_gevent.errors import EventsLost, StoreUnavailable
 from kong_gevent.pdk.testing import InMemoryGateway
-from kong_gevent.runtime import sync
+from kong_gevent.runtime import changes
 
 Make = Callable[..., InMemoryGateway]
 
@@ -58,9 +58,9 @@ def test_a_store_that_is_away_leaves_the_plan_as_it_is(plugin: Make, monkeypatch
 def test_what_replicas_may_not_have_yet_is_looked_at_again(plugin: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """With `db_update_propagation`: entities of the plan, and look-ups that were read meanwhile."""
     now = [1000.0]
-    monkeypatch.setattr(sync, "monotonic", lambda: now[0])
+    monkeypatch.setattr(changes, "monotonic", lambda: now[0])
     made = plugin("key-auth")
-    monkeypatch.setattr(made.sync, "_propagation", 5.0)
+    monkeypatch.setattr(made.sync._again, "propagation", 5.0)
     old = made.store.dao("services").select(made.service["id"])
     made.store.dao("services").update(made.service["id"], {"path": "/moved"})
     ann = made.store.dao("consumers").insert({"username": "ann"})
@@ -125,3 +125,18 @@ def test_what_is_read_later_than_its_event_is_told_to_the_other_workers(
     assert served == [("services", last), ("routes", last)]
     assert made.sync.generation == shared.generation == 1, "nothing is missing now"
     assert made.get("/with-2").upstream.target == "/2"
+
+
+def test_when_too_many_wait_for_a_second_look_everything_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(changes, "monotonic", lambda: now[0])
+    again = changes.SecondLooks(5.0)
+    again.remember([1, 2])
+    now[0] += 1
+    again.remember([3])
+    now[0] += 4
+    assert list(again.due()) == [[1, 2]]
+    again.remember([0] * changes.MAX_LATER)
+    now[0] += 5
+    assert list(again.due()) == []
+    assert [again.everything_due(), again.everything_due()] == [True, False]
