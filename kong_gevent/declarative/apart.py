@@ -35,7 +35,14 @@ LARGE = 64 * 1024
 """Bytes from which a document gets a process of its own; starting that takes about a second."""
 MANY = 500
 """Changes from which the way back has one."""
-_RUN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from kong_gevent.cli import main; main()"
+_RUN = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from kong_gevent.turns import ShortTurns
+with ShortTurns():
+    from kong_gevent.cli import main
+    main()
+"""
 
 
 class Refused(Exception):

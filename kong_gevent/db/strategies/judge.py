@@ -23,6 +23,7 @@ from kong_gevent.db.strategies.base import (
     Referenced,
     Stale,
 )
+from kong_gevent.turns import with_rests
 
 Fetch = Callable[[str, Sequence[Any]], list[Any]]
 Key = tuple[str, str]
@@ -204,14 +205,14 @@ class Judge:
         puts = [operation for operation in operations if isinstance(operation, Put)]
         try:
             # All rows give up unique values before any claims one, so that values may change places.
-            for operation in operations:
+            for operation in with_rests(operations):
                 if isinstance(operation, Delete):
                     self.erase((operation.kind, operation.id), self._current(operation, before).index)
-            for put in puts:
+            for put in with_rests(puts):
                 before[put.kind, put.id] = self._release(put, before)
-            for put in puts:
+            for put in with_rests(puts):
                 self._put(put, before[put.kind, put.id])
-            for operation in operations:
+            for operation in with_rests(operations):
                 self._check(operation)
         except BaseException:
             for mapping, key, before in reversed(self._undo):

@@ -25,6 +25,7 @@ from kong_gevent.db.strategies.relational import (
 )
 from kong_gevent.db.strategies.sqlite_file import SqliteFile
 from kong_gevent.errors import StoreUnavailable
+from kong_gevent.turns import with_rests
 
 _PUSH = (
     "INSERT INTO counts (key, origin, total, expires) VALUES (?, ?, ?, ?) "
@@ -111,10 +112,11 @@ def _commit(
     judge.apply(operations)
     for table, gone, put in judge.writes.changes():
         if gone:
-            connection.executemany(table.delete_one, gone)
+            connection.executemany(table.delete_one, with_rests(gone))
         if put:
-            connection.executemany(table.put_one, put)
-    connection.executemany(_EVENT, event_rows(judge.facts.now, None, [(change, origin) for change in changes]))
+            connection.executemany(table.put_one, with_rests(put))
+    events = event_rows(judge.facts.now, None, [(change, origin) for change in changes])
+    connection.executemany(_EVENT, with_rests(events))
 
 
 def _prune(connection: sqlite3.Connection) -> bool:

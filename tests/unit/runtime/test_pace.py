@@ -1,6 +1,5 @@
-"""Long work beside requests: in short turns, with rests, over what chains already look at."""
+"""Long work beside requests: with rests, over what chains already look at."""
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 from uuid import uuid4
@@ -8,32 +7,8 @@ from uuid import uuid4
 import gevent
 import pytest
 
-from kong_gevent.pacing import ShortTurns
 from kong_gevent.pdk.testing import InMemoryGateway
 from kong_gevent.runtime import pace
-
-PATIENCE = 30.0
-
-
-def test_a_process_of_its_own_works_in_short_turns() -> None:
-    before = signal.getsignal(signal.SIGALRM)
-    end = time.monotonic() + PATIENCE
-    with ShortTurns() as turns:
-        while turns.turns < 3:
-            assert time.monotonic() < end
-    assert signal.getsignal(signal.SIGALRM) is before
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-
-
-def test_an_alarm_that_waits_for_its_handler_at_the_end_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the timer set once more the process would be killed, as nobody handles the signal any longer."""
-    with ShortTurns() as turns:
-        monkeypatch.setattr("kong_gevent.pacing.signal.signal", lambda number, handler: turns._look())
-    monkeypatch.undo()
-    armed = signal.getitimer(signal.ITIMER_REAL)
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    assert armed == (0.0, 0.0)
 
 
 def test_rests_are_asked_for_anew_each_time() -> None:
