@@ -281,11 +281,12 @@ def _relay_buffered(
             pipeline.send_exit(ctx, result, phases)
             return clean
     run_filters(ctx, phases)
-    body = (
-        filter_body(ctx, phases, ctx.response.body or b"", last=True)
-        if phases.body_filter
-        else ctx.response.body or b""
-    )
+    body = ctx.response.body or b""
+    if phases.body_filter:
+        try:
+            body = filter_body(ctx, phases, body, last=True)
+        except CutAnswer as error:
+            raise HttpError(502, problem.MESSAGES[502], str(error)) from error
     lines = _head_lines(pipeline.gateway, ctx, answer.fields)
     reason = answer.reason if ctx.status == answer.status else pipeline.gateway.reason(ctx.status)
     length: int | None = len(body)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kong_gevent.pdk import Conf, Config, Context, Plugin
+from kong_gevent.pdk import Conf, Config, Context, CutAnswer, Plugin
 from kong_gevent.pdk.memory import MemoryStream
 from kong_gevent.pdk.testing import InMemoryGateway, respond
 
@@ -117,3 +117,21 @@ def test_an_error_of_a_plugins_own_connection_is_not_the_clients(
     run = plugin(kind).get()
     assert (run.status, run.response.json()["message"]) == (500, "An unexpected error occurred")
     assert run.log["response"]["status"] == 500
+
+
+def refusing(part: bytes, _last: bool) -> bytes:
+    """Cuts what the upstream says."""
+    if part == b"abc":
+        raise CutAnswer("it is too large for me")
+    return part
+
+
+def test_a_whole_answer_that_a_filter_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it has gone out yet, so that there is something better to say than nothing."""
+    monkeypatch.setattr(Filtering, "made", staticmethod(refusing))
+    monkeypatch.setattr(Responding, "made", staticmethod(lambda ctx: None))
+    gateway = InMemoryGateway(Filtering, Responding).use("filtering").use("responding")
+    gateway.upstream.respond = respond(200, b"abc")
+    run = gateway.get()
+    gateway.close()
+    assert (run.status, run.log["response"]["status"]) == (502, 502)
