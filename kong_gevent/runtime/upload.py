@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from kong_gevent.runtime.answers import ClientFault
 
 if TYPE_CHECKING:
     from kong_gevent.runtime.exchange import Exchange
+
+log = logging.getLogger("kong_gevent.proxy")
 
 
 class Upload:
@@ -63,6 +66,9 @@ class Upload:
             self._give_up(fault.cause)
         except (ConnectionClosed, DeadlineExceeded, OSError):
             pass  # the one who waits for the answer learns why
+        except Exception:
+            log.exception("passing a request's body on failed")
+            stream.close()  # nobody would ever answer half a request
         else:
             self.done = True
             self._exchange.wait_for(stream)  # all that the client said may have been taken without being waited for

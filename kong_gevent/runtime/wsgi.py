@@ -278,6 +278,8 @@ class WsgiExchange(BodyBuffer):
                 data = self._input.read(size)
             except OSError as error:
                 raise ConnectionClosed(f"the client left within its request's body: {error}") from error
+            except Exception as error:  # each server has its own for chunks that break the rules
+                raise ProtocolError(400, problem.MESSAGES[400], str(error)) from error
             if self._left > 0:
                 if not data:
                     raise ConnectionClosed("the client left within its request's body")

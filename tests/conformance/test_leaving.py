@@ -1,4 +1,4 @@
-"""Clients that leave under a WSGI server of somebody else: an everyday thing, of which the access log tells."""
+"""Clients that leave, or break the rules, under a WSGI server of somebody else: an everyday thing for the gateway."""
 
 from collections.abc import Iterator
 
@@ -17,6 +17,7 @@ LARGE = script(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (64 * MIB), *b
 def server() -> Iterator[WsgiGateway]:
     with Upstream(by_path({"/large": LARGE})) as upstream, Gateway() as node:
         node.route(upstream.url)
+        node.route(upstream.url, paths=["/streamed"], request_buffering=False)
         with WsgiGateway("gunicorn-gevent", env={"sqlite_path": str(node.prefix / "kong.sqlite3")}) as made:
             yield made
 
@@ -36,3 +37,16 @@ def test_a_client_that_leaves_is_no_failure_of_the_application(server: WsgiGatew
 
     assert '" 499 ' in wait_until(logged)
     assert "Traceback" not in server.log("output")
+
+
+@pytest.mark.parametrize("path", ["/", "/streamed"])
+@pytest.mark.parametrize(
+    "rest",
+    [b"zz\r\n", b"3\r\nabcd\r\n", b"0\r\nnot a field\r\n\r\n", b"0\r\nContent-Length: 3\r\n\r\n"],
+    ids=["size", "end", "trailer", "forbidden"],
+)
+def test_a_body_that_breaks_the_rules_is_refused(server: WsgiGateway, path: str, rest: bytes) -> None:
+    """The server that reads it says so in its own way, which must not leave anybody waiting."""
+    with server.client(timeout=30) as client:
+        client.send(head("POST", path, "Transfer-Encoding: chunked") + b"5\r\nabcde\r\n" + rest)
+        assert client.answer().status == 400

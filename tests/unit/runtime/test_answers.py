@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 import pytest
 
 from kong_gevent.pdk import Conf, Config, Context, CutAnswer, Plugin
 from kong_gevent.pdk.memory import MemoryStream
 from kong_gevent.pdk.testing import InMemoryGateway, respond
+from kong_gevent.runtime.connection import Connection
 
 Made = Callable[..., InMemoryGateway]
 
@@ -135,3 +137,14 @@ def test_a_whole_answer_that_a_filter_refuses_is_an_error(monkeypatch: pytest.Mo
     run = gateway.get()
     gateway.close()
     assert (run.status, run.log["response"]["status"]) == (502, 502)
+
+
+def test_a_body_that_cannot_be_passed_on_leaves_nobody_waiting(plugin: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the reason is: the upstream would wait for the rest, and the client for its answer."""
+
+    def fail(_connection: Connection) -> bytes:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(Connection, "read_body", fail)
+    with gevent.Timeout(30):
+        assert plugin().post(body=b"x" * 20_000).status == 502
