@@ -6,7 +6,7 @@ import base64
 import binascii
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,8 +161,8 @@ def _as_file(data: bytes) -> Iterator[str]:
         os.close(file)
 
 
-def dh_parameters(values: Any) -> bytes | None:
-    """The parameters for DHE that the settings name, PEM: a group of RFC 7919, a path, PEM text or its base64.
+def dh_parameters(values: Any, read: Callable[[str], bytes] = pem_of) -> bytes | None:
+    """The parameters for DHE that the settings name, PEM: a group of RFC 7919, or what `read` makes of them.
 
     Raises ValueError with a message about the setting.
     """
@@ -171,15 +171,16 @@ def dh_parameters(values: Any) -> bytes | None:
     if text is None or text in dh.GROUPS:
         return None if text is None else dh.group(text)
     try:
-        return pem_of(text)
+        return read(text)
     except (OSError, ValueError):
         raise ValueError(f"ssl_dhparam: failed loading parameters from {text[:100]}") from None
 
 
-def server_context(values: Any) -> ssl.SSLContext:
+def server_context(values: Any, read: Callable[[str], bytes] = pem_of) -> ssl.SSLContext:
     """A context for incoming connections by the `ssl_*` settings, without a certificate yet.
 
-    `values`: an object with a `get` like that of `Settings`. Raises ValueError with a message about a setting.
+    `values`: an object with a `get` like that of `Settings`; `read`: see `pem_of`. Raises ValueError with a message
+    about a setting.
     """
     suite = values.get("ssl_cipher_suite") or "intermediate"
     if suite not in SUITES:
@@ -201,13 +202,13 @@ def server_context(values: Any) -> ssl.SSLContext:
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
-    load_dh_parameters(context, values)
+    load_dh_parameters(context, values, read)
     return context
 
 
-def load_dh_parameters(context: Any, values: Any) -> None:
+def load_dh_parameters(context: Any, values: Any, read: Callable[[str], bytes] = pem_of) -> None:
     """Give a context the parameters for DHE that the settings name. Raises ValueError with a message about them."""
-    parameters = dh_parameters(values)
+    parameters = dh_parameters(values, read)
     if parameters is None:
         return
     try:

@@ -60,7 +60,12 @@ class Settings:
     ) -> None:
         """`raw` is the text of each value as it goes to the prefix; `references` names those that came from a vault."""
         self.__dict__.update(
-            _values=dict(values), _raw=dict(raw), _listeners=dict(listeners), _references=references, warnings=warnings
+            _values=dict(values),
+            _raw=dict(raw),
+            _listeners=dict(listeners),
+            _references=references,
+            _read={},
+            warnings=warnings,
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -107,13 +112,20 @@ class Settings:
 
     # -- TLS
 
+    def pem(self, value: str) -> bytes:
+        """See `certificates.pem_of`. Files are read once: what becomes of them later counts from the next reload on."""
+        read: dict[str, bytes] = self._read
+        if value not in read:
+            read[value] = certificates.pem_of(value)
+        return read[value]
+
     def certificate_pairs(self, role: str) -> list[tuple[bytes, bytes]]:
         """See `certificates.pairs`; PEM. Raises `OSError`, `ValueError`."""
-        return [(certificates.pem_of(shown), certificates.pem_of(key)) for shown, key in certificates.pairs(self, role)]
+        return [(self.pem(shown), self.pem(key)) for shown, key in certificates.pairs(self, role)]
 
     def server_context(self) -> ssl.SSLContext:
         """See `certificates.server_context`."""
-        return certificates.server_context(self)
+        return certificates.server_context(self, self.pem)
 
     # -- listeners
 

@@ -80,9 +80,9 @@ class ListenerContexts:
     def get(self, settings: Settings, role: str) -> ssl.SSLContext:
         """The context of a role (proxy, admin, status). Raises `ssl.SSLError`, `ValueError`, `OSError`."""
         pairs = settings.certificate_pairs(role)
-        authorities = [certificates.pem_of(entry) for entry in _client_authorities(settings, role)]
+        authorities = [settings.pem(entry) for entry in _client_authorities(settings, role)]
         own = [settings.get(name) for name in _SETTINGS]
-        parts = [own, certificates.dh_parameters(settings), pairs, authorities]
+        parts = [own, certificates.dh_parameters(settings, settings.pem), pairs, authorities]
         digest = hashlib.sha256(repr(parts).encode()).digest()
         known = self._made.get(role)
         if known is not None and known[0] == digest:
@@ -278,7 +278,7 @@ class ServerCertificates:
         from kong_gevent.proxy.asking import AskingContext
 
         context = AskingContext(self._settings.server_context())
-        certificates.load_dh_parameters(context, self._settings)
+        certificates.load_dh_parameters(context, self._settings, self._settings.pem)
         for certificate, secret in pairs:
             certificates.load_pair(context, certificate, secret)
         for authority in key[1] or ():
