@@ -17,6 +17,7 @@ from kong_gevent.http.fields import RequestFields
 from kong_gevent.pdk import Context
 from kong_gevent.proxy.stream import Stream
 from kong_gevent.runtime.bodies import BodyBuffer
+from kong_gevent.runtime.environ import section_of, target_of
 from kong_gevent.runtime.reasons import REASONS
 
 if TYPE_CHECKING:
@@ -347,35 +348,6 @@ class WsgiExchange(BodyBuffer):
     def tunnel(self, ctx: Context, lines: bytes, upstream: Stream, first: bytes) -> None:
         """Never called, since `can_tunnel` is False."""
         raise ConnectionClosed("no tunnels under WSGI")
-
-
-def section_of(environ: dict[str, Any]) -> bytes:
-    """The header section that a WSGI environment was made from, as far as it can be told."""
-    lines = []
-    for key, value in environ.items():
-        if key.startswith("HTTP_"):
-            name = key[5:].replace("_", "-").title()
-        elif key in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
-            name = key.replace("_", "-").title()
-        else:
-            continue
-        lines.append(f"{name}: {value}".encode("latin-1"))
-    return b"\r\n".join(lines)
-
-
-def target_of(environ: dict[str, Any]) -> bytes:
-    """The request target as the client sent it, where the server tells; else rebuilt from the decoded path."""
-    for key in ("RAW_URI", "REQUEST_URI"):
-        if environ.get(key):
-            raw: str = environ[key]
-            return raw.encode("latin-1")
-    from urllib.parse import quote_from_bytes
-
-    path = quote_from_bytes(
-        (environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).encode("latin-1"), safe="/%:@!$&'()*+,;=-._~"
-    )
-    query = environ.get("QUERY_STRING", "")
-    return (f"{path}?{query}" if query else path).encode("latin-1") or b"/"
 
 
 def serve_wsgi(gateway: Gateway, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
