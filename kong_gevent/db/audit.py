@@ -116,9 +116,12 @@ class AuditLog:
                 self._store.strategy.commit([self._put(record) for record in batch], [], self._store.origin)
             except Exists:
                 pass  # an earlier try was stored, although its answer was lost
-            except GatewayError as error:
+            except Exception as error:
                 if not failing:
-                    log.error("audit records cannot be stored now, they are kept in memory: %s", error)
+                    unforeseen = None if isinstance(error, GatewayError) else error
+                    log.error(
+                        "audit records cannot be stored now, they are kept in memory: %s", error, exc_info=unforeseen
+                    )
                 failing = True
                 gevent.sleep(RETRY_SECONDS)
                 continue

@@ -7,7 +7,7 @@ import pytest
 from kong_gevent.admin import LocalNode, create_app
 from kong_gevent.conf import load
 from kong_gevent.db import audit
-from kong_gevent.errors import OutcomeUnknown
+from kong_gevent.errors import OutcomeUnknown, StoreUnavailable
 from tests.pem import certificate, private_key
 from tests.unit.admin.api import Api
 from tests.unit.admin.world import SEEDS, World
@@ -160,6 +160,22 @@ def test_a_record_whose_outcome_was_unknown_is_stored_once_and_holds_up_no_other
     found = log()
     assert len(lost) == 1
     assert [row["changes"][0]["after"]["name"] for row in found] == ["meanwhile", "s"]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), RuntimeError("out of threads")])
+def test_a_store_that_fails_in_any_way_is_tried_again(api, log, monkeypatch, error):
+    commit, failures = api.node.store.strategy.commit, [error]
+
+    def failing(operations, *rest):
+        if operations[0].kind == audit.KIND and failures:
+            raise failures.pop()
+        commit(operations, *rest)
+
+    monkeypatch.setattr(audit, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(api.node.store.strategy, "commit", failing)
+    api.make("/services", name="s", host="h")
+    assert [row["changes"][0]["after"]["name"] for row in log()] == ["s"]
+    assert not failures
 
 
 def test_it_may_be_off(node, tmp_path):
