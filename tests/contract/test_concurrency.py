@@ -238,6 +238,26 @@ def test_a_store_that_stays_locked_is_unavailable(sqlite_store: Store, monkeypat
     assert sqlite_store.dao("consumers").insert({"username": "a"})
 
 
+def test_writers_that_wait_for_another_process_keep_no_reader_waiting(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kong_gevent.db.strategies.sqlite_file.BUSY_LIMIT", 300)
+    dao, path = sqlite_store.dao("consumers"), sqlite_store.strategy.path  # type: ignore[attr-defined]
+    dao.insert({"username": "before"})
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        writers = [gevent.spawn(dao.insert, {"username": f"w{number}"}) for number in range(30)]
+        gevent.sleep(0.1)
+        assert gevent.spawn(dao.select_by, "username", "before").get(timeout=30)
+        assert not any(writer.ready() for writer in writers)
+    finally:
+        holder.execute("COMMIT")
+        holder.close()
+    gevent.joinall(writers, timeout=60, raise_error=True)
+    assert dao.count() == 31
+
+
 def test_memory_of_reading_everything_is_bounded(sqlite_store: Store) -> None:
     largest = 0
     for number in range(50):

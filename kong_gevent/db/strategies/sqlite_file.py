@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from gevent import monkey
+from gevent.lock import BoundedSemaphore
 
 from kong_gevent.errors import DatabaseError, StoreUnavailable
 from kong_gevent.offload import offload
@@ -18,6 +19,8 @@ from kong_gevent.offload import offload
 T = TypeVar("T")
 BUSY_LIMIT = 10.0
 """Seconds for which a writer waits for another process before the store counts as unavailable."""
+WRITERS = 3
+"""Writers that may take a thread at a time: those that wait for another process must not keep readers waiting."""
 
 _PRIMARY = 0xFF  # the extended error code's part that tells the kind
 _PAUSES = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02)
@@ -52,6 +55,13 @@ class _Process:
         self.threads: list[_Thread] = []
         self.writers = _allocate_lock()
 
+    def turns(self) -> BoundedSemaphore:
+        """Turns of writers, among the greenlets of the calling thread."""
+        mine: BoundedSemaphore | None = getattr(self.local, "turns", None)
+        if mine is None:
+            mine = self.local.turns = BoundedSemaphore(WRITERS)
+        return mine
+
     def thread(self) -> _Thread:
         """The calling thread's entry."""
         mine: _Thread | None = getattr(self.local, "mine", None)
@@ -75,6 +85,17 @@ class SqliteFile:
 
     def call(self, function: Callable[..., T], *args: Any, write: bool = False) -> T:
         """Run `function(connection, *args)` off the hub; with `write`, in a transaction that commits or vanishes."""
+        if not write:
+            return self._call(function, args, write)
+        turns = self._mine().turns()
+        if not turns.acquire(timeout=BUSY_LIMIT):
+            raise StoreUnavailable(f"the store {self.path} is busy")
+        try:
+            return self._call(function, args, write)
+        finally:
+            turns.release()
+
+    def _call(self, function: Callable[..., T], args: tuple[Any, ...], write: bool) -> T:
         result, error = offload(self._outcome, function, args, write)
         if error is not None:
             raise error
