@@ -11,6 +11,7 @@ import pytest
 
 from kong_gevent import errors
 from kong_gevent.db import Store
+from kong_gevent.db.strategies.sqlite import _events_after
 from tests.contract.backends import Backend, file_backend
 
 
@@ -152,3 +153,19 @@ def test_reading_before_bootstrap_says_what_to_run(sqlite_backend: Backend) -> N
     with pytest.raises(errors.StoreUnavailable):
         store.dao("services").page()
     assert not store.reachable()
+
+
+def test_an_error_that_ends_a_transaction_is_told_and_not_the_end_of_it() -> None:
+    class Disk:
+        """A connection whose disk fails within the transaction, which SQLite ends then."""
+
+        in_transaction = False
+
+        def execute(self, statement: str, *_: object) -> None:
+            if statement == "COMMIT":
+                raise sqlite3.OperationalError("cannot commit - no transaction is active")
+            if statement != "BEGIN":
+                raise sqlite3.OperationalError("disk I/O error")
+
+    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+        _events_after(Disk(), 0, 10)  # type: ignore[arg-type]

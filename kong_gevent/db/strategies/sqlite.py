@@ -144,7 +144,8 @@ def _events_after(connection: sqlite3.Connection, cursor: int, limit: int) -> li
             (cursor, limit),
         ).fetchall()
     finally:
-        connection.execute("COMMIT")
+        if connection.in_transaction:  # an error that has ended it is the one to be told
+            connection.execute("COMMIT")
     return events_of(cursor, oldest, last, found)
 
 
