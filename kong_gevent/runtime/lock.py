@@ -18,7 +18,7 @@ class SharedLock:
     """A lock between processes that survives the death of its holder; held for microseconds, never across a wait."""
 
     def __init__(self, words: memoryview, holder: int) -> None:
-        semaphore = multiprocessing.get_context("fork").Semaphore(1)
+        semaphore = multiprocessing.get_context("fork").BoundedSemaphore(1)
         self._take: Callable[..., bool] = semaphore.acquire
         self._free = semaphore.release
         self._semaphore = semaphore
@@ -34,9 +34,13 @@ class SharedLock:
         self._words[self._holder] = self._pid or self._learn_pid()
 
     def release(self) -> None:
-        """Give the lock back."""
-        self._words[self._holder] = 0
-        self._free()
+        """Give the lock back, if it has not been taken over: one that was stopped for long counts as dead."""
+        if self._words[self._holder] == self._pid:
+            self._words[self._holder] = 0
+            try:
+                self._free()
+            except ValueError:
+                pass  # the one that took over has given it back
 
     def __enter__(self) -> None:
         self.acquire()

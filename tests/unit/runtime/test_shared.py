@@ -3,9 +3,11 @@
 import os
 import signal
 import time
+from copy import copy
 
 import pytest
 
+from kong_gevent.runtime import lock
 from kong_gevent.runtime.shared import ACCEPTED, PID, REQUESTS, SharedState
 
 SOON = 3600.0
@@ -148,3 +150,21 @@ def test_a_change_of_another_node_begins_one_generation_whoever_finds_it_first(s
     assert shared.found(7) == 0
     assert shared.generation == before + 1
     assert shared.found(8) == before + 2
+
+
+@pytest.mark.parametrize("first", ["the one that was stopped", "the one that took over"])
+def test_one_that_was_stopped_with_the_lock_and_goes_on_later_does_no_lasting_harm(
+    shared: SharedState, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    monkeypatch.setattr(lock, "HOLDER_UNKNOWN", 0.0)
+    stopped, other = shared.lock, copy(shared.lock)
+    stopped._pid, other._pid = os.getpid(), os.getppid()
+    assert stopped._take(False)
+    other.acquire()  # nobody has said who holds it
+    if first == "the one that took over":
+        other.release()
+    stopped._words[stopped._holder] = stopped._pid
+    stopped.release()
+    if first == "the one that was stopped":
+        other.release()
+    assert [stopped._take(False), stopped._take(False)] == [True, False], "one at a time, as before"
