@@ -64,11 +64,9 @@ def test_values_may_move_between_rows_within_a_commit(store: Store) -> None:
     assert rows[0] and rows[1]
     swapped = [
         Put("consumers", row.id, row.body, Index((("username", name),)), row.version)
-        for row, name in zip(rows, ("c", "a"), strict=True)
+        for row, name in zip(rows, ("b", "a"), strict=True)
         if row
     ]
-    with pytest.raises(errors.GatewayError):  # the second still holds it while the first is judged
-        store.strategy.commit([swapped[1], swapped[0]], [])
     store.strategy.commit(swapped, [])
     found = store.strategy.find("consumers", "username", "a")
     assert found is not None
