@@ -32,9 +32,9 @@ class Admin:
         """A second client with a connection of its own, for use in another thread."""
         return Admin(self._port)
 
-    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def call(self, method: str, path: str, body: Mapping[str, Any] | bytes | None = None) -> Any:
         """Send JSON, return the decoded answer (None when empty). Raises BenchError for a status of 400 or more."""
-        payload = None if body is None else json.dumps(body)
+        payload = body if body is None or isinstance(body, bytes) else json.dumps(body)
         headers = {} if payload is None else {"Content-Type": "application/json"}
         try:
             self._connection.request(method, path, payload, headers)
@@ -44,7 +44,7 @@ class Admin:
             self._connection.close()
             raise BenchError(f"Admin API: {method} {path}: {error!r}") from error
         if answer.status >= 400:
-            raise BenchError(f"Admin API: {method} {path} {payload}: {answer.status} {data[:500]!r}")
+            raise BenchError(f"Admin API: {method} {path} {str(payload)[:500]}: {answer.status} {data[:500]!r}")
         return json.loads(data) if data else None
 
     def post(self, path: str, **body: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from contextlib import closing
@@ -13,12 +14,13 @@ from harness.bench import Bench
 from harness.figures import PLAIN, Figure, own_gateway
 from harness.gateway import Gateway
 from harness.meanwhile import measure_meanwhile
-from harness.process import BenchError, descendants, rss_kib
+from harness.process import BenchError, children, rss_kib
 from harness.ratios import Say
 
 ENTITIES = 10_000
 IMPORT_SECONDS = 20.0
-LOOK_PAUSE = 0.05  # seconds between two looks at the memory
+LOOK_PAUSE = 0.2  # seconds between two looks at the memory
+AHEAD = 8  # documents that are made before a round: whoever makes them shares a core with those who measure
 KIB_PER_MIB = 1024
 
 
@@ -36,16 +38,18 @@ def imports(bench: Bench, say: Say) -> list[Figure]:
     try:
         seen = Imports()
         before = rss_kib(gateway.workers)
-        _import(bench, gateway, seen, "alone")
+        _import(gateway, seen, _text(bench, "alone"))
         alone = seen.seconds.pop()
         grown = rss_kib(gateway.workers) - before
         say(f"  {ENTITIES:,} entities without any load: {alone:.2f} s")
 
+        rounds = [[_text(bench, f"{n}-{serial}") for serial in range(AHEAD)] for n in range(bench.options.rounds)]
+
         def again(stop: threading.Event, number: int) -> None:
-            serial = 0
             while not stop.is_set():
-                serial += 1
-                _import(bench, gateway, seen, f"{number}-{serial}")
+                if not rounds[number]:
+                    raise BenchError("imports are so fast that more documents have to be made ahead")
+                _import(gateway, seen, rounds[number].pop())
 
         # Long enough for the whole way of a document, from its text to the workers' plans.
         seconds = max(bench.options.seconds, 3 * alone)
@@ -81,9 +85,12 @@ def document(prefix: str, url: str) -> dict[str, Any]:
     return {"_format_version": "3.0", "services": services, "consumers": consumers}
 
 
-def _import(bench: Bench, gateway: Gateway, seen: Imports, prefix: str) -> None:
+def _text(bench: Bench, prefix: str) -> bytes:
+    return json.dumps(document(prefix, f"http://127.0.0.1:{bench.behind.upstream}")).encode()
+
+
+def _import(gateway: Gateway, seen: Imports, body: bytes) -> None:
     """Import one document, and see that all of it has come."""
-    body = document(prefix, f"http://127.0.0.1:{bench.behind.upstream}")
     ended = threading.Event()
     looking = threading.Thread(target=_look, args=(gateway, seen, ended))
     looking.start()
@@ -102,7 +109,7 @@ def _import(bench: Bench, gateway: Gateway, seen: Imports, prefix: str) -> None:
 def _look(gateway: Gateway, seen: Imports, ended: threading.Event) -> None:
     """Watch the memory of what the worker starts."""
     while not ended.wait(LOOK_PAUSE):
-        for child in {below for worker in gateway.workers for below in descendants(worker)}:
+        for child in [below for worker in gateway.workers for below in children(worker)]:
             with contextlib.suppress(OSError, BenchError):  # it has just ended
                 seen.peak_kib = max(seen.peak_kib, rss_kib([child]))
 

@@ -126,6 +126,15 @@ def descendants(pid: int) -> list[int]:
     return found[1:]
 
 
+def children(pid: int) -> list[int]:
+    """The processes that `pid` has started and that live: cheaper than `descendants`, which looks at every process."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += map(int, task.read_text().split())
+    return found
+
+
 def leaves(pid: int) -> list[int]:
     """The processes below `pid` (or itself) that have no children: the workers of a master."""
     parents = _parents()
