@@ -6,8 +6,8 @@ from time import monotonic
 
 import gevent
 
-SLICE = 0.004
-"""Seconds of work after which the others get their turn."""
+SLICE = REST = 0.001
+"""Seconds of work after which the others get their turn, and of that turn."""
 
 
 class Pacer:
@@ -17,7 +17,7 @@ class Pacer:
     5 ms or so, whatever the slice: it first goes on with all that is ready to run.
     """
 
-    def __init__(self, seconds: float = SLICE, rest: float = 0) -> None:
+    def __init__(self, seconds: float = SLICE, rest: float = REST) -> None:
         self._slice = seconds
         self._rest = rest
         self._until = monotonic() + seconds

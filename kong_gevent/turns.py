@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
 T = TypeVar("T")
-THREAD_WORK = 0.001
+THREAD_WORK = 0.0005
 """Seconds on the core after which a thread rests. Others wait for the lock that it holds, so it is longer."""
 THREAD_REST = 0.0003
 
@@ -27,7 +27,7 @@ class ShortTurns:
     under_way: ClassVar[ShortTurns | None] = None
     """Those of this process."""
 
-    def __init__(self, work: float = 0.0005, rest: float = 0.0005) -> None:
+    def __init__(self, work: float = 0.00025, rest: float = 0.00025) -> None:
         self._work = work
         self._rest = rest
         self._used = time.thread_time()

@@ -15,7 +15,7 @@ from kong_gevent.db.strategies.base import Row
 from kong_gevent.errors import GatewayError
 from kong_gevent.offload import offload
 from kong_gevent.runtime import snapshot
-from kong_gevent.runtime.pace import paced
+from kong_gevent.runtime.pace import REST, paced
 
 if TYPE_CHECKING:
     from kong_gevent.runtime.plan import Plan
@@ -54,6 +54,7 @@ class Keeper:
         self._not_before = 0.0
         self._refused = False
         self._complained = False
+        self._leaving = False
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -105,8 +106,12 @@ class Keeper:
     def close(self) -> None:
         """Write what has not been written yet; called when the worker leaves."""
         if self._enabled and self._pending():
+            self._leaving = True
             with gevent.Timeout(FAREWELL, False):
                 self.save()
+
+    def _rests(self) -> float:
+        return 0 if self._leaving else REST
 
     def _pending(self) -> bool:
         return self._sync.reached and self._sync.changes != self._written
@@ -147,11 +152,11 @@ class Keeper:
             kind: [entities[key] for key in sorted(entities)] for kind, entities in held.items()
         }
         # Entities never change, so both passes make the same bytes, and only one piece is in memory at a time.
-        header = snapshot.describe(kinds, paced(snapshot.lines(kinds)), self._origin)
+        header = snapshot.describe(kinds, paced(snapshot.lines(kinds), self._rests), self._origin)
         writer = offload(snapshot.Writer, self.path)
         try:
             if offload(writer.begin, header):
-                for piece in snapshot.lines(kinds):
+                for piece in paced(snapshot.lines(kinds), self._rests):
                     offload(writer.write, piece)
                 offload(writer.finish)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import random
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -115,6 +116,11 @@ def warm_up(node: Node) -> None:
             log.warning("the cache could not be filled with %s: %s", kind, error)
 
 
+def rests(node: Node) -> Callable[[], float]:
+    """How long what is done ahead of requests rests between two slices: not at all while there are none."""
+    return lambda: REST if node.prepared else 0
+
+
 def _resolve_hosts(node: Node) -> None:
     hosts = {entry.host for entry in node.gateway.plan.services.values() if entry.entity["enabled"]}
 
@@ -125,14 +131,14 @@ def _resolve_hosts(node: Node) -> None:
             log.debug("%s", error)  # a request for it will say so where it matters
 
     pool = Pool(RESOLVERS)
-    for host in paced(hosts):
+    for host in paced(hosts, rests(node)):
         pool.spawn(resolve, host)
     pool.join()
 
 
 def _make_ready(node: Node) -> None:
     if listens_with_tls(node.settings, "proxy"):
-        count = node.gateway.certificates.warm_up(lambda: REST if node.prepared else 0)
+        count = node.gateway.certificates.warm_up(rests(node))
         log.info("%d certificates made ready for handshakes", count)
 
 
@@ -143,7 +149,7 @@ def _warm(node: Node, kind: str) -> None:
     while not cache.full and overtaken < WARM_TRIES:
         version = cache.version
         page, following = dao.page(WARM_PAGE, offset)
-        entries = [(key, entity) for entity in paced(page) for key in rows.cache_keys(dao.entity, entity)]
+        entries = [(key, entity) for entity in paced(page, rests(node)) for key in rows.cache_keys(dao.entity, entity)]
         if not cache.warm(entries, version):
             overtaken += 1
             continue

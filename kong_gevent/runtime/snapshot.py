@@ -26,6 +26,8 @@ FORMAT = "kong-gevent last good configuration"
 VERSION = 1
 NAME = "last-good-configuration"
 CHUNK = 1 << 18
+PIECE = 1 << 14
+"""Bytes that are made at a time, beside requests: a third of a millisecond's work."""
 """Bytes that are read or written at a time, at least."""
 _HEADER_LIMIT = 1 << 16
 _NEW, _LOCK = ".new", ".lock"
@@ -76,13 +78,13 @@ def origin_of(settings: Any) -> dict[str, Any]:
 
 
 def lines(kinds: Mapping[str, Iterable[Mapping[str, Any]]]) -> Iterator[bytes]:
-    """The entities as pieces of the file, each of at least `CHUNK` bytes but for the last."""
+    """The entities as pieces of the file, each of at least `PIECE` bytes but for the last."""
     piece = bytearray()
     for kind, entities in kinds.items():
         start = kind.encode() + b" "
         for entity in entities:
             piece += start + codec.dumps(entity) + b"\n"
-            if len(piece) >= CHUNK:
+            if len(piece) >= PIECE:
                 yield bytes(piece)
                 piece.clear()
     if piece:
