@@ -36,14 +36,14 @@ Observe = Callable[[float], None]
 
 
 class Cells:
-    """Where one kind of request is counted; None for what is not counted."""
+    """Where one kind of request is counted: places in `Metrics.numbers` and observers; None for what is not counted."""
 
     __slots__ = ("egress", "gateway", "ingress", "request", "requests", "upstream")
 
     def __init__(self) -> None:
-        self.requests: Callable[[], None] | None = None
-        self.ingress: Callable[[int], None] | None = None
-        self.egress: Callable[[int], None] | None = None
+        self.requests: int | None = None
+        self.ingress: int | None = None
+        self.egress: int | None = None
         self.gateway: Observe | None = None
         self.upstream: Observe | None = None
         self.request: Observe | None = None
@@ -60,6 +60,7 @@ class Prometheus(Plugin):
     def __init__(self, kit: Kit) -> None:
         super().__init__(kit)
         counter, histogram = kit.metrics.counter, kit.metrics.histogram
+        self._numbers = kit.metrics.numbers
         self.requests = counter(
             "kong_http_requests_total",
             "Requests by service, route, status, who answered, and consumer",
@@ -111,8 +112,9 @@ class Prometheus(Plugin):
         cells = conf.cells.get(key)
         if cells is None:
             cells = self._find(ctx, conf, key)
+        numbers = self._numbers
         if cells.requests is not None:
-            cells.requests()
+            numbers[cells.requests] += 1
         if cells.request is not None:
             request, gateway, upstream, _ = ctx.latencies()
             cells.request(request)
@@ -120,8 +122,8 @@ class Prometheus(Plugin):
             if upstream >= 0:
                 cells.upstream(upstream)
         if cells.ingress is not None:
-            cells.ingress(ctx.request_size)
-            cells.egress(ctx.response_size)
+            numbers[cells.ingress] += ctx.request_size
+            numbers[cells.egress] += ctx.response_size
 
     def _find(self, ctx: Context, conf: Conf, key: Any) -> Cells:
         """The cells of a request's kind."""
@@ -134,12 +136,12 @@ class Prometheus(Plugin):
         cells = Cells()
         if conf.status_code_metrics:
             source = "service" if ctx.source == "service" else "kong"
-            cells.requests = self.requests(*place, str(ctx.status), source, WORKSPACE, consumer_name).add
+            cells.requests = self.requests(*place, str(ctx.status), source, WORKSPACE, consumer_name).at
         if conf.latency_metrics:
             cells.request, cells.gateway, cells.upstream = self._latencies(conf, place)
         if conf.bandwidth_metrics:
-            cells.ingress = self.bandwidth(*place, "ingress", WORKSPACE, consumer_name).add
-            cells.egress = self.bandwidth(*place, "egress", WORKSPACE, consumer_name).add
+            cells.ingress = self.bandwidth(*place, "ingress", WORKSPACE, consumer_name).at
+            cells.egress = self.bandwidth(*place, "egress", WORKSPACE, consumer_name).at
         if len(conf.cells) >= MAX_KNOWN:
             conf.cells.clear()
         conf.cells[key] = cells

@@ -226,6 +226,9 @@ class NodeCache(Protocol):
 class Cell(Protocol):
     """One number of a counter."""
 
+    at: int
+    """Its place in `Metrics.numbers`."""
+
     def add(self, amount: int = 1) -> None:
         """Count."""
         ...
@@ -245,6 +248,10 @@ class Metrics(Protocol):
     Names and labels as in Prometheus. What `counter` and `histogram` return makes the cell of some label values (texts,
     in the order of the labels): keep cells, since counting is far cheaper than finding one.
     """
+
+    numbers: memoryview
+    """This worker's numbers, for what is counted with every request: `numbers[cell.at] += 1` is `cell.add()`, without
+    a call, and without the cell, whose place can be kept instead. Change nothing else in it."""
 
     def counter(self, name: str, text: str, *labels: str) -> Callable[..., Cell]:
         """A number that only grows."""

@@ -1,8 +1,9 @@
 """Numbers that a node's workers count together and anybody may read: exact over workers, and over their deaths.
 
 Strategy: memory that is made before the workers are forked, one lane per worker, written by that worker alone, so
-counting takes no lock. A lane is a list of entries that only grows: a series, then its 64-bit numbers. A worker that
-takes the lane of one that has ended goes on with its entries. Who reads adds up all lanes.
+counting takes no lock. From its beginning a lane fills with the series, from its end with their 64-bit numbers: those
+that are counted together lie together, and take few lines of the processor's cache. A worker that takes the lane of one
+that has ended goes on with its series. Who reads adds up all lanes.
 
 A series is kept as the text that readers get, so that reading copies rather than formats, and keeps nothing.
 """
@@ -20,8 +21,10 @@ from kong_gevent.pacing import Pacer
 from kong_gevent.pdk.kit import Cell, Observer
 
 LANE_BYTES = 64 << 20
-"""Room of a worker; only what is used of it takes memory. An entry: name, labels, and 8 octets for each number."""
+"""Room of a worker; only what is used of it takes memory. A series: name, labels, and 8 octets for each number."""
 WORD = 8
+SPARE = 64
+"""Numbers at the end of a lane that nobody reads: where series are counted that there is no room for."""
 _USED, _FIRST = 0, 1
 SLICE = 0.0002
 """Seconds for which reading goes on before other greenlets get a turn: requests are not to notice it."""
@@ -38,7 +41,7 @@ Totals = dict[bytes, dict[bytes, Any]]
 
 
 class Full(Exception):
-    """A lane has no room for another entry."""
+    """A lane has no room for another series."""
 
 
 class MetricMemory:
@@ -59,7 +62,7 @@ class MetricMemory:
         return memoryview(mmap.mmap(self._file, self._lane_bytes, offset=lane * self._lane_bytes)).cast("q")
 
     def in_use(self) -> list[int]:
-        """Lanes that have entries."""
+        """Lanes that have series."""
         return [
             lane
             for lane in range(self._lanes)
@@ -68,17 +71,17 @@ class MetricMemory:
 
 
 def _entries(words: memoryview) -> Iterator[tuple[Series, int, int]]:
-    """The entries of a lane: series, its first number's place, how many numbers there are."""
+    """What a lane has: series, its first number's place, how many numbers there are."""
     octets = words.cast("B")
     at, end = _FIRST, _FIRST + words[_USED]
+    place = len(words) - SPARE
     while at < end:
         head = words[at]
         size, count = head >> 32, head & 0xFFFFFFFF
         at += 1
-        series = bytes(octets[at * WORD : at * WORD + size])
+        place -= count
+        yield bytes(octets[at * WORD : at * WORD + size]), place, count
         at += -(-size // WORD)
-        yield series, at, count
-        at += count
 
 
 class MetricLane:
@@ -86,7 +89,10 @@ class MetricLane:
 
     def __init__(self, words: memoryview) -> None:
         self.words = words
-        self._places = {series: at for series, at, _ in _entries(words)}
+        self.spare = self._lowest = len(words) - SPARE
+        self._places: dict[Series, int] = {}
+        for series, self._lowest, _ in _entries(words):
+            self._places[series] = self._lowest
 
     def place(self, series: Series, count: int) -> int:
         """Where the series' `count` numbers are; they are zero when it is new. Raises `Full`."""
@@ -97,29 +103,30 @@ class MetricLane:
 
     def _append(self, series: Series, count: int) -> int:
         words = self.words
-        name_words = -(-len(series) // WORD)
         start = _FIRST + words[_USED]
-        at = start + 1 + name_words
-        if at + count > len(words):
+        end = start + 1 + -(-len(series) // WORD)
+        lowest = self._lowest - count
+        if end > lowest:
             raise Full
         words[start] = len(series) << 32 | count
-        words[start + 1 : at] = memoryview(series.ljust(name_words * WORD, b"\0")).cast("q")
-        words[_USED] += 1 + name_words + count  # last, so that readers only ever see whole entries
-        return at
+        words[start + 1 : end] = memoryview(series.ljust((end - start - 1) * WORD, b"\0")).cast("q")
+        words[_USED] = end - _FIRST  # last, so that readers only ever see whole series
+        self._lowest = lowest
+        return lowest
 
 
 class _Cell:
     """See `kong_gevent.pdk.kit.Cell`."""
 
-    __slots__ = ("_at", "_words")
+    __slots__ = ("_words", "at")
 
     def __init__(self, words: memoryview, at: int) -> None:
         self._words = words
-        self._at = at
+        self.at = at
 
     def add(self, amount: int = 1) -> None:
         """Count."""
-        self._words[self._at] += amount
+        self._words[self.at] += amount
 
 
 class _Observer:
@@ -193,7 +200,7 @@ class WorkerMetrics:
         self._lane = MetricLane(memory.words(lane))
         self._families: list[_Family] = []
         self._gauges: list[tuple[_Family, Callable[[], Iterable[tuple[Sequence[str], float]]]]] = []
-        self._spare = memoryview(bytearray(4096)).cast("q")
+        self.numbers = self._lane.words
         self._errors: Cell | None = None
         self._always: list[_Family] = []
 
@@ -204,6 +211,8 @@ class WorkerMetrics:
 
     def histogram(self, name: str, text: str, bounds: Sequence[float], *labels: str) -> Callable[..., Observer]:
         """See `Metrics.histogram`."""
+        if len(bounds) + 2 > SPARE:
+            raise ValueError(f"{name}: more than {SPARE - 2} bounds")
         family = self._family(name, text, "histogram", labels, tuple(bounds))
         return lambda *values: _Observer(*self._place(family.series(values), len(bounds) + 2), bounds)
 
@@ -229,7 +238,7 @@ class WorkerMetrics:
         except Full:
             if self._errors is not None:
                 self._errors.add()
-            return self._spare, 0  # counted nowhere, which the number of errors tells
+            return self._lane.words, self._lane.spare  # read by nobody, which the number of errors tells
 
     def exposition(self, counted: bool = True) -> Iterator[bytes]:
         """See `Metrics.exposition`."""

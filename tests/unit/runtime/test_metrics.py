@@ -84,3 +84,59 @@ def test_what_there_is_no_room_for_is_counted(memory: MetricMemory) -> None:
     assert 10 < counted < 1000
     assert f"errors {1000 - counted}" in shown
     assert all(line.endswith(" 1") for line in shown if line.startswith("hits{"))
+
+
+def test_numbers_can_be_counted_without_their_cells(memory: MetricMemory) -> None:
+    metrics = WorkerMetrics(memory, 0)
+    hits, octets = metrics.counter("hits", "Hits", "who"), metrics.counter("octets", "Octets", "who")
+    places = [(hits(name).at, octets(name).at) for name in ("a", "b")]
+    for at, (one, other) in enumerate(places, 1):
+        metrics.numbers[one] += at
+        metrics.numbers[other] += 100 * at
+    hits("a").add(10)
+    shown = text(metrics)
+    assert [line for line in shown if line[0] != "#"] == [
+        'hits{who="a"} 11',
+        'hits{who="b"} 2',
+        'octets{who="a"} 100',
+        'octets{who="b"} 200',
+    ]
+    assert [abs(one - other) for one, other in places] == [1, 1], "what is counted together does not lie together"
+
+
+def test_numbers_without_room_are_seen_by_nobody() -> None:
+    """Neither in the place of others nor as somebody's text: what is there already stays as it is."""
+    small = WorkerMetrics(MetricMemory(1, 1 << 12), 0)
+    cell, observer = small.counter("hits", "Hits", "who"), small.histogram("ms", "Time", tuple(range(1, 50)), "who")
+    first = cell("first")
+    first.add()
+    places = [cell(f"client {number}").at for number in range(100)]
+    late = observer("late")
+    before = text(small)
+    assert places.count(places[-1]) > 1
+    small.numbers[places[-1]] += 7
+    for value in (0.5, 48.5, 1e6):
+        late.observe(value)
+    assert text(small) == before
+    later = WorkerMetrics(small._memory, 0)
+    assert text(later)[1:] == [], "another worker's families are its own"
+    later.counter("hits", "Hits", "who")("first").add()
+    assert 'hits{who="first"} 2' in text(later)
+
+
+def test_a_series_that_was_not_finished_is_no_series(memory: MetricMemory) -> None:
+    """A worker that dies while it makes room leaves nothing that others would read or stumble over."""
+    metrics = WorkerMetrics(memory, 0)
+    cell = metrics.counter("hits", "Hits", "who")
+    cell("a").add(2)
+    used = metrics.numbers[0]
+    cell("b").add(5)
+    metrics.numbers[0] = used  # as if it had been killed before this last step
+    later = WorkerMetrics(memory, 0)
+    later.counter("hits", "Hits", "who")("a").add(1)
+    assert [line for line in text(later) if line[0] != "#"] == ['hits{who="a"} 3']
+
+
+def test_a_histogram_has_so_many_bounds_at_most(memory: MetricMemory) -> None:
+    with pytest.raises(ValueError, match="more than 62 bounds"):
+        WorkerMetrics(memory, 0).histogram("ms", "Time", tuple(range(63)))
