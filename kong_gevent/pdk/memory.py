@@ -187,6 +187,8 @@ def respond(
 class UpstreamStream(MemoryStream):
     """The gateway's connection to the upstream."""
 
+    unsent = b""
+
     def __init__(self, upstream: MemoryUpstream) -> None:
         super().__init__()
         self._upstream = upstream
@@ -196,6 +198,10 @@ class UpstreamStream(MemoryStream):
         """Keep a part of the request."""
         super().write(data)
         self._changed.set()
+
+    def write_soon(self, data: bytes) -> None:
+        """As `write`: there is nobody to be woken."""
+        self.write(data)
 
     def close(self) -> None:
         """Whoever waits for the answer learns that there will be none."""

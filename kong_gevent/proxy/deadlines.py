@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import gevent
 
+from kong_gevent.proxy.turn import Outbox
+
 if TYPE_CHECKING:
     from kong_gevent.proxy.stream import Stream
 
@@ -52,6 +54,7 @@ class Streams:
 
     def __init__(self, sending: Pace = NO_PACE, taking: Pace = NO_PACE) -> None:
         self.open: set[Stream] = set()
+        self.outbox = Outbox()
         self.sending = sending
         self.taking = taking
         self.tick = monotonic()

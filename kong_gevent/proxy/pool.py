@@ -6,8 +6,9 @@ import ssl
 from time import monotonic, time
 from typing import Any
 
+from kong_gevent.proxy.connecting import connect
 from kong_gevent.proxy.deadlines import NEVER, SWEEP_SECONDS, Streams
-from kong_gevent.proxy.stream import Stream, connect
+from kong_gevent.proxy.stream import Stream
 from kong_gevent.proxy.tls import TlsStream
 
 

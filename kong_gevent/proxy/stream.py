@@ -11,7 +11,6 @@ from __future__ import annotations
 import _socket
 import errno
 import fcntl
-import os
 import socket
 import sys
 import termios
@@ -20,10 +19,10 @@ from time import monotonic
 from typing import Any
 
 from gevent import get_hub, getcurrent
-from gevent.socket import wait_write
 
 from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, again
 from kong_gevent.proxy.deadlines import NEVER, PRECISE_BELOW, Streams
+from kong_gevent.proxy.turn import MOST
 
 READ, WRITE = 1, 2
 READ_SIZE = 65536
@@ -58,6 +57,7 @@ class Stream:
         "recv",
         "send",
         "sock",
+        "unsent",
         "write_deadline",
         "write_timeout",
         "__weakref__",
@@ -76,7 +76,7 @@ class Stream:
         self._reader: Any = None
         self._writer: Any = None
         self._write_watcher: Any = None
-        self.pending = False
+        self.pending, self.unsent = False, b""
         self.idle: Callable[[Any], None] | None = None
         self.owner: Any = None
         self.fault: Exception | None = None
@@ -307,6 +307,30 @@ class Stream:
         if sent != len(data):
             self._write_rest(memoryview(data)[sent:])
 
+    def write_soon(self, data: bytes) -> None:
+        """Send what is short, and whose answer is read next, when this turn of the event loop ends (see `turn`).
+
+        It is `unsent` until then. Reading raises what sending has met.
+        """
+        if self.fault is not None:
+            raise again(self.fault)
+        if self.unsent:
+            self.unsent += data
+            return
+        self.unsent = data
+        outbox = self._streams.outbox
+        if not outbox:
+            self._loop.run_callback(outbox.flush)  # before the loop waits for anything
+        outbox.append(self)
+        if len(outbox) >= MOST:
+            outbox.flush()
+
+    def fail(self, error: Exception) -> None:
+        """Have whoever waits, or comes next, raise this error."""
+        if self.fault is None:
+            self.fault = again(error)
+        self._wake()
+
     def _write_rest(self, rest: memoryview) -> None:
         while rest:
             self.wait_writable()
@@ -374,25 +398,3 @@ class Stream:
     def plain(self) -> bool:
         """Whether the bytes on the socket are the bytes read and written here (no TLS in between)."""
         return True
-
-
-def connect(family: int, address: Any, timeout: float) -> _socket.socket:
-    """A connected non-blocking socket; `timeout` in s. Raises `OSError`, `DeadlineExceeded`."""
-    sock = _socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        if family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        failure = sock.connect_ex(address)
-        if failure == errno.EINPROGRESS:
-            try:
-                wait_write(sock.fileno(), timeout)
-            except TimeoutError:
-                raise DeadlineExceeded(f"no connection to {address} in {timeout:g} s") from None
-            failure = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if failure:
-            raise OSError(failure, os.strerror(failure))
-    except BaseException:
-        sock.close()
-        raise
-    return sock

@@ -219,6 +219,10 @@ class TlsStream(Stream):
             self._inner.write(data)
             self._flush()
 
+    def write_soon(self, data: bytes) -> None:
+        """As `write`: what was encrypted must not be overtaken by TLS's own messages."""
+        self.write(data)
+
     def _write_large(self, data: memoryview) -> None:
         for at in range(0, len(data), MAX_WRITE):
             records = []

@@ -18,7 +18,8 @@ from kong_gevent.balancer.algorithms import Peer
 from kong_gevent.balancer.health import SUCCESS, TCP_FAILURE, TIMEOUT
 from kong_gevent.dns import NameNotResolved
 from kong_gevent.errors import ConnectionClosed, DeadlineExceeded
-from kong_gevent.proxy.stream import Stream, connect
+from kong_gevent.proxy.connecting import connect
+from kong_gevent.proxy.stream import Stream
 from kong_gevent.proxy.tls import TlsStream
 from kong_gevent.runtime.balancing import Balancer
 from kong_gevent.runtime.call import server_name

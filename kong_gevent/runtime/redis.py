@@ -26,8 +26,9 @@ from redis.retry import Retry
 
 from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, GatewayError
 from kong_gevent.pdk.kit import RedisFailed
+from kong_gevent.proxy.connecting import connect
 from kong_gevent.proxy.deadlines import NEVER, Streams
-from kong_gevent.proxy.stream import Stream, connect
+from kong_gevent.proxy.stream import Stream
 from kong_gevent.proxy.tls import TlsStream
 
 log = logging.getLogger("kong_gevent.redis")

@@ -32,6 +32,8 @@ MAX_INTERIM = 16
 """Interim answers of one request; an upstream that sends more is not to be trusted."""
 AT_ONCE = 65536
 """Bytes of a body that are sent before the answer is awaited; of more, some wait until the upstream takes them."""
+SHORT = 8192
+"""Bytes of a request that may wait for others, to be sent together with them: so many never wait for the upstream."""
 _RETRIED_AFTER_SENDING = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS"))
 
 
@@ -164,12 +166,18 @@ def _attempt(
         stream.write_timeout = service.write_timeout
         stream.read_timeout = service.read_timeout
         if body is not None and len(body) <= AT_ONCE:
-            stream.write(call.head + body if body else call.head)
+            head = call.head + body if body else call.head
+            if once or len(head) > SHORT:
+                stream.write(head)
+            else:
+                stream.write_soon(head)
         else:
             stream.write(call.head)
             upload = Upload(ctx.exchange, stream, call.chunked, service.read_timeout, body)
         ctx.exchange.wait_for(stream)
         answer, data = _read_answer(gateway, ctx, call, stream)
+        if stream.unsent:
+            _check_early(gateway, lease)
         ctx.first_byte_at = monotonic()
         ctx.lease = lease
         return lease, answer, data, upload
@@ -197,6 +205,17 @@ def _attempt(
             raise failure from error
         finally:
             del failure  # it refers to this frame: nothing of the request could go before garbage is collected
+
+
+def _check_early(gateway: Gateway, lease: Lease) -> None:
+    """There is an answer already, although the request is still here.
+
+    On a connection that was kept it belongs to somebody else's request. On a new one it is what a server says to
+    everybody, such as that it is overloaded. Raises `ConnectionClosed`.
+    """
+    if lease.reused:
+        raise ConnectionClosed("the upstream answered before it was asked")
+    gateway.streams.outbox.flush()
 
 
 def _note(ctx: Context, origin: Origin, lease: Lease | None, code: int | None) -> None:
