@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kong_gevent.pdk import Conf, Config, Context, Entity, Exit, HeaderTemplate, Kit, Plugin, checks, fields
+from kong_gevent.pdk import Conf, Config, Context, Entity, Exit, HeaderTemplate, Kit, Plugin, checks, field_text, fields
 from kong_gevent.pdk.auth import Credential, Known, Refusal, classic
 
 CONSUMER_GROUPS, OTHER_GROUPS = "X-Consumer-Groups", "X-Authenticated-Groups"
@@ -127,7 +127,7 @@ def _judged(conf: Conf, groups: Sequence[str], header: str) -> Verdict:
     text = None if conf.hide_groups_header else ", ".join(groups)
     known: HeaderTemplate | None = conf.told.get((header, text))
     if known is None:
-        told = [] if text is None else [(header, HeaderTemplate.constant(text))]
+        told = [] if text is None else [(header, HeaderTemplate.constant(field_text(text)))]
         known = HeaderTemplate(told, cleared=(CONSUMER_GROUPS, OTHER_GROUPS))
         if len(conf.told) >= MAX_TOLD:
             conf.told.clear()

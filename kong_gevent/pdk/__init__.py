@@ -9,7 +9,7 @@ from kong_gevent.errors import DaoError, GatewayError
 from kong_gevent.offload import offload
 from kong_gevent.pdk.client_certificates import CertificateRequest, ClientCertificate
 from kong_gevent.pdk.context import Context, Exit
-from kong_gevent.pdk.edits import HeaderTemplate
+from kong_gevent.pdk.edits import HeaderTemplate, field_text
 from kong_gevent.pdk.endpoints import AdminCall, AdminReply, Endpoint
 from kong_gevent.pdk.identity import Identity
 from kong_gevent.pdk.kit import CountersUnavailable, CutAnswer, Entities, EntriesLost, Kit, LookupFailed, RedisFailed
@@ -48,6 +48,7 @@ __all__ = [
     "RedisServer",
     "RedisFailed",
     "checks",
+    "field_text",
     "fields",
     "legacy_queue_fields",
     "queue_parameters",

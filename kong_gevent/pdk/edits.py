@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
@@ -19,9 +20,15 @@ IDENTITY_HEADERS = (
 """Fields that tell the upstream who asks."""
 IDENTITY_NAMES = frozenset(normalised_name(name) for name in IDENTITY_HEADERS)
 """The same as they are looked up."""
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _MAX_KNOWN = 4096
 _NOTHING: AbstractSet[str] = frozenset()
 _known: dict[str, tuple[str, bytes]] = {}
+
+
+def field_text(text: str) -> str:
+    """A text that somebody chose freely, such as a name, as the value of a field: control characters become `%XX`."""
+    return text if text.isprintable() else _CONTROLS.sub(lambda match: f"%{ord(match.group()):02X}", text)
 
 
 def _name(name: str) -> tuple[str, bytes]:

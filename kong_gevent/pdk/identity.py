@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kong_gevent.pdk.edits import IDENTITY_HEADERS, HeaderTemplate
+from kong_gevent.pdk.edits import IDENTITY_HEADERS, HeaderTemplate, field_text
 
 
 class Identity:
@@ -31,7 +31,7 @@ class Identity:
             "true" if consumer and not credential else None,
         )
         fields = [
-            (name, HeaderTemplate.constant(value))
+            (name, HeaderTemplate.constant(field_text(value)))
             for name, value in zip(IDENTITY_HEADERS, values, strict=True)
             if value
         ]

@@ -145,3 +145,10 @@ def test_bad_configurations(plugin: Make, config: dict[str, Any], fields: dict[s
     with pytest.raises(SchemaViolation) as caught:
         plugin("acl", **config)
     assert caught.value.fields == fields
+
+
+def test_groups_with_control_characters(gateway: Make) -> None:
+    made = gateway(deny=["nobody"])
+    odd = made.consumer("odd", "odd")
+    made.insert("acls", consumer={"id": odd["id"]}, group="x\ny")
+    assert made.get(headers={"apikey": "odd"}).upstream.headers["X-Consumer-Groups"] == "x%0Ay"
