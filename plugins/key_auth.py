@@ -116,7 +116,7 @@ class KeyAuth(AuthenticationPlugin):
 
     def _find(self, ctx: Context, conf: Conf) -> str | list[Any] | None:
         """The key; a list when it came more than once; empty or None when there is none."""
-        body: Any = None
+        body: dict[str, Any] | None = None
         for name in conf.key_names:
             value: Any = None
             if conf.key_in_header:
@@ -125,8 +125,8 @@ class KeyAuth(AuthenticationPlugin):
                 value = ctx.request.query_arg(name)
             if value is None and conf.key_in_body:
                 if body is None:
-                    body = ctx.request.body() or {}
-                value = body.get(name) if isinstance(body, dict) else None
+                    body = ctx.request.body_fields()
+                value = body.get(name)
             if isinstance(value, str):
                 if conf.hide_credentials:
                     self._hide(ctx, conf, name)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from email.parser import BytesParser
-from email.policy import HTTP
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -14,6 +12,8 @@ from kong_gevent.pdk.multipart import MultipartForm, boundary_of
 from kong_gevent.pdk.queries import parse_query
 
 MAX_ARGUMENTS = 100
+MAX_PARTS = 1000
+"""Parts of a multipart form that is looked into; one that has more is taken for broken."""
 FORM, JSON, MULTIPART = "application/x-www-form-urlencoded", "application/json", "multipart/form-data"
 
 
@@ -57,14 +57,18 @@ def without_field(content_type: str, body: bytes, name: str) -> bytes:
 
 
 def _without_part(content_type: str, body: bytes, name: str) -> bytes:
-    boundary = boundary_of(content_type)
-    if boundary is None:
-        return body
-    form = MultipartForm(boundary, body)
-    if name not in form:
+    form = _multipart(content_type, body)
+    if form is None or name not in form:
         return body
     form.remove(name)
     return form.encode()
+
+
+def _multipart(content_type: str, body: bytes) -> MultipartForm | None:
+    boundary = boundary_of(content_type)
+    if boundary is None or body.count(b"--" + boundary) > MAX_PARTS:
+        return None
+    return MultipartForm(boundary, body)
 
 
 def load_json(body: bytes) -> Any:
@@ -99,17 +103,14 @@ def _media(content_type: str) -> str:
 
 
 def _parse_multipart(content_type: str, body: bytes) -> dict[str, Any] | None:
-    head = b"Content-Type: %b\r\n\r\n" % content_type.encode("latin-1", "replace")
-    message = BytesParser(policy=HTTP).parsebytes(head + body)
-    if not message.is_multipart():
+    form = _multipart(content_type, body)
+    if form is None or not form.parts:
         return None
     found: dict[str, Any] = {}
-    for part in message.iter_parts():
-        name = part.get_param("name", header="content-disposition")
-        payload = part.get_payload(decode=True)
-        if not isinstance(name, str) or not isinstance(payload, bytes):
+    for part in form.parts:
+        name, text = part.name, part.content.decode("utf-8", "replace")
+        if name is None:
             continue
-        text = payload.decode("utf-8", "replace")
         if name not in found:
             found[name] = text
         elif isinstance(found[name], list):

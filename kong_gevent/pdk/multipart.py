@@ -1,24 +1,41 @@
-"""Multipart forms (RFC 7578) whose parts are changed while the others keep their octets."""
+"""Multipart forms (RFC 7578): what they hold, and changes to some parts while the others keep their octets.
+
+Strategy: whoever sends a form decides how many parts it has and what their heads look like, so that no more of it is
+read than names need. Lines may end in any way; the same reading serves looking for a field and taking it out.
+"""
 
 from __future__ import annotations
 
 import re
-from email.message import Message
-from email.parser import BytesParser
-from email.policy import HTTP
+from collections.abc import Iterator
+from typing import NamedTuple
 
+_BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
+_DELIMITER_END = re.compile(rb"(--)?[ \t]*(?=\r|\n|\Z)")
+_DISPOSITION = re.compile(rb"[\r\n]content-disposition[ \t]*:((?:[^\r\n]++|(?>\r\n|\r|\n)[ \t])*+)", re.IGNORECASE)
+_PARAMETER = re.compile(rb';\s*([^=;\s]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;]*)', re.DOTALL)
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 _NAME = re.compile(rb'(;\s*name=)("(?:[^"\\\r\n]|\\.)*"|[^\s;"]+)', re.IGNORECASE)
-
-
-def parse_head(head: bytes) -> Message:
-    """The fields at the head of a part."""
-    return BytesParser(policy=HTTP).parsebytes(head + b"\r\n\r\n", headersonly=True)
 
 
 def boundary_of(content_type: str) -> bytes | None:
     """The boundary that a media type names."""
-    found = parse_head(b"Content-Type: " + content_type.encode("latin-1", "replace")).get_boundary()
-    return found.encode("latin-1", "replace") if found else None
+    found = _parameter(b"boundary", content_type.encode("latin-1", "replace"))
+    return found.rstrip() or None if found is not None else None
+
+
+class Part(NamedTuple):
+    """A part of a form: its name (None: it has none), the delimiter before it, and all that follows up to the next."""
+
+    name: str | None
+    delimiter: bytes
+    octets: bytes
+
+    @property
+    def content(self) -> bytes:
+        """What the part holds, behind its head."""
+        blank = _BLANK_LINE.search(self.octets)
+        return b"" if blank is None else self.octets[blank.end() :]
 
 
 class MultipartForm:
@@ -26,22 +43,23 @@ class MultipartForm:
 
     def __init__(self, boundary: bytes, body: bytes) -> None:
         self._delimiter = b"\r\n--" + boundary
-        preamble, *parts = (b"\r\n" + body).split(self._delimiter)
-        self._preamble = preamble.removeprefix(b"\r\n")
-        self._parts: list[tuple[str | None, bytes]] = []
-        self._rest = b"--\r\n"
-        for part in parts:
-            if part.startswith(b"--"):
-                self._rest = part
+        self.parts: list[Part] = []
+        self._rest = self._delimiter + b"--\r\n"
+        found = list(_delimiters(b"--" + boundary, body))
+        self._preamble = body[: found[0][0]] if found else body
+        for (start, end, closes), following in zip(found, [*found[1:], (len(body), 0, True)], strict=False):
+            if closes:
+                self._rest = body[start:]
                 break
-            self._parts.append((_name_of(part), part))
+            octets = body[end : following[0]]
+            self.parts.append(Part(_name_of(octets), body[start:end], octets))
 
     def __contains__(self, name: str) -> bool:
-        return any(known == name for known, _ in self._parts)
+        return any(part.name == name for part in self.parts)
 
     def remove(self, name: str) -> None:
         """Take all parts of this name out."""
-        self._parts = [(known, part) for known, part in self._parts if known != name]
+        self.parts = [part for part in self.parts if part.name != name]
 
     def rename(self, old: str, new: str) -> None:
         """Give the parts of a name another one."""
@@ -49,30 +67,52 @@ class MultipartForm:
             return
         self.remove(new)
         line = b'\\g<1>"' + _quoted(new).replace(b"\\", b"\\\\") + b'"'
-        self._parts = [
-            (new, _NAME.sub(line, part, count=1)) if known == old else (known, part) for known, part in self._parts
+        self.parts = [
+            Part(new, part.delimiter, _NAME.sub(line, part.octets, count=1)) if part.name == old else part
+            for part in self.parts
         ]
 
     def set(self, name: str, value: str) -> None:
         """One part of this name with a text, in the place of the first one there is, else at the end."""
         head = b'\r\nContent-Disposition: form-data; name="' + _quoted(name) + b'"\r\n\r\n'
-        made = (name, head + value.encode("utf-8", "surrogateescape"))
-        names = [known for known, _ in self._parts]
+        made = Part(name, self._delimiter, head + value.encode("utf-8", "surrogateescape"))
+        names = [part.name for part in self.parts]
         at = names.index(name) if name in names else len(names)
         self.remove(name)
-        self._parts.insert(at, made)
+        self.parts.insert(at, made)
 
     def encode(self) -> bytes:
         """The form's octets."""
-        lines = [self._preamble, *(part for _, part in self._parts), self._rest]
-        return self._delimiter.join(lines).removeprefix(b"\r\n")
+        parts = b"".join([part.delimiter + part.octets for part in self.parts])
+        return (self._preamble + parts + self._rest).removeprefix(b"\r\n")
 
 
-def _name_of(part: bytes) -> str | None:
-    name = parse_head(part.removeprefix(b"\r\n").partition(b"\r\n\r\n")[0]).get_param(
-        "name", header="content-disposition"
-    )
-    return name if isinstance(name, str) else None
+def _delimiters(mark: bytes, body: bytes) -> Iterator[tuple[int, int, bool]]:
+    """Where delimiters begin, with the line end before them, and end, without the one behind; whether they close."""
+    at = body.find(mark)
+    while at >= 0:
+        start = at - 2 if body[at - 2 : at] == b"\r\n" else at - 1 if body[at - 1 : at] in (b"\r", b"\n") else at
+        end = _DELIMITER_END.match(body, at + len(mark))
+        if end is not None and (start < at or at == 0):
+            yield start, end.end(), bool(end[1])
+        at = body.find(mark, at + 1)
+
+
+def _name_of(octets: bytes) -> str | None:
+    """The name that the head of a part tells."""
+    blank = _BLANK_LINE.search(octets)
+    disposition = _DISPOSITION.search(octets, 0, len(octets) if blank is None else blank.start())
+    name = _parameter(b"name", disposition[1]) if disposition is not None else None
+    return None if name is None else name.decode("utf-8", "replace")
+
+
+def _parameter(wanted: bytes, field: bytes) -> bytes | None:
+    """A parameter behind the value of a field, without its quotes."""
+    for name, value in _PARAMETER.findall(field):
+        if name.lower() == wanted:
+            is_quoted = len(value) > 1 and value[:1] == value[-1:] == b'"'
+            return _ESCAPED.sub(rb"\1", value[1:-1]) if is_quoted else value
+    return None
 
 
 def _quoted(name: str) -> bytes:

@@ -114,14 +114,18 @@ class UpstreamView(View):
             self.set_header("Content-Type", content_type)
 
     def clear_body_field(self, name: str) -> None:
-        """Take a form argument, a part of a multipart form or a member of a JSON object out of the body."""
+        """Take a form argument, a part of a multipart form or a member of a JSON object out of the body.
+
+        A body that is too large for `ctx.request.body_fields` stays as it is.
+        """
         kind = self._ctx.request.header("content-type") or ""
         if is_parsable(kind):
             override = self._override()
-            body = self._ctx.request.raw_body() if override.body is None else override.body
-            left = without_field(kind, body, name)
-            if left is not body:
-                override.body = left
+            body = self._ctx.request.short_body() if override.body is None else override.body
+            if body is not None:
+                left = without_field(kind, body, name)
+                if left is not body:
+                    override.body = left
 
     def set_json_body(self, value: Any) -> None:
         """Replace the body by a JSON document."""

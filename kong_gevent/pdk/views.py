@@ -173,6 +173,23 @@ class RequestView(View):
         kind = self.header("content-type") or ""
         return parse_body(kind, self.raw_body(limit)) if is_parsable(kind) else None
 
+    def short_body(self, limit: int = DEFAULT_BODY_LIMIT) -> bytes | None:
+        """As `raw_body`, but None for a body of more than `limit` bytes, which streams on."""
+        ctx = self._ctx
+        if ctx.request_bytes is None:
+            ctx.request_bytes = ctx.exchange.read_short_body(limit)
+        return ctx.request_bytes
+
+    def body_fields(self) -> dict[str, Any]:
+        """The fields of a form or of a JSON object, for who looks for one that may be in the body, such as a key.
+
+        There are none in a body that is neither, is broken, or has more than 1 MiB, as uploads have: they stream on.
+        """
+        kind = self.header("content-type") or ""
+        body = self.short_body() if is_parsable(kind) else None
+        found = parse_body(kind, body) if body else None
+        return found if isinstance(found, dict) else {}
+
     @property
     def captures(self) -> dict[str, Any]:
         """`{"named": {name: text}, "unnamed": [text, …]}` of the route's regex path."""

@@ -50,14 +50,21 @@ class BodyBuffer:
                 return None
         return b"".join(parts)
 
-    def read_whole_body(self, limit: int) -> bytes:
-        """See `Exchange.read_whole_body`."""
+    def read_short_body(self, limit: int) -> bytes | None:
+        """See `Exchange.read_short_body`."""
         body = None if self._left > limit else self._gather(limit)
         if body is None:
-            self._refused()
-            raise HttpError(413, problem.MESSAGES[413], "the body is larger than a plugin may read")
+            return None
         self._unframed()
         self._pushed = body
         self.length = len(body)
         self.received -= len(body)
+        return body
+
+    def read_whole_body(self, limit: int) -> bytes:
+        """See `Exchange.read_whole_body`."""
+        body = self.read_short_body(limit)
+        if body is None:
+            self._refused()
+            raise HttpError(413, problem.MESSAGES[413], "the body is larger than a plugin may read")
         return body

@@ -91,6 +91,10 @@ class Exchange(Protocol):
         """The whole body when it is here already or has at most `limit` bytes, else None; 0 never waits for any."""
         ...
 
+    def read_short_body(self, limit: int) -> bytes | None:
+        """The whole body, still unread for `read_body`; None when it has more than `limit` bytes."""
+        ...
+
     def read_whole_body(self, limit: int) -> bytes:
         """The whole body, still unread for `read_body`. Raises `HttpError` (413) beyond `limit` bytes."""
         ...

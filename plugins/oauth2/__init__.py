@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import time
 from typing import Any
 
-from kong_gevent.pdk import Conf, Config, Context, Exit, HeaderTemplate, Identity, Kit, checks, fields
+from kong_gevent.pdk import Conf, Config, Context, Exit, HeaderTemplate, Identity, Kit, checks, field_text, fields
 from kong_gevent.pdk.auth import AuthenticationPlugin, Refusal, anonymous_field, challenge, classic
 from kong_gevent.plugins.oauth2.entities import CLIENTS, CODES, TOKENS
 from kong_gevent.plugins.oauth2.flow import Asked
@@ -170,7 +170,7 @@ class OAuth2(AuthenticationPlugin):
         ctx.identify(Identity(consumer, client, client["client_id"]))
         for name, value in ((SCOPE, token["scope"]), (USER, token["authenticated_userid"])):
             if value:
-                ctx.upstream.set_header(name, value)
+                ctx.upstream.set_header(name, field_text(value))
         return None
 
     @staticmethod
@@ -184,8 +184,7 @@ class OAuth2(AuthenticationPlugin):
             return header.strip()
         value: Any = ctx.request.query_arg("access_token")
         if value is None and ctx.method in _BODY_METHODS:
-            body = ctx.request.body()
-            value = body.get("access_token") if isinstance(body, dict) else None
+            value = ctx.request.body_fields().get("access_token")
         return value if isinstance(value, str) else None
 
     @staticmethod

@@ -63,6 +63,12 @@ def test_clients_cannot_claim_an_identity(plugin: Make, name: str, spelling: str
     assert "forged" not in [value for _, value in upstream.headers.fields]
 
 
+def test_names_with_control_characters_are_told_in_a_way_that_fields_can_hold(plugin: Make) -> None:
+    made = plugin("key-auth")
+    made.consumer("a\r\nX-Admin: 1\0", "k")
+    assert made.get(headers={"apikey": "k"}).upstream.headers["X-Consumer-Username"] == "a%0D%0AX-Admin: 1%00"
+
+
 def test_values_of_an_identity_may_hold_percent_signs(plugin: Make) -> None:
     made = plugin("key-auth")
     made.consumer("50%d", "k2")
@@ -219,6 +225,21 @@ class TestHiding:
         assert upstream.text == left
         assert upstream.headers["Content-Length"] == str(len(left))
         assert upstream.headers["Content-Type"] == headers["Content-Type"]
+
+    def test_a_key_is_hidden_however_the_lines_of_a_form_end(self, gateway: Make) -> None:
+        body = parts(("apikey", "", "k1"), ("z", "", "2")).replace("\r\n", "\n")
+        upstream = gateway(hide_credentials=True, key_in_body=True).post("/", body, headers=MULTIPART).upstream
+        assert "k1" not in upstream.text
+        assert 'name="z"' in upstream.text
+
+    @pytest.mark.parametrize("chunked", [False, True])
+    def test_an_upload_with_its_key_in_a_header_streams_on(self, gateway: Make, chunked: bool) -> None:
+        made = gateway(hide_credentials=True, key_in_body=True)
+        body = parts(("f", '; filename="a"', "x" * (2 << 20)))
+        upstream = made.request("POST", "/", headers={**MULTIPART, "apikey": "k1"}, body=body, chunked=chunked).upstream
+        assert upstream.text == body
+        assert "apikey" not in upstream.headers
+        refused(made.request("POST", "/", headers=MULTIPART, body=body, chunked=chunked), "No API key found in request")
 
     def test_a_wrong_key_is_hidden_from_an_anonymous_request_too(self, gateway: Make) -> None:
         made = gateway(hide_credentials=True, anonymous="guest")

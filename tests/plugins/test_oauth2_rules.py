@@ -294,3 +294,19 @@ def test_a_life_of_less_than_a_second_is_not_for_ever(lab: Any) -> None:
     assert body["expires_in"] == 1
     made.made.plugins["oauth2"].clock = lambda: time.time() + 3
     assert made.ask(body["access_token"]).status == 401
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_upload_of_who_is_recognised_otherwise_streams_on(lab: Any, chunked: bool) -> None:
+    made = lab(anonymous="guest").made
+    made.use("key-auth", anonymous="guest")
+    made.insert("keyauth_credentials", consumer={"username": "ada"}, key="k")
+    body = "file=" + "x" * (2 << 20)
+    upstream = made.request("POST", "/", headers={**FORM, "apikey": "k"}, body=body, chunked=chunked).upstream
+    assert (upstream.headers["X-Consumer-Username"], upstream.text) == ("ada", body)
+
+
+def test_a_user_whose_name_no_field_can_hold(lab: Any) -> None:
+    made = lab()
+    token = made.issue(authenticated_userid="u\n1")["access_token"]
+    assert made.ask(token).upstream.headers["X-Authenticated-UserId"] == "u%0A1"
