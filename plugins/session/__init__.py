@@ -8,13 +8,15 @@ from email.utils import formatdate
 from time import time
 from typing import Any
 
-from kong_gevent.pdk import Conf, Config, Context, Entity, Exit, Identity, Kit, Plugin, Record, fields
+from kong_gevent.pdk import Conf, Config, Context, Entity, Exit, Identity, Kit, Plugin, Record, field_text, fields
 from kong_gevent.plugins.session.sealing import Seal
 from kong_gevent.plugins.session.state import CookieStorage, State, Storage, TableStorage, Times, times_of
 
 TOLD = ("id", "audience", "subject", "timeout", "idling-timeout", "rolling-timeout", "absolute-timeout")
 BODY_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 GROUPS_HEADER = "X-Authenticated-Groups"
+MAX_COOKIE = 4096
+"""Characters of a cookie's value that are looked at; browsers keep no more."""
 FOREVER = 10 * 365 * 86400.0
 """Seconds for which a session without any limit is kept."""
 LONG_AGO = "Thu, 01 Jan 1970 00:00:01 GMT"
@@ -101,6 +103,12 @@ class SessionConfig(Config):
         "cookie_persistent": fields.Shorthand(fields.Boolean(), lambda value: {"remember": value}),
     }
 
+    @staticmethod
+    def custom_validator(config: dict[str, Any]) -> None:
+        """A secret that is null is one that is not given: without any, everybody could make cookies."""
+        if config["secret"] is None:
+            config["secret"] = secrets.token_urlsafe(33)
+
 
 class SessionRow(Record):
     """Schema of a session that is kept in the datastore."""
@@ -148,7 +156,9 @@ class Session(Plugin):
             job()
 
     def configure(self, conf: Conf) -> None:
-        """Prepare the storages, and the cookies' attributes."""
+        """Prepare the storages, and the cookies' attributes. Raises `ValueError` when there is no secret."""
+        if not conf.secret:  # as where a reference leads to a variable that is empty
+            raise ValueError("cookies that are sealed without a secret could be made by anybody")
         conf.main = Cookie(conf, conf.cookie_name or "session", times_of(conf, False), self._storage(conf, "session"))
         conf.second = None
         if conf.remember:
@@ -157,7 +167,7 @@ class Session(Plugin):
         conf.methods = frozenset(conf.logout_methods or ())
 
     def _storage(self, conf: Conf, purpose: str) -> Storage:
-        seal = Seal(conf.secret or "", purpose)
+        seal = Seal(conf.secret, purpose)
         return TableStorage(self.kit, seal, self._later.put) if conf.storage == "kong" else CookieStorage(seal)
 
     # --- before ------------------------------------------------------------------------------------------------------
@@ -187,7 +197,7 @@ class Session(Plugin):
         self._tell_upstream(ctx, conf, state, now)
         if groups:
             ctx.authenticated_groups = list(groups)
-            ctx.upstream.set_header(GROUPS_HEADER, ", ".join(groups))
+            ctx.upstream.set_header(GROUPS_HEADER, field_text(", ".join(groups)))
         ctx.identify(Identity(consumer, {"id": credential, "consumer": {"id": consumer["id"]}}, credential))
         return None
 
@@ -201,12 +211,11 @@ class Session(Plugin):
         """The session as it goes on: under a new identifier, or noted as used, when it is time."""
         main: Cookie = conf.main
         if main.times.rolls(state, now):
-            main.storage.forget(state, 0 if conf.remember else conf.stale_ttl or 0)
-            state = state.roll(now)
-            own.lines = self._save(conf, own, state, now)
+            old, state = state, state.roll(now)
+            own.lines = self._save(conf, own, state, now, old)
         elif main.times.touches(state, now):
             state = state.touch(now)
-            own.lines = [main.line(state, now)]
+            own.lines = [main.note(state, now)]
         return state
 
     def _ends(self, ctx: Context, conf: Conf) -> bool:
@@ -218,16 +227,15 @@ class Session(Plugin):
         if conf.logout_query_arg and request.query_arg(conf.logout_query_arg) is not None:
             return True
         if conf.read_body_for_logout and conf.logout_post_arg and method in BODY_METHODS:
-            body = request.body()
-            return isinstance(body, dict) and body.get(conf.logout_post_arg) is not None
+            return request.body_fields().get(conf.logout_post_arg) is not None
         return False
 
     def _destroy(self, conf: Conf, own: Any, state: State, now: float) -> list[str]:
-        """Forget a session and what remembers it; the lines that take their cookies away."""
-        conf.main.storage.forget(state, 0)
+        """End a session and what remembers it; the lines that take their cookies away. Raises `LookupFailed`."""
+        conf.main.storage.end(state)
         remembered = self._remembered(conf, own, now)
         if remembered is not None:
-            conf.second.storage.forget(remembered, 0)
+            conf.second.storage.end(remembered)
         return [cookie.gone() for cookie in (conf.main, conf.second) if cookie is not None]
 
     def _tell_upstream(self, ctx: Context, conf: Conf, state: State, now: float) -> None:
@@ -260,9 +268,11 @@ class Session(Plugin):
             for name, value in told(conf.response_headers, conf.main.times, state, now):
                 ctx.response.set_header(name, value)
 
-    def _save(self, conf: Conf, own: Any, state: State, now: float) -> list[str]:
-        """Keep a session; the lines of its cookies, the session's own first."""
-        lines = [conf.main.line(state, now)]
+    def _save(self, conf: Conf, own: Any, state: State, now: float, old: State | None = None) -> list[str]:
+        """Keep a session, which goes on from `old`; the lines of its cookies, the session's own first."""
+        main: Cookie = conf.main
+        after = 0 if conf.remember else conf.stale_ttl or 0
+        lines = [main.begin(state, now) if old is None else main.renew(state, old, now, after)]
         if conf.second is not None:
             lines.append(self._remember(conf, own, state, now))
         return lines
@@ -276,7 +286,7 @@ class Session(Plugin):
             second.storage.forget(before, conf.stale_ttl or 0)
             if before.data == state.data:
                 fresh = before.roll(now)
-        return second.line(fresh, now)
+        return second.begin(fresh, now)
 
 
 class Cookie:
@@ -302,15 +312,28 @@ class Cookie:
     def open(self, cookies: Mapping[str, str], now: float) -> State | None:
         """The session that a request's cookies stand for, unless it is over."""
         value = cookies.get(self.name)
-        state = self.storage.load(value) if value else None
+        state = self.storage.load(value) if value and len(value) <= MAX_COOKIE else None
         if state is None or state.audience != self.audience or self.times.over(state, now):
             return None
         return state
 
-    def line(self, state: State, now: float) -> str:
-        """Keep the session and give the value of `Set-Cookie`."""
-        left = self.times.left(state, now)["timeout"] or FOREVER
-        text = f"{self.name}={self.storage.save(state, left)}; {self._attributes}"
+    def begin(self, state: State, now: float) -> str:
+        """Keep a new session and give the value of `Set-Cookie`."""
+        return self._line(self.storage.save(state, self._left(state, now)), now)
+
+    def note(self, state: State, now: float) -> str:
+        """The same for a session that was used."""
+        return self._line(self.storage.note(state, self._left(state, now)), now)
+
+    def renew(self, state: State, old: State, now: float, after: float) -> str:
+        """The same for a session that goes on from `old`, which is good for `after` s more."""
+        return self._line(self.storage.renew(state, old, self._left(state, now), after), now)
+
+    def _left(self, state: State, now: float) -> float:
+        return self.times.left(state, now)["timeout"] or FOREVER
+
+    def _line(self, value: str, now: float) -> str:
+        text = f"{self.name}={value}; {self._attributes}"
         if not self._persistent:
             return text
         seconds = int(self.times.rolling or self.times.absolute or FOREVER)
@@ -339,7 +362,7 @@ def told(names: list[str] | None, times: Times, state: State, now: float) -> lis
     values: dict[str, str | int] = {
         "id": state.id,
         "audience": state.audience,
-        "subject": state.subject,
+        "subject": field_text(state.subject),
         **times.left(state, now),
     }
     return [(f"Session-{name.title()}", values[name]) for name in names]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
-from kong_gevent.pdk import Conf, Kit
+from kong_gevent.pdk import Conf, DaoError, Entities, Kit
 from kong_gevent.plugins.session.sealing import Seal
 
 ROLL_AFTER = 0.75
@@ -20,7 +20,8 @@ TOUCH_AFTER = 60.0
 class State:
     """A session. Times in s since 1970: when it was made, last rolled, last noted as used.
 
-    `data`: id of the consumer, id of the credential, groups; `remembered`: it came from, or has, a remember cookie.
+    `data`: id of the consumer, id of the credential, groups; `remembered`: it came from, or has, a remember cookie;
+    `successors`: ids under which it goes on, of one that is in the datastore and was renewed.
     """
 
     id: str
@@ -31,6 +32,7 @@ class State:
     data: tuple[str, str, tuple[str, ...]]
     audience: str = "default"
     remembered: bool = field(default=False)
+    successors: tuple[str, ...] = ()
 
     @classmethod
     def begin(cls, subject: str, audience: str, data: tuple[str, str, tuple[str, ...]], now: float) -> State:
@@ -42,17 +44,21 @@ class State:
         """The session that was stored as JSON; None when it is none."""
         try:
             consumer, credential, groups = value["data"]
-            return cls(**{**value, "data": (consumer, credential, tuple(groups))})
+            successors = tuple(value.get("successors", ()))
+            return cls(**{**value, "data": (consumer, credential, tuple(groups)), "successors": successors})
         except (KeyError, TypeError, ValueError):
             return None
 
     def as_json(self) -> dict[str, Any]:
         """What `from_json` takes."""
-        return asdict(self)
+        value = asdict(self)
+        if not self.successors:
+            del value["successors"]
+        return value
 
     def roll(self, now: float) -> State:
         """The same session under a new identifier."""
-        return replace(self, id=secrets.token_urlsafe(32), rolled=now, used=now)
+        return replace(self, id=secrets.token_urlsafe(32), rolled=now, used=now, successors=())
 
     def touch(self, now: float) -> State:
         """The same session, used now."""
@@ -98,16 +104,31 @@ class Times:
 
 
 class Storage(Protocol):
-    """Where sessions are kept: `save` returns the cookie's value, `load` takes it."""
+    """Where sessions are kept: `save`, `note` and `renew` return the cookie's value, `load` takes it."""
 
     def save(self, state: State, seconds: float) -> str:
-        """Keep a session for so long."""
+        """Keep a new session for so long."""
+
+    def note(self, state: State, seconds: float) -> str:
+        """Keep what has changed of a session, unless it has been ended meanwhile."""
+
+    def renew(self, state: State, old: State, seconds: float, after: float) -> str:
+        """Keep a session under its new identifier, and under the old one for `after` s only.
+
+        If `after` is more than 0, one that is ended under the old identifier is ended under the new one, too.
+        """
 
     def load(self, value: str) -> State | None:
         """The session of a cookie's value."""
 
     def forget(self, state: State, after: float) -> None:
         """Keep a session for `after` s only."""
+
+    def end(self, state: State) -> None:
+        """End a session, and what it goes on as. When this returns, nobody has it any more.
+
+        Raises `LookupFailed` when it may not have been ended.
+        """
 
 
 class CookieStorage:
@@ -120,12 +141,23 @@ class CookieStorage:
         """See `Storage.save`."""
         return self._seal.close(state.as_json())
 
+    def note(self, state: State, seconds: float) -> str:
+        """See `Storage.note`."""
+        return self.save(state, seconds)
+
+    def renew(self, state: State, old: State, seconds: float, after: float) -> str:
+        """See `Storage.renew`."""
+        return self.save(state, seconds)
+
     def load(self, value: str) -> State | None:
         """See `Storage.load`."""
         return State.from_json(self._seal.open(value))
 
     def forget(self, state: State, after: float) -> None:
         """Nothing to forget: the cookie is taken away."""
+
+    def end(self, state: State) -> None:
+        """Nothing to end but the cookie."""
 
 
 class TableStorage:
@@ -140,12 +172,17 @@ class TableStorage:
 
     def save(self, state: State, seconds: float) -> str:
         """See `Storage.save`; written behind the answer's back."""
-        row = {
-            "session_id": state.id,
-            "expires": int(state.used + seconds),
-            "data": self._seal.close(state.as_json()),
-        }
-        self._defer(lambda: self._put(state.id, row, seconds))
+        self._defer(lambda: self._put(state, seconds))
+        return self._seal.close(state.id)
+
+    def note(self, state: State, seconds: float) -> str:
+        """See `Storage.note`; written behind the answer's back."""
+        self._defer(lambda: self._change(state, seconds))
+        return self._seal.close(state.id)
+
+    def renew(self, state: State, old: State, seconds: float, after: float) -> str:
+        """See `Storage.renew`; written behind the answer's back."""
+        self._defer(lambda: self._replace(state, old, seconds, after))
         return self._seal.close(state.id)
 
     def load(self, value: str) -> State | None:
@@ -153,31 +190,80 @@ class TableStorage:
         identifier = self._seal.open(value)
         if not isinstance(identifier, str):
             return None
-        sessions = self._kit.entities(self.KIND)
-        row = sessions.select_by("session_id", identifier, cached=True) or sessions.select_by("session_id", identifier)
-        return State.from_json(self._seal.open(row["data"])) if row is not None and row["data"] else None
+        return self._state(self._sessions.select_by("session_id", identifier, cached=True) or self._row(identifier))
 
     def forget(self, state: State, after: float) -> None:
         """See `Storage.forget`."""
-        self._defer(lambda: self._shorten(state.id, after))
+        self._defer(lambda: self._shorten(self._row(state.id), after))
 
-    def _put(self, identifier: str, row: dict[str, Any], seconds: float) -> None:
-        sessions = self._kit.entities(self.KIND)
-        found = sessions.select_by("session_id", identifier)
-        if found is None:
-            sessions.insert(row, ttl=seconds)
-        else:
-            sessions.update(found["id"], row, ttl=seconds)
+    def end(self, state: State) -> None:
+        """See `Storage.end`."""
+        identifiers = [state.id]
+        while identifiers:
+            row = self._row(identifiers.pop())
+            if row is not None:
+                found = self._state(row)
+                identifiers += found.successors if found is not None else ()
+                self._sessions.delete(row["id"])
 
-    def _shorten(self, identifier: str, after: float) -> None:
-        sessions = self._kit.entities(self.KIND)
-        found = sessions.select_by("session_id", identifier)
-        if found is None:
+    # --- rows --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _sessions(self) -> Entities:
+        return self._kit.entities(self.KIND)
+
+    def _row(self, identifier: str) -> dict[str, Any] | None:
+        return self._sessions.select_by("session_id", identifier)
+
+    def _state(self, row: Mapping[str, Any] | None) -> State | None:
+        return State.from_json(self._seal.open(row["data"])) if row is not None and row["data"] else None
+
+    def _values(self, state: State, seconds: float) -> dict[str, Any]:
+        data = self._seal.close(state.as_json())
+        return {"session_id": state.id, "expires": int(state.used + seconds), "data": data}
+
+    def _put(self, state: State, seconds: float) -> None:
+        row = self._row(state.id)
+        if row is None:
+            self._sessions.insert(self._values(state, seconds), ttl=seconds)
+        else:  # what was to be tried again had been done
+            self._sessions.update(row["id"], self._values(state, seconds), ttl=seconds)
+
+    def _change(self, state: State, seconds: float) -> None:
+        row = self._row(state.id)
+        found = self._state(row)
+        if row is not None and found is not None and not found.successors:
+            self._update(row, self._values(state, seconds), seconds)
+
+    def _replace(self, state: State, old: State, seconds: float, after: float) -> None:
+        row = self._row(old.id)
+        if after <= 0:
+            self._put(state, seconds)
+            self._shorten(row, after)
             return
-        if after > 0:
-            sessions.update(found["id"], {}, ttl=after)
-        else:
-            sessions.delete(found["id"])
+        if row is not None:
+            self._put(state, seconds)
+            found = self._state(row) or old
+            linked = replace(found, successors=tuple(dict.fromkeys((*found.successors, state.id))))
+            if self._update(row, {"data": self._seal.close(linked.as_json())}, after):
+                return
+        self._sessions.delete_by("session_id", state.id)  # it has been ended meanwhile
+
+    def _shorten(self, row: Mapping[str, Any] | None, after: float) -> None:
+        if row is not None and after > 0:
+            self._update(row, {}, after)
+        elif row is not None:
+            self._sessions.delete(row["id"])
+
+    def _update(self, row: Mapping[str, Any], values: Mapping[str, Any], seconds: float) -> bool:
+        """Change a row; False when it is gone."""
+        try:
+            self._sessions.update(row["id"], values, ttl=seconds)
+        except DaoError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
 
 
 def times_of(conf: Conf, remembered: bool) -> Times:

@@ -12,6 +12,7 @@ from kong_gevent.pdk.testing import InMemoryGateway, Run
 from kong_gevent.plugins.session import Session
 from kong_gevent.plugins.session.sealing import Seal
 from kong_gevent.plugins.session.state import State, TableStorage
+from kong_gevent.runtime.entities import EntityAccess
 from tests.gateway import Gateway
 from tests.upstream import Upstream
 from tests.wire import wait_until
@@ -33,9 +34,24 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-def make(plugin: Make, **settings: Any) -> InMemoryGateway:
+class Later:
+    """Takes the place of the plugin's queue: what sessions put off happens when it is told to."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Callable[[], None]] = []
+        self.put = self.jobs.append
+
+    def run(self) -> None:
+        while self.jobs:
+            self.jobs.pop(0)()
+
+
+def make(plugin: Make, later: Later | None = None, **settings: Any) -> InMemoryGateway:
     """A gateway with key-auth (or the guest) and session; `made.ada`, `made.key` know the consumer."""
     made = plugin()
+    if later is not None:
+        session: Any = made.plugins["session"]
+        session._later = later
     made.consumer("guest")
     made.consumer("ada", "k")
     made.use("session", secret="top secret", **settings)
@@ -236,6 +252,98 @@ def test_logging_out(
         assert who(come(made, jar)) == "guest"
 
 
+LOGOUT = ("POST", "/?session_logout=1")
+
+
+def test_a_session_is_over_when_its_end_is_told(plugin: Make) -> None:
+    later = Later()
+    made = make(plugin, later, storage="kong")
+    jar = log_in(made)
+    later.run()
+    assert come(made, jar, *LOGOUT).status == 200
+    assert (who(come(made, jar)), rows(made)) == ("guest", {})
+
+
+def test_an_end_that_the_datastore_does_not_hear_of_is_not_told(plugin: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make(plugin, storage="kong")
+    jar = log_in(made)
+
+    def fail(*_: Any) -> None:
+        raise LookupFailed("no datastore")
+
+    with monkeypatch.context() as context:
+        context.setattr(EntityAccess, "delete", fail)
+        run = come(made, jar, *LOGOUT)
+    assert (run.status, lines(run), run.upstreams) == (503, [], [])
+    assert who(come(made, jar)) == "ada"
+    assert come(made, jar, *LOGOUT).status == 200
+
+
+def test_a_use_that_is_noted_late_brings_no_session_back(plugin: Make, clock: Clock) -> None:
+    later = Later()
+    made = make(plugin, later, storage="kong")
+    jar = log_in(made)
+    later.run()
+    clock.now += 100
+    assert who(come(made, jar)) == "ada"
+    assert len(later.jobs) == 1
+    come(made, jar, *LOGOUT)
+    later.run()
+    assert (rows(made), who(come(made, jar))) == ({}, "guest")
+
+
+@pytest.mark.parametrize("stored", ["before", "after"])
+def test_who_logs_out_while_the_session_is_renewed_is_out(plugin: Make, clock: Clock, stored: str) -> None:
+    later = Later()
+    made = make(plugin, later, storage="kong", idling_timeout=0)
+    jar = log_in(made)
+    later.run()
+    clock.now += 3000
+    renewed = [cookies(come(made, jar)) for _ in range(2)]  # two requests at the same time
+    if stored == "before":
+        later.run()
+        assert [who(come(made, each)) for each in renewed] == ["ada", "ada"]
+    assert come(made, jar, *LOGOUT).status == 200
+    later.run()
+    assert [who(come(made, each)) for each in [jar, *renewed]] == ["guest"] * 3
+    assert rows(made) == {}
+
+
+def test_a_use_of_the_old_cookie_does_not_prolong_it(plugin: Make, clock: Clock) -> None:
+    later = Later()
+    made = make(plugin, later, storage="kong", idling_timeout=3600, stale_ttl=7)
+    jar = log_in(made)
+    later.run()
+    (first,) = rows(made)
+    clock.now += 2000
+    come(made, jar)  # is noted
+    clock.now += 1000
+    come(made, jar)  # is renewed
+    noted, renewed = later.jobs
+    later.jobs[:] = [renewed, noted]
+    later.run()
+    assert 0 < rows(made)[first] <= 7
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_uploads_are_not_held_up_by_the_look_for_a_logout(plugin: Make, chunked: bool) -> None:
+    made = make(plugin, read_body_for_logout=True)
+    body = "file=" + "x" * (2 << 20)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    run = come(made, log_in(made), "POST", body=body, headers=form, chunked=chunked)
+    assert (who(run), run.upstream.text) == ("ada", body)
+
+
+def test_there_is_no_session_without_a_secret(plugin: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever knows how cookies are sealed could make one for anybody."""
+    (stored,) = plugin("session", secret=None).store.dao("plugins").each()
+    assert len(stored["config"]["secret"]) == 44
+    monkeypatch.setenv("EMPTY_SECRET", "")
+    made = plugin("session", secret="{vault://env/empty-secret}")
+    run = made.get()
+    assert (run.status, run.upstreams) == (500, [])
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [("GET", "/?session_logout=1", None), ("POST", "/", "session_logout=1"), ("DELETE", "/?other=1", None)],
@@ -423,11 +531,12 @@ class Named(Plugin):
     name = "named"
     config = Config
     priority = 1000
+    more = 0
 
     def access(self, ctx: Context, conf: Conf) -> None:
         """As a directory would."""
         if ctx.request.header("x-consumer"):
-            ctx.authenticated_groups = ["staff", "Admin"]
+            ctx.authenticated_groups = ["staff", "Admin", *(f"group {n}" for n in range(self.more))]
             consumer = self.kit.load_consumer(ctx.request.header("x-consumer"), by_username=True)
             ctx.authenticate(consumer, {"id": "c1"}, "c1")
         elif ctx.credential is None:
@@ -455,6 +564,19 @@ def test_groups_are_part_of_the_session(groups: InMemoryGateway) -> None:
     assert run.upstream.headers["X-Authenticated-Groups"] == "staff, Admin"
     assert run.upstream.headers["X-Credential-Identifier"] == "c1"
     assert "forged" not in str(run.upstream.headers)
+
+
+def test_who_is_in_many_groups_has_a_session_in_the_datastore(
+    groups: InMemoryGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (session,) = [each for each in groups.store.dao("plugins").each() if each["name"] == "session"]
+    groups.update("plugins", session["id"], config={"storage": "kong"})
+    monkeypatch.setattr(Named, "more", 1000)
+    jar = cookies(groups.get(headers={"X-Consumer": "ada"}))
+    groups.flush()
+    run = come(groups, jar)
+    assert run.upstream.headers["X-Authenticated-Groups"].endswith(", group 999")
+    assert lines(run) == []
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data; boundary=b", "application/json"])
