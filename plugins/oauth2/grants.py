@@ -172,10 +172,12 @@ class Grants:
         return True
 
     def _rehash(self, client: Entity, secret: str) -> None:
-        """Bring a hash up to today's parameters, now that the secret is known."""
+        """Bring a hash up to today's parameters, now that the secret is known, unless it has another one by now."""
+        clients = self._kit.entities(CLIENTS.name)
         try:
-            renewed = {"client_secret": secret, "hash_secret": True}
-            self._kit.entities(CLIENTS.name).update(client["id"], renewed)
+            present = clients.select(client["id"])
+            if present is not None and present["client_secret"] == client["client_secret"]:
+                clients.update(client["id"], {"client_secret": secret, "hash_secret": True})
         except Exception as error:  # the client is who it says it is; another time will do
             self._kit.log.warning("oauth2: the hash of client %s could not be renewed: %s", client["id"], error)
 
@@ -224,7 +226,12 @@ class Grants:
             raise Refused("invalid_scope", "Scope mismatch")
         if asked.conf.reuse_refresh_token:
             fresh = {"access_token": new_token(), "created_at": int(self._now()), "expires_in": self._expires_in(asked)}
-            return self._shown(asked, tokens.update(token["id"], fresh, ttl=self._life(asked)))
+            try:
+                return self._shown(asked, tokens.update(token["id"], fresh, ttl=self._life(asked)))
+            except DaoError as error:
+                if error.status != 404:
+                    raise
+                raise Refused("invalid_request", "Invalid refresh_token") from error  # it has just been revoked
         if not tokens.delete(token["id"]):
             raise Refused("invalid_request", "Invalid refresh_token")
         return self._token(asked, client, token["authenticated_userid"], token["scope"])

@@ -16,7 +16,7 @@ import requests
 
 from kong_gevent.errors import SchemaViolation
 from kong_gevent.pdk.testing import InMemoryGateway, Run
-from kong_gevent.plugins.oauth2 import GRANTS, OAuth2
+from kong_gevent.plugins.oauth2 import GRANTS, OAuth2, grants
 from kong_gevent.plugins.oauth2.flow import redirect_to
 from kong_gevent.plugins.oauth2.hashing import PREFIX, hash_secret, matches
 from tests.gateway import LOOPBACK, Gateway, free_ports
@@ -388,6 +388,19 @@ class TestRefreshing:
             assert made.ask(body["access_token"]).status == 200
         assert made.ask(first["access_token"]).status == 401
 
+    def test_while_it_is_revoked(self, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = lab(reuse_refresh_token=True)
+        token = made.issue()["refresh_token"]
+
+        def revoked_meanwhile() -> str:
+            tokens = made.made.store.dao("oauth2_tokens")
+            assert tokens.delete_by("refresh_token", token)
+            return "x" * 32
+
+        monkeypatch.setattr(grants, "new_token", revoked_meanwhile)
+        run = made.token("refresh_token", refresh_token=token)
+        assert error(run) == (400, "invalid_request", "Invalid refresh_token")
+
     def test_of_another_client(self, lab: Any) -> None:
         made = lab()
         made.add_client(client_id="other", client_secret="s2")
@@ -545,17 +558,16 @@ def test_a_hashed_secret_is_shown_once(lab: Any, path: str) -> None:
     assert admin("PUT", "/consumers/ada/oauth2/c", json=sent).json["client_secret"].startswith(PREFIX)
 
 
-def test_a_hash_of_old_parameters_is_renewed(lab: Any) -> None:
+def with_old_hash(made: Lab) -> dict[str, Any]:
+    """A client `old` whose secret is kept as a hash with other parameters than today's."""
     import hashlib
 
-    made = lab()
     derived = hashlib.pbkdf2_hmac("sha512", b"secret", b"0" * 16, 1000, 32)
     text = base64.b64encode(derived).rstrip(b"=").decode()
     old = f"$pbkdf2-sha512$i=1000,l=32${base64.b64encode(b'0' * 16).rstrip(b'=').decode()}${text}"
     dao = made.made.store.dao("oauth2_credentials")
     client = made.add_client(client_id="old", hash_secret=True)
     row = {**dao.select(client["id"]), "client_secret": old}
-    made.made.store.dao("oauth2_credentials")
     from kong_gevent.db import rows
     from kong_gevent.db.strategies.base import Put
 
@@ -565,8 +577,29 @@ def test_a_hash_of_old_parameters_is_renewed(lab: Any) -> None:
         [Put(found.kind, found.id, rows.encode(row), index, found.version)], [], made.made.store.origin
     )
     made.made.kit._cache.clear()
+    return client
+
+
+def test_a_hash_of_old_parameters_is_renewed(lab: Any) -> None:
+    made = lab()
+    client = with_old_hash(made)
     assert made.token("client_credentials", client_id="old").status == 200
-    assert dao.select(client["id"])["client_secret"].startswith(PREFIX)
+    assert made.made.store.dao("oauth2_credentials").select(client["id"])["client_secret"].startswith(PREFIX)
+
+
+def test_a_secret_that_changes_meanwhile_is_not_brought_back(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = lab()
+    client = with_old_hash(made)
+
+    def slowly(function: Callable[..., Any], *arguments: Any) -> Any:
+        if arguments[0] == "secret":
+            made.made.update("oauth2_credentials", client["id"], client_secret="another", hash_secret=True)
+        return function(*arguments)
+
+    monkeypatch.setattr(made.made.kit, "offload", slowly)
+    assert made.token("client_credentials", client_id="old").status == 200  # it was still the right one when asked
+    assert error(made.token("client_credentials", client_id="old"))[1] == "invalid_client"
+    assert made.token("client_credentials", client_id="old", client_secret="another").status == 200
 
 
 @pytest.mark.parametrize("patch", [{"client_secret": "x"}, {"hash_secret": True}])
