@@ -23,6 +23,8 @@ MAX_BODY = 8 << 20
 """Bytes of a body whose digest is verified; the request of a longer one is answered with 413."""
 LARGE = 64 << 10
 """Bytes of a body that is hashed in the thread pool."""
+MAX_NAMES = 100
+"""Names that a signature may list. Each adds a line to what is signed, which is put together for everybody."""
 MAX_KEPT = 2048
 """Characters of a signature and what it is over, up to which a worker keeps in mind that it was right."""
 
@@ -212,13 +214,14 @@ def parsed(value: str) -> Signature | None:
         end = places[-1].start()
     signature, headers, algorithm = parts
     username = value[start.end() : end]
-    if not (signature and headers and algorithm and username):
+    names = headers.split()
+    if not (signature and headers and algorithm and username) or len(names) > MAX_NAMES:
         return None
     try:
         username = username.encode("latin-1").decode()
     except ValueError:
         return None
-    return Signature(username, algorithm, headers.split(), signature)
+    return Signature(username, algorithm, names, signature)
 
 
 def signing_text(ctx: Context, names: Sequence[str]) -> bytes:

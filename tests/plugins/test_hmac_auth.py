@@ -10,7 +10,16 @@ import pytest
 from kong_gevent.errors import SchemaViolation, StoreUnavailable
 from kong_gevent.pdk.testing import InMemoryGateway, Run
 from kong_gevent.plugins import hmac_auth
-from kong_gevent.plugins.hmac_auth import MAX_BODY, MAX_KEPT, NO_DATE, NO_MATCH, NOT_VERIFIED, parsed, seconds_of
+from kong_gevent.plugins.hmac_auth import (
+    MAX_BODY,
+    MAX_KEPT,
+    MAX_NAMES,
+    NO_DATE,
+    NO_MATCH,
+    NOT_VERIFIED,
+    parsed,
+    seconds_of,
+)
 
 Make = Callable[..., InMemoryGateway]
 DATE, NOW = "Sat, 14 Mar 2026 15:09:26 GMT", 1773500966
@@ -234,6 +243,16 @@ def test_long_signatures_are_verified_anew_each_time(gateway: Make) -> None:
     for _ in range(2):
         assert ask(made, signed, X_Tenant="b" * MAX_KEPT).status == 200
     refused(ask(made, signed), NO_MATCH)
+
+
+def test_nobody_has_endless_texts_put_together(gateway: Make) -> None:
+    """Four thousand names of one long header in a list of 8 KiB would be 32 MiB, for anybody who asks."""
+    made = gateway()
+    for count, status in ((MAX_NAMES, 200), (MAX_NAMES + 1, 401)):
+        names = " ".join(["date"] * count)
+        run = ask(made, authorization(sign("\n".join([f"date: {DATE}"] * count)), headers=names))
+        assert run.status == status
+    refused(run, NOT_VERIFIED)
 
 
 def test_a_datastore_that_is_away_lets_nobody_pass(gateway: Make, monkeypatch: pytest.MonkeyPatch) -> None:
