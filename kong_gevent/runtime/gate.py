@@ -12,7 +12,8 @@ from gevent.lock import BoundedSemaphore
 from kong_gevent.errors import Overloaded, StoreUnavailable
 
 WIDTH = 500
-"""Look-ups that ask at once; more wait."""
+"""Look-ups that ask at once; more wait. Those of one kind take half of the places at most, so that a kind which asks
+something else than the store, and waits for it, keeps nobody else out."""
 PATIENCE = 2.0
 """Seconds that a look-up waits for its turn before it is refused."""
 PAUSE = 0.25
@@ -41,6 +42,8 @@ class Gate:
 
     def __init__(self, width: int = WIDTH) -> None:
         self._places = BoundedSemaphore(width)
+        self._share = max(1, width // 2)
+        self._shares: dict[str, BoundedSemaphore] = {}
         self._inside: set[Any] = set()
         self._away: dict[str, _Away] = {}
         self._answered: dict[str, float] = {}
@@ -51,8 +54,20 @@ class Gate:
         if me in self._inside:  # a look-up within a look-up has its place already
             return load()
         self._refuse(kind)
+        share = self._shares.get(kind)
+        if share is None:
+            share = self._shares[kind] = BoundedSemaphore(self._share)
+        if not share.acquire(timeout=PATIENCE):
+            raise Overloaded(f"{self._share} look-ups of {kind} wait for their answers already")
+        try:
+            return self._ask(me, kind, load)
+        finally:
+            share.release()
+
+    def _ask(self, me: Any, kind: str, load: Callable[[], Any]) -> Any:
+        """The result of `load`, with a place of its own."""
         if not self._places.acquire(timeout=PATIENCE):
-            raise Overloaded(f"{WIDTH} look-ups wait for the datastore already")
+            raise Overloaded(f"{WIDTH} look-ups wait for their answers already")
         self._inside.add(me)
         began = monotonic()
         try:

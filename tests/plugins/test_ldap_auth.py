@@ -389,9 +389,13 @@ def test_a_server_that_cannot_be_understood_lets_nobody_in(
     assert (run.status, run.upstreams) == (500, [])
 
 
-def test_no_server(plugin: Make) -> None:
-    made = plugin("ldap-auth", ldap_host="127.0.0.1", ldap_port=1, base_dn=BASE, attribute="uid")
-    assert ask(made, "ada", "s3cret").status == 500
+@pytest.mark.parametrize("anonymous", [None, "guest"])
+def test_no_server(plugin: Make, anonymous: str | None) -> None:
+    made = plugin("ldap-auth", ldap_host="127.0.0.1", ldap_port=1, base_dn=BASE, attribute="uid", anonymous=anonymous)
+    made.consumer("guest")
+    for _ in range(2):  # that it is away is not remembered
+        run = ask(made, "ada", "s3cret")
+        assert (run.status, run.upstreams) == (500, [])
 
 
 def test_the_connection_says_what_failed() -> None:

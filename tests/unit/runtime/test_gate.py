@@ -110,13 +110,39 @@ def test_only_so_many_ask_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.05)
     gate = Gate(width=2)
     go = Event()
-    asking = [gevent.spawn(gate.run, "keys", go.wait) for _ in range(2)]
+    asking = [gevent.spawn(gate.run, kind, go.wait) for kind in ("keys", "consumers")]
     gevent.sleep(0)
-    with pytest.raises(Overloaded):
-        gate.run("keys", lambda: 1)
+    for kind in ("keys", "documents"):
+        with pytest.raises(Overloaded):
+            gate.run(kind, lambda: 1)
     go.set()
     gevent.joinall(asking)
     assert gate.run("keys", lambda: 1) == 1
+
+
+def test_a_kind_that_waits_leaves_places_to_the_others() -> None:
+    """As that of a directory which does not answer: it takes its time, but not that of the datastore's look-ups."""
+    gate = Gate(width=4)
+    go = Event()
+    waiting = [gevent.spawn(gate.run, "directory", go.wait) for _ in range(4)]
+    gevent.sleep(0)
+    assert gate.run("keys", lambda: 1) == 1
+    go.set()
+    gevent.joinall(waiting)
+    assert [each.successful() for each in waiting] == [True] * 4
+
+
+def test_who_gives_up_waiting_for_a_place_takes_none_away() -> None:
+    gate = Gate(width=2)
+    go = Event()
+    asking = [gevent.spawn(gate.run, kind, go.wait) for kind in ("keys", "consumers")]
+    gevent.sleep(0)
+    impatient = [gevent.spawn(gate.run, kind, lambda: 1) for kind in ("keys", "documents")]
+    gevent.sleep(0)
+    gevent.killall(impatient)
+    go.set()
+    gevent.joinall(asking)
+    assert [gate.run(kind, lambda: 1) for kind in ("keys", "consumers", "documents")] == [1, 1, 1]
 
 
 def test_a_look_up_within_a_look_up_has_its_place() -> None:
