@@ -110,7 +110,7 @@ class BasicAuth(AuthenticationPlugin):
             # A name that nobody has takes the same way as one with another password.
             if found and self._matches(found[1], credential) and credential is not None:
                 identity = self.identity(credential, credential["username"])
-                self.known.keep(value, identity, version)
+                self.known.keep(value, identity, version, len(value))
                 ctx.identify(identity)
                 return None
             if credential is not None:

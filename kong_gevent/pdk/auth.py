@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kong_gevent.pdk.plugin import Conf
 
 MAX_KNOWN = 10_000
-"""Clients that a worker keeps in mind for each plugin; one takes about 1 KiB."""
+"""Clients that a worker keeps in mind for each plugin; one takes about 1 KiB, and who shows more counts for more."""
 
 
 class Refusal:
@@ -92,6 +92,7 @@ class Known:
     def __init__(self, kit: Kit, size: int = MAX_KNOWN) -> None:
         self._memory = kit.memory()
         self._size = size
+        self._taken = 0
         self.get = self._memory.get
 
     @property
@@ -99,11 +100,19 @@ class Known:
         """Changes when something is forgotten; read it before the look-ups that lead to a value."""
         return self._memory.version
 
-    def keep(self, key: Any, value: Any, version: int) -> None:
-        """Keep a value, unless something has changed since `version` was read."""
+    def keep(self, key: Any, value: Any, version: int, octets: int = 0) -> None:
+        """Keep a value, unless something has changed since `version` was read.
+
+        `octets`: about how many both take, where the client decides it.
+        """
         if self._memory.version == version:
-            if len(self._memory) >= self._size:
+            places = 1 + octets // 1024
+            if not self._memory:
+                self._taken = 0
+            elif self._taken + places > self._size:
                 self._memory.clear()
+                self._taken = 0
+            self._taken += places
             self._memory[key] = value
 
 

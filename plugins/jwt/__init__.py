@@ -157,7 +157,7 @@ class Jwt(AuthenticationPlugin):
             if consumer is None:
                 return Refusal(401, f"Could not find consumer for '{conf.claim}={credential['key']}'", plain=True)
             accepted = Accepted(Identity(consumer, credential, credential["key"]), token.claims)
-            self.known.keep((text, conf.variant), accepted, version)
+            self.known.keep((text, conf.variant), accepted, version, 4 * len(text))  # with its claims
         elif conf.times or conf.maximum_expiration:
             refusal = self._untimely(accepted.claims, conf)
             if refusal is not None:

@@ -99,6 +99,9 @@ def test_what_is_known_of_clients_is_bounded_and_forgotten_with_any_change(plugi
     for number in range(25):
         known.keep(number, str(number), known.version)
     assert sum(known.get(number) is not None for number in range(25)) <= 10
+    for number in range(25):
+        known.keep(number, str(number), known.version, octets=3 << 10)
+    assert sum(known.get(number) is not None for number in range(25)) <= 2
     version = known.version
     made.consumer("ada")
     assert known.get(24) is None
