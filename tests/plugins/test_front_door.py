@@ -57,6 +57,11 @@ ROUTES: dict[str, dict[str, dict[str, Any]]] = {
     "jwt": {"jwt": {}},
     "jwt-realm": {"jwt": {"realm": "r", "claims_to_verify": ["exp"], "cookie_names": ["c"], "run_on_preflight": False}},
     "jwt-guest": {"jwt": GUEST},
+    "upload": {
+        "session": {"read_body_for_logout": True},
+        "oauth2": {**GUEST, "enable_client_credentials": True},
+        "key-auth": {**GUEST, "key_in_body": True, "hide_credentials": True},
+    },
     "hmac": {"hmac-auth": {}},
     "hmac-strict": {
         "hmac-auth": {"hide_credentials": True, "realm": "r", "enforce_headers": ["date", "request-line"],
@@ -390,3 +395,32 @@ def test_use_is_exact_over_workers_and_refused_beyond(node: Gateway, limited: Up
     assert all("X-Kong-Limit" not in answer.headers for answer in answers)
     sent = [dict(request.headers).get("X-RateLimit-Remaining-video") for request in limited.requests]
     assert sent == ["3", "2", "1", "0", "0", "0"]
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+def test_uploads_stream_on_where_something_might_have_been_in_the_body(
+    node: Gateway, backend: Upstream, framing: str
+) -> None:
+    """On one connection, which goes on afterwards; 1 MiB is what plugins look into."""
+    part = '--b\r\nContent-Disposition: form-data; name="{}"\r\n\r\n'
+    large, small = (
+        f"{part.format('f')}{'x' * size}\r\n{part.format('apikey')}key of ada\r\n--b--\r\n".encode()
+        for size in (3 << 20, 1 << 10)
+    )
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    with requests.Session() as session:
+        for body, key, who in (
+            (large, {"apikey": "key of bob"}, "bob"),
+            (large, {}, "guest"),
+            (small, {}, "ada"),
+        ):
+            backend.clear()
+            data = body if framing == "length" else iter([body[:900], body[900:]])
+            answer = session.post(f"{node.proxy_url}/upload", data=data, headers={**kind, **key}, timeout=30)
+            assert answer.status_code == 200
+            (received,) = backend.wait_for(1)
+            assert received.get("X-Consumer-Username") == who
+            if body is large:
+                assert received.size == len(large)
+            else:
+                assert b"key of ada" not in received.body
