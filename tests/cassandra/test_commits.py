@@ -238,6 +238,25 @@ def test_a_commit_whose_rows_could_not_be_stored_is_finished_by_the_next(open_no
     assert len(audit.check(store)) == 2
 
 
+def test_a_refusal_holds_whatever_becomes_of_the_others_of_its_group(open_node: Node) -> None:
+    store = open_node()
+    dao, log = store.dao("consumers"), audit.strategy_of(store)._mine.log
+    dao.insert({"username": "taken"})
+    real = log.apply
+
+    def away(entry: Any) -> None:
+        raise errors.StoreUnavailable("away")
+
+    log.apply = away
+    jobs = [gevent.spawn(dao.insert, {"username": name}) for name in ("a", "taken", "b")]
+    gevent.joinall(jobs)
+    log.apply = real
+    kinds = [errors.OutcomeUnknown, errors.UniqueViolation, errors.OutcomeUnknown]
+    assert [type(job.exception) for job in jobs] == kinds
+    assert dao.insert({"username": "c"})
+    assert len(audit.check(store)) == 4
+
+
 def test_a_proposal_that_could_not_be_written_changes_nothing(open_node: Node) -> None:
     store = open_node()
     log = audit.strategy_of(store)._mine.log

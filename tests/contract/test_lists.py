@@ -323,6 +323,28 @@ def test_events_stay_an_hour_and_a_late_reader_is_told(store: Store, clock: Cloc
     assert store.events_after(last) == []
 
 
+def test_commits_without_events_take_no_event_along(store: Store, clock: Clock) -> None:
+    """As the audit log's: a reader that has read everything has lost nothing when they grow old."""
+    insert_many(store, 1)
+    cursors = [store.last_event_id()]
+    record = base.Put("audit_requests", "00000000-0000-4000-8000-000000000001", b"{}", base.Index())
+    store.strategy.commit([record], [])
+    assert store.events_after(cursors[0]) == []
+    insert_many(store, 1)
+    store.strategy.commit(
+        [base.Delete(record.kind, record.id, store.strategy.read(record.kind, record.id).version)], []
+    )
+    cursors.append(store.events_after(cursors[0])[-1].id)
+    assert store.events_after(cursors[1]) == []
+    clock.shift = base.EVENT_LIFETIME + 5
+    store.strategy.prune()
+    assert store.events_after(cursors[1]) == []
+    insert_many(store, 1)
+    assert len(store.events_after(cursors[1])) == 1
+    with pytest.raises(errors.EventsLost):
+        store.events_after(cursors[0])
+
+
 def test_events_of_one_commit_can_be_read_piece_by_piece(store: Store) -> None:
     consumer = store.dao("consumers").insert({"username": "a"})
     for _ in range(5):

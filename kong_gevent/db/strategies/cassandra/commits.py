@@ -91,21 +91,20 @@ class Committer:
         return needs
 
     def _together(self, group: list[Waiting]) -> None:
+        outcomes: Sequence[Exception | None]
         try:
-            refusals = self._store(group)
+            outcomes = self._store(group)
         except Exception as error:
             self._head = None
-            for waiting in group:
-                waiting.outcome.set_exception(error)
-            return
-        for waiting, refusal in zip(group, refusals, strict=True):
-            if refusal is None:
+            outcomes = [error] * len(group)
+        for waiting, outcome in zip(group, outcomes, strict=True):
+            if outcome is None:
                 waiting.outcome.set(None)
             else:
-                waiting.outcome.set_exception(refusal)
+                waiting.outcome.set_exception(outcome)
 
-    def _store(self, group: list[Waiting]) -> list[CommitRefused | None]:
-        """Store what can be stored of a group, which may grow; the refusals, None for a commit that is done."""
+    def _store(self, group: list[Waiting]) -> Sequence[Exception | None]:
+        """Store what can be stored of a group, which may grow; what to raise, None for a commit that is done."""
         until = time.monotonic() + PATIENCE
         attempt = 0
         while True:
@@ -126,8 +125,7 @@ class Committer:
                 continue
             self._commit_log.propose(entry)
             if self._may_try(entry) and self._commit_log.advance(entry):
-                self._finish(entry)
-                return refusals
+                return self._finish(entry, refusals)
             self._overtaken()
 
     def _read(self, needs: Needs) -> Snapshot | None:
@@ -160,15 +158,17 @@ class Committer:
             if time.monotonic() > until:
                 return True
 
-    def _finish(self, entry: Entry) -> None:
+    def _finish(self, entry: Entry, refusals: Sequence[CommitRefused | None]) -> Sequence[Exception | None]:
+        """Store an entry that is part of history; what to raise. Refusals hold, whatever becomes of the others."""
         try:
             self._commit_log.apply(entry)
             self._commit_log.raise_mark(entry.point)
         except StoreUnavailable as error:
-            raise OutcomeUnknown(
-                f"the change is made and becomes visible when the store can be reached again: {error}"
-            ) from error
+            self._head = None
+            text = f"the change is made and becomes visible when the store can be reached again: {error}"
+            return [refusal or OutcomeUnknown(text) for refusal in refusals]
         self._head = entry.point
+        return refusals
 
     def _give_way(self, attempt: int, until: float) -> None:
         if time.monotonic() > until:

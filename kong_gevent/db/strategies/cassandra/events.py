@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
@@ -15,13 +14,15 @@ from kong_gevent.db.strategies.base import EVENT_LIFETIME, Event
 from kong_gevent.db.strategies.cassandra.entry import Call, Point, read_events
 from kong_gevent.db.strategies.cassandra.log import BUCKET, CommitLog, State
 from kong_gevent.db.strategies.cassandra.session import CassandraSession
+from kong_gevent.db.strategies.told import Told
 from kong_gevent.errors import EventsLost
 
 PATIENCE = 1.0
 """Seconds for which a process may take to store what it committed, before whoever sees it finishes it."""
 _PATIENCE_SPREAD = 0.3
+_PACE = 5000
+"""Changes for which that time is granted once more: all who look would store a large commit again beside its writer."""
 _GLANCE = 0.003
-_REMEMBERED = 1000
 _AT_ONCE = 8
 _NOTES = (
     "SELECT seq, entry, part, parts, won, at, prev_seq, prev_entry, notes FROM log "
@@ -47,14 +48,15 @@ class _Found:
 class EventReader:
     """Reads events up to the mark, so that what they tell of can be read already.
 
-    It remembers which entries it has told of: an entry that does not follow them shows that history forked, or that
-    the store is another one.
+    It remembers up to which entry it has read for each cursor: one that does not follow it shows that history forked,
+    or that the store is another one. Entries behind a cursor that have no events, as the audit log makes them, are read
+    once; they do not make the events before them too old.
     """
 
     def __init__(self, session: CassandraSession, log: CommitLog) -> None:
         self._session = session
         self._commit_log = log
-        self._told: OrderedDict[int, UUID] = OrderedDict()
+        self._told: Told[Point] = Told()
         self._unapplied: tuple[UUID, float] | None = None
 
     def after(self, cursor: int, limit: int, settled: bool = False) -> list[Event]:
@@ -65,16 +67,16 @@ class EventReader:
         state = self._settled_state() if settled else self._state()
         cursor = cursor or state.first
         top = state.mark
-        if not state.first <= cursor <= max(top.seq, state.head.seq):
-            raise EventsLost(f"event {cursor} is not of this store")
         told = self._told.get(cursor)
-        if told is not None and cursor == state.head.seq and told != state.head.entry:
+        at = told or Point(cursor, UUID(int=0), 0)
+        if cursor < state.first or at.seq > max(top.seq, state.head.seq):
+            raise EventsLost(f"event {cursor} is not of this store")
+        if told is not None and at.seq == state.head.seq and at.entry != state.head.entry:
             raise EventsLost(f"event {cursor} was replaced by another one: history forked")
-        if cursor >= top.seq:
+        if at.seq >= top.seq:
             return []
         found: list[Event] = []
-        at = Point(cursor, told or UUID(int=0), 0)
-        for entry in self._entries(cursor, top.seq):
+        for entry in self._entries(at.seq, top.seq):
             at = self._follow(at, entry)
             found += [event for event in entry.events() if event.id > cursor]
             if len(found) >= limit:
@@ -83,7 +85,7 @@ class EventReader:
             if at.seq != top.seq or at.entry != top.entry:
                 raise EventsLost(f"events {at.seq + 1} to {top.seq} are gone")
         if not found[limit:]:
-            self._tell(at)
+            self._told.remember(found[-1].id if found else cursor, at)
         return found[:limit]
 
     def range(self) -> tuple[int, int]:
@@ -92,7 +94,7 @@ class EventReader:
         last = state.mark
         if last.seq == state.first:
             return 1, 0
-        self._tell(last)
+        self._told.remember(last.seq, last)
         return self._oldest(state), last.seq
 
     def _state(self) -> State:
@@ -104,8 +106,8 @@ class EventReader:
         now = time.monotonic()
         if self._unapplied is None or self._unapplied[0] != state.head.entry:
             # Nobody else stores here what was committed in another data centre.
-            patience = PATIENCE if state.local else 0.0
-            self._unapplied = state.head.entry, now + patience + random.random() * _PATIENCE_SPREAD
+            patience = (PATIENCE if state.local else 0.0) + random.random() * _PATIENCE_SPREAD
+            self._unapplied = state.head.entry, now + patience * (1 + (state.head.seq - state.mark.seq) / _PACE)
         if now < self._unapplied[1]:
             return state
         self._unapplied = None
@@ -130,12 +132,6 @@ class EventReader:
         if entry.point.at < time.time() - EVENT_LIFETIME:
             raise EventsLost(f"events {at.seq + 1} to {entry.point.seq} are too old")
         return entry.point
-
-    def _tell(self, point: Point) -> None:
-        self._told[point.seq] = point.entry
-        self._told.move_to_end(point.seq)
-        while len(self._told) > _REMEMBERED:
-            self._told.popitem(last=False)
 
     def _entries(self, after: int, until: int) -> Iterable[_Found]:
         """Entries of history that end after one id and up to another, in order."""

@@ -27,6 +27,8 @@ from kong_gevent.errors import DatabaseError, OutcomeUnknown, SchemaMissing, Sto
 
 OLDEST = (3, 11)
 """The oldest release of the server that is supported."""
+_DECIDING = (ConsistencyLevel.SERIAL, ConsistencyLevel.LOCAL_SERIAL)
+"""Levels at which a conditional write is decided; what fails at another one may have been decided before."""
 Fault = tuple[type[StoreUnavailable], str]
 Failures = Mapping[str, BaseException]
 
@@ -90,7 +92,7 @@ def statement(error: BaseException, options: CassandraOptions, settled: bool) ->
     """What a statement's failure means. `settled`: it changes nothing, or running it again is harmless."""
     if isinstance(error, NoHostAvailable):
         return _nobody(error, options)
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable) and (settled or error.consistency in _DECIDING):
         return StoreUnavailable(_unavailable(error))
     if isinstance(error, Unauthorized):
         return StoreMisconfigured(
@@ -104,7 +106,7 @@ def statement(error: BaseException, options: CassandraOptions, settled: bool) ->
         )
     if isinstance(error, RequestValidationException | RefusedMessage) or not _is_drivers(error):
         return DatabaseError(f"Cassandra refused a statement: {_bare(error)}")
-    text = _interrupted(error)
+    text = _unavailable(error) if isinstance(error, Unavailable) else _interrupted(error)
     if settled:
         return StoreUnavailable(text)
     return OutcomeUnknown(f"{text}; whether the change was made is not known")
@@ -178,8 +180,8 @@ def _secure(options: CassandraOptions, text: str, error: BaseException) -> Fault
     files = ", ".join(options.ssl_ca) or "the machine's own authorities"
     if "mismatch" in text or "doesn't match" in text:
         return StoreMisconfigured, (
-            "its certificate is for other names or addresses: name it in cassandra_contact_points as the certificate "
-            "does, or set cassandra_ssl_verify_host = off"
+            "its certificate is for other names or addresses: it must name the IP addresses of the nodes, by which "
+            "they are reached, or set cassandra_ssl_verify_host = off"
         )
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return StoreMisconfigured, (
