@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -232,6 +233,20 @@ def test_a_transaction_that_others_were_in_the_way_of_is_tried_again(store: Stor
     with pytest.raises(errors.StoreUnavailable, match="in the way"):
         store.dao("consumers").insert({"username": "b"})
     assert usernames(store) == ["a"]
+
+
+def test_an_event_that_was_replaced_is_noticed(store: Store) -> None:
+    """After a fail-over that lost commits: others have taken the numbers of their events by the time of the look."""
+    looks: tuple[Callable[[], int], ...] = (store.last_event_id, lambda: store.events_after(0)[-1].id)
+    for number, look in enumerate(looks):
+        store.dao("consumers").insert({"username": f"{number} first"})
+        cursor = look()
+        assert store.events_after(cursor) == []
+        run_sql(store, f"UPDATE events SET txn = md5('another')::uuid WHERE id = {cursor}")
+        store.dao("consumers").insert({"username": f"{number} later"})
+        with pytest.raises(errors.EventsLost, match="was replaced"):
+            store.events_after(cursor)
+        assert store.events_after(store.last_event_id()) == []
 
 
 def test_a_failing_statement_leaves_nothing_and_the_connection_usable(store: Store) -> None:

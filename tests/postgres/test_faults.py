@@ -207,11 +207,34 @@ def test_a_server_that_takes_no_writes(store: Store, postgres: Postgres, postgre
         store.close()
         with pytest.raises(errors.StoreUnavailable, match="takes no writes .it is a standby, or set read-only"):
             store.strategy.set_value("a", "b")
+        with pytest.raises(errors.StoreUnavailable, match="takes no writes .it is a standby, or set read-only"):
+            store.dao("consumers").insert({"username": "a"})
     finally:
         with postgres.connect(postgres_database) as connection:
             connection.execute("SET default_transaction_read_only = off")
             connection.execute(f"ALTER DATABASE {postgres_database} RESET default_transaction_read_only")  # type: ignore[arg-type]
     assert store.strategy.set_value("a", "b") == "b"
+    assert store.dao("consumers").insert({"username": "a"})
+
+
+def test_a_standby_takes_no_writes_until_it_is_promoted(make_postgres: Callable[..., Postgres]) -> None:
+    """A name that leads to a standby for a while: calls are told so, and the first one after the promotion works."""
+    primary = make_postgres()
+    name = primary.fresh_name()
+    primary.create_database(name)
+    first = open_on(**settings_for(primary, name))
+    first.migrations.bootstrap()
+    standby = make_postgres(primary=primary)
+    store = open_on(**settings_for(standby, name))
+    store.connect()
+    with pytest.raises(errors.StoreUnavailable, match="takes no writes .it is a standby"):
+        store.dao("consumers").insert({"username": "a"})
+    first.close()
+    primary.stop()
+    with standby.connect() as connection:
+        assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
+    assert store.dao("consumers").insert({"username": "a"})
+    store.close()
 
 
 # TLS

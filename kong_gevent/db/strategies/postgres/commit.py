@@ -21,7 +21,7 @@ from kong_gevent.db.strategies.relational import event_rows
 from kong_gevent.errors import DatabaseError, OutcomeUnknown, SchemaMissing, StoreUnavailable
 
 LOCK_HEAD = "SELECT event, version FROM heads FOR UPDATE"
-BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 _MOVE_HEAD = "UPDATE heads SET event = ?, version = ?"
 _ROWS = "SELECT kind, id, version, expires, idx FROM entities WHERE (kind, id) IN (VALUES {})"
 _OWNERS = (

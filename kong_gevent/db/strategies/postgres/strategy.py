@@ -5,6 +5,9 @@ and holds it until its transaction has ended. So what was read stays true, the i
 the order of the commits, and whether a commit was stored can be found out after its connection broke: who holds the
 row sees everything, and nobody else is in the middle of anything. A row is better than an advisory lock here: it
 belongs to the schema, and readers see in it which event is the last that was committed.
+
+A fail-over may lose commits, and others take the numbers of their events. The transaction that wrote an event tells
+them apart.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from psycopg import errors as pg
 
@@ -32,7 +36,8 @@ from kong_gevent.db.strategies.relational import (
     prune_portion,
     statements_of,
 )
-from kong_gevent.errors import SchemaMissing, StoreMisconfigured
+from kong_gevent.db.strategies.told import Told
+from kong_gevent.errors import EventsLost, SchemaMissing, StoreMisconfigured
 
 DDL_SECONDS = 600.0
 """How long a step of a migration may take."""
@@ -45,10 +50,11 @@ _PUSH = (
 )
 _COUNTS = "SELECT key, origin, total FROM counts WHERE key = ANY(%s) AND expires > %s"
 _EVENTS = (
-    "SELECT h.event, (SELECT min(id) FROM events), e.id, e.entity, e.key, e.op, e.cache_keys, e.origin FROM heads h "
+    "SELECT h.event, (SELECT min(id) FROM events), (SELECT txn FROM events WHERE id = ?), e.txn, e.id, e.entity, "
+    "e.key, e.op, e.cache_keys, e.origin FROM heads h "
     "LEFT JOIN LATERAL (SELECT * FROM events WHERE id > ? ORDER BY id LIMIT ?) e ON true ORDER BY e.id"
 )
-_RANGE = "SELECT (SELECT min(id) FROM events), event FROM heads"
+_RANGE = "SELECT (SELECT min(id) FROM events), event, (SELECT txn FROM events WHERE id = event) FROM heads"
 _PRUNER = "SELECT pg_try_advisory_xact_lock(hashtext('kong-gevent pruner'), hashtext(current_schema()))"
 _PREPARER = "SELECT pg_advisory_xact_lock(hashtext('kong-gevent schema'))"
 _META_TABLES = """
@@ -69,6 +75,7 @@ class PostgresStrategy(RelationalStrategy):
         self.options = options
         self.replica = replica
         self.seen = 0
+        self._told: Told[UUID] = Told()
         self._pool = PostgresPool(options)
         self._writer = Writer(self._pool, self.stored_value)
         self._lookups: Strategy | None = None
@@ -126,11 +133,15 @@ class PostgresStrategy(RelationalStrategy):
         return found
 
     def events_after(self, cursor: int, limit: int, settled: bool = False) -> list[Event]:
-        found = self._fetch(_EVENTS, (cursor, limit))
+        found = self._fetch(_EVENTS, (cursor, cursor, limit))
         if not found:
             raise SchemaMissing(f"PostgreSQL at {self.options.where} needs bootstrapping: run 'migrations bootstrap'")
-        last, oldest = found[0][:2]
-        events = events_of(cursor, oldest, last, [row[2:] for row in found if row[2] is not None])
+        last, oldest, txn = found[0][:3]
+        if txn is not None and self._told.get(cursor) not in (None, txn):
+            raise EventsLost(f"event {cursor} was replaced by another one: the server went back to an older state")
+        events = events_of(cursor, oldest, last, [row[4:] for row in found if row[4] is not None])
+        if events:
+            self._told.remember(events[-1].id, found[-1][3])
         self.seen = events[-1].id if events else max(cursor, 0)
         return events
 
@@ -138,7 +149,9 @@ class PostgresStrategy(RelationalStrategy):
         found = self._fetch(_RANGE, ())
         if not found:
             raise SchemaMissing(f"PostgreSQL at {self.options.where} needs bootstrapping: run 'migrations bootstrap'")
-        oldest, last = found[0]
+        oldest, last, txn = found[0]
+        if txn is not None:
+            self._told.remember(last, txn)
         self.seen = last
         return (oldest if oldest is not None else last + 1), last
 
