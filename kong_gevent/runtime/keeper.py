@@ -67,9 +67,14 @@ class Keeper:
             used = self._sync.load_from(self._read())
         except FileNotFoundError:
             return False
-        except (snapshot.SnapshotRefused, OSError) as error:
+        except Exception as error:
+            # Also what this version cannot make sense of, though another one has written it: the store may come back.
             self._refused = True
-            log.error("the last good configuration in %s is not used: %s", self.path, error)
+            foreseen = isinstance(error, (snapshot.SnapshotRefused, OSError))
+            log.error(
+                "the last good configuration in %s is not used: %s", self.path, error,
+                exc_info=None if foreseen else error,
+            )  # fmt: skip
             return False
         if used:
             log.warning(

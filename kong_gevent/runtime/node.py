@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -334,19 +336,24 @@ def resident_memory(pid: int) -> int:
 
 
 def node_id(setting: str | None, prefix: str) -> str:
-    """The node's UUID: the setting, else the one kept in the prefix, made at the first start."""
+    """The node's UUID: the setting, else the one kept in the prefix, made at the first start.
+
+    A file without one, as a full disk leaves it, is filled later.
+    """
     if setting:
         return setting
     file = Path(prefix, "kong.id")
-    try:
+    with suppress(OSError, ValueError):
         return str(UUID(file.read_text().strip()))
-    except (OSError, ValueError):
-        made = str(uuid4())
-        try:
-            with file.open("x") as output:
-                output.write(made + "\n")
-        except FileExistsError:
-            return str(UUID(file.read_text().strip()))
-        except OSError as error:
-            log.warning("the node's id cannot be kept in %s: %s", file, error)
-        return made
+    made = str(uuid4())
+    try:
+        with file.open("a+") as kept:
+            fcntl.flock(kept, fcntl.LOCK_EX)  # workers that start at the same time agree
+            kept.seek(0)
+            with suppress(ValueError):
+                return str(UUID(kept.read().strip()))
+            kept.truncate(0)
+            kept.write(made + "\n")
+    except OSError as error:
+        log.warning("the node's id cannot be kept in %s: %s", file, error)
+    return made

@@ -69,9 +69,11 @@ def origin_of(settings: Any) -> dict[str, Any]:
 
     Addresses of servers are left out: they may change while the data stays the same.
     """
-    named = {"sqlite": "sqlite_path", "cassandra": "cassandra_keyspace", "postgres": "pg_database"}
-    name = named.get(settings.database)
-    return {"database": settings.database, **({name: settings.get(name)} if name else {})}
+    named = {
+        "sqlite": ("sqlite_path",), "cassandra": ("cassandra_keyspace",), "postgres": ("pg_database", "pg_schema")
+    }  # fmt: skip
+    origin = {name: settings.get(name) for name in named.get(settings.database, ())}
+    return {"database": settings.database, **{name: value for name, value in origin.items() if value is not None}}
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -109,11 +111,12 @@ class Writer:
             raise SnapshotBusy(f"another process writes {file}") from None
 
     def begin(self, header: Header) -> bool:
-        """Begin with the new file; False when the old one has the same content already."""
+        """Begin with the new file; False when the old one has the same content already, and is whole."""
         with suppress(OSError, SnapshotRefused):
             with _opened(self._file) as old:
                 known = _header(old)
             if (known.origin, known.digest, known.size) == (header.origin, header.digest, header.size):
+                check(self._file, header.origin)
                 return False
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self._new, flags, 0o600)
