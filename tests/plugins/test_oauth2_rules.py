@@ -5,7 +5,9 @@ import time
 from typing import Any
 from urllib.parse import urlencode
 
+import gevent
 import pytest
+from gevent.event import Event
 
 from kong_gevent.plugins.oauth2 import OAuth2, grants
 from tests.plugins.test_oauth2 import ALL, CHALLENGE, FORM, HTTPS, URI, VERIFIER, Lab, error, lab
@@ -163,6 +165,26 @@ class TestClientsOfTheTokenEndpoint:
         (stored,) = hashed
         assert len(stored) == len(grants.DECOY)
         assert stored.startswith("$pbkdf2-sha512$i=10000,l=32$")
+
+    def test_guesses_leave_threads_to_others(self, lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        made = lab().made
+        given: list[str] = []
+        go = Event()
+
+        def wait(function: Any, secret: str, stored: str) -> bool:
+            given.append(secret)
+            go.wait()
+            return False
+
+        monkeypatch.setattr(made.kit, "offload", wait)
+        guess = made.plugins["oauth2"]._grants._knows_secret
+        guesses = [gevent.spawn(guess, None, str(number)) for number in range(5)]
+        gevent.sleep(0)
+        assert given == ["0", "1"]
+        go.set()
+        gevent.joinall(guesses)
+        assert sorted(given) == ["0", "1", "2", "3", "4"]
+        assert [each.value for each in guesses] == [False] * 5
 
     def test_nobody_knows_the_decoy(self) -> None:
         assert grants.is_hash(grants.DECOY)
