@@ -13,9 +13,8 @@ from time import monotonic
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from kong_gevent.http import problem
+from kong_gevent.pdk.bodies import dump_json
 from kong_gevent.pdk.edits import IDENTITY_NAMES, FieldEdits, HeaderTemplate, begun
 from kong_gevent.pdk.identity import Identity
 from kong_gevent.pdk.upstream import UpstreamView
@@ -310,7 +309,7 @@ class Context:
         edits = FieldEdits()
         data = b""
         if isinstance(body, (dict, list)):
-            data = orjson.dumps(body)
+            data = dump_json(body)
             edits.set("Content-Type", "application/json; charset=utf-8")
         elif body is not None:
             data = body.encode() if isinstance(body, str) else bytes(body)

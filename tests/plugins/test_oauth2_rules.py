@@ -304,6 +304,12 @@ class TestHostileArguments:
         assert error(run)[:2] == (400, "invalid_request")
         assert list(made.made.store.dao("oauth2_tokens").each()) == []
 
+    @pytest.mark.parametrize("state", [10**30, [[[1]]], {"a": None}, True, ""], ids=str)
+    def test_a_state_of_any_kind_comes_back(self, lab: Any, state: Any) -> None:
+        made = lab()
+        arguments = {"grant_type": "client_credentials", "client_id": "id", "client_secret": "secret", "state": state}
+        assert send_json(made, "token", **arguments).response.json()["state"] == state
+
     def test_an_octet_that_is_no_utf_8(self, lab: Any) -> None:
         body = b'--b\r\nContent-Disposition: form-data; name="provision_key"\r\n\r\n\xff\r\n--b--'
         run = lab().made.post("/oauth2/authorize", body, headers={**HTTPS, **MULTIPART})
