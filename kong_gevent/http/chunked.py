@@ -7,6 +7,7 @@ import re
 from kong_gevent.http.lines import FIELD_BYTES, FORWARDING_FIELDS, HOP_FIELDS, IDENTITY_FIELDS, split_fields
 
 SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})(;[^\r\n]*)?")
+_plain_size = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n").match
 MAX_LINE = 4096
 """Bytes of a chunk-size line with its extensions, and of one trailer line."""
 MAX_TRAILERS = 16384
@@ -83,8 +84,14 @@ class ChunkedDecoder:
                 self._left -= take
                 if not self._left:
                     self._state = _DATA_END
+                    if data.startswith(b"\r\n", position):  # in line, as the size below: chunks may be tiny
+                        self._state = _SIZE
+                        position += 2
             elif state == _DONE:
                 break
+            elif state == _SIZE and not self._line and (plain := _plain_size(data, position)) is not None:
+                self._begin_chunk(plain[1])
+                position = plain.end()
             else:
                 position = self._line_state(data, position)
         if self.done:
@@ -123,8 +130,7 @@ class ChunkedDecoder:
             match = SIZE.fullmatch(line)
             if match is None or (match[2] and match[2].translate(None, FIELD_BYTES)):
                 raise ValueError("malformed chunk size or extension")
-            self._left = int(match[1], 16)
-            self._state = _DATA if self._left else _TRAILER
+            self._begin_chunk(match[1])
         elif line:
             self._trailer += split_fields(line)
             self._trailer_size += len(line) + 2
@@ -132,6 +138,10 @@ class ChunkedDecoder:
                 raise ValueError("trailer section too large")
         else:
             self._finish()
+
+    def _begin_chunk(self, size: bytes) -> None:
+        self._left = int(size, 16)
+        self._state = _DATA if self._left else _TRAILER
 
     def _finish(self) -> None:
         self.trailers = [

@@ -6,11 +6,15 @@ import fcntl
 import os
 from collections.abc import Callable
 
+import gevent
+
 from kong_gevent.errors import ConnectionClosed, GatewayError, again
 from kong_gevent.proxy.stream import Stream
 
 PIPE_SIZE = 262144
 MAX_PIPES = 32
+FAIR = 8
+"""Times that a pipe is filled in a row before others get a turn."""
 _F_SETPIPE_SZ = 1031
 _SPLICE_FLAGS = 3  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK
 
@@ -61,10 +65,13 @@ def splice(source: Stream, sink: Stream, count: int, moved: Callable[[int], None
         ends = Pipes.take()
     except OSError:
         return False
-    left, held = count, 0
+    left, held, fills = count, 0, 0
     try:
         while left or held:
             if not held:
+                fills += 1
+                if not fills % FAIR:
+                    gevent.sleep(0)  # two peers that are faster than this process would have it for themselves
                 held = _fill(source, ends[1], min(left, PIPE_SIZE))
                 left -= held
                 moved(held)

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import gevent
+
 from kong_gevent.errors import DeadlineExceeded, again
 from kong_gevent.proxy.deadlines import Streams
 from kong_gevent.proxy.stream import READ_SIZE, Stream
@@ -31,6 +33,14 @@ MAX_BEGINNINGS = 3
 """How often one handshake may begin anew."""
 _ENCRYPTED = PIECE + 512
 """Bytes that are taken from the kernel at once: what a record has at most."""
+MAX_HANDSHAKE = 65536
+"""Bytes that a client may say until its handshake is done: they are held, so that it can begin anew."""
+MAX_EMPTY = 2 * _ENCRYPTED
+"""Bytes in a row that hold no data: TLS's own messages, each of which costs more to read than to send."""
+MAX_UNSENT = 65536
+"""Bytes of TLS's own answers that wait for a peer who does not take them."""
+FAIR = 16
+"""Reads that find data in a row before others get a turn."""
 
 
 class TlsStream(Stream):
@@ -40,8 +50,8 @@ class TlsStream(Stream):
     """
 
     __slots__ = (
-        "_ahead", "_held", "_incoming", "_inner", "_outgoing", "_raw_recv", "_sending", "_silent", "_unsent",
-        "heard", "tls",
+        "_ahead", "_empty", "_held", "_in_a_row", "_incoming", "_inner", "_outgoing", "_raw_recv", "_sending",
+        "_silent", "_unsent", "heard", "tls",
     )  # fmt: skip
 
     speaks_first = True
@@ -72,6 +82,7 @@ class TlsStream(Stream):
         self._unsent = b""
         self.heard = []
         self._sending = self._silent = False
+        self._empty = self._in_a_row = 0
         try:
             self._begin(context, server_name, server)
         except ValueError as error:
@@ -120,15 +131,18 @@ class TlsStream(Stream):
                 # Also tickets that nobody waits for: with them goes an acknowledgement that a client may wait for.
                 self._flush()
                 self._held = bool(self._incoming.pending or self._inner.pending())
+                self._empty = 0
                 self.heard.clear()
                 return
 
     def _listen(self, until: float | None) -> None:
-        """Wait for the peer's next words and take them. Raises `DeadlineExceeded`."""
+        """Wait for the peer's next words and take them. Raises `DeadlineExceeded`, `ssl.SSLError`."""
         if until is not None:
             self.read_timeout = until - monotonic()
             if self.read_timeout <= 0:
                 raise DeadlineExceeded("the handshake took too long")
+        if self._empty > MAX_HANDSHAKE and not self.speaks_first:
+            raise ssl.SSLError(ssl.SSL_ERROR_SSL, "the handshake is too long")
         data = self._wait_for_bytes()
         self.heard.append(data)
         self._take(data)
@@ -142,6 +156,7 @@ class TlsStream(Stream):
 
     def _take(self, data: bytes) -> None:
         if data:
+            self._empty += len(data)
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
@@ -155,6 +170,8 @@ class TlsStream(Stream):
             self._notice_rest()
             return data
         if not self._held:
+            if self._outgoing.pending:
+                self._send_what_goes()
             self._take(self._raw_recv(_ENCRYPTED))
         while True:
             try:
@@ -163,6 +180,8 @@ class TlsStream(Stream):
                 self._held = False
                 if self._outgoing.pending:
                     self._send_what_goes()
+                if self._empty > MAX_EMPTY:
+                    raise ssl.SSLError(ssl.SSL_ERROR_SSL, "too many messages without data") from None
                 self._take(self._raw_recv(_ENCRYPTED))
             except ssl.SSLZeroReturnError:
                 self._raw_recv = _nothing  # whatever the kernel has, it is the end
@@ -172,6 +191,7 @@ class TlsStream(Stream):
                     raise
                 return b""
             else:
+                self._empty = 0
                 self._notice_rest()
                 return data
 
@@ -187,12 +207,17 @@ class TlsStream(Stream):
 
     def read(self, size: int = READ_SIZE) -> bytes:
         """As `Stream.read`, decrypted. An end without TLS's own closing alert counts as `ssl.SSLError`."""
+        self._in_a_row += 1
+        if self._in_a_row > FAIR:
+            self._in_a_row = 0
+            gevent.sleep(0)  # a peer that is faster than this process would have it for itself
         while True:
             if self.fault is not None:
                 raise again(self.fault)
             try:
                 return self._decrypt(size)
             except BlockingIOError:
+                self._in_a_row = 0
                 self.wait_readable()
 
     def has_ended(self) -> bool:
@@ -262,14 +287,15 @@ class TlsStream(Stream):
 
     def _send_what_goes(self) -> None:
         """For a reader, who must not wait: TLS's own messages go as far as the socket takes them now."""
-        if self._sending:
-            return  # whoever writes takes them along
-        data = self._unsent + self._outgoing.read()
-        try:
-            sent = self.send(data)
-        except BlockingIOError:
-            sent = 0
-        self._unsent = data[sent:]
+        if not self._sending:  # else whoever writes takes them along
+            data = self._unsent + self._outgoing.read()
+            try:
+                sent = self.send(data)
+            except BlockingIOError:
+                sent = 0
+            self._unsent = data[sent:]
+        if len(self._unsent) + self._outgoing.pending > MAX_UNSENT:
+            raise ssl.SSLError(ssl.SSL_ERROR_SSL, "the peer does not take what TLS has to say")
 
     def shutdown_write(self) -> None:
         """Send the closing alert, as far as that takes no waiting. The peer may go on until it closes, too."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import gevent
+
 from kong_gevent.errors import ConnectionClosed, DeadlineExceeded, HttpError, ProtocolError
 from kong_gevent.http import problem
 from kong_gevent.http.chunked import ChunkedDecoder
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kong_gevent.connection")
 BODY_READ = 262144
+CHUNKED_READ = 65536
+"""Bytes that are read at once of a body in chunks, which may be tiny: what is here is decoded in one go."""
+FAIR = 8
+"""Reads of a body in a row before others get a turn."""
 SPLICE_FROM = 65536
 
 
@@ -30,6 +36,7 @@ class ReceivedBody(BodyBuffer):
         "_decoder",
         "_had_body",
         "_linger",
+        "_reads",
         "_wants_continue",
         "gateway",
         "keep",
@@ -52,7 +59,7 @@ class ReceivedBody(BodyBuffer):
     def _expect_body(self, minor: int, fields: RequestFields) -> None:
         """Get ready to read a request's body, or to have none after a request that had one."""
         self._had_body = not fields.bodiless
-        self.received = 0
+        self.received = self._reads = 0
         self._limit = None
         self._pushed = b""
         self.trailers = []
@@ -77,11 +84,15 @@ class ReceivedBody(BodyBuffer):
         stream = self.stream
         if self._wants_continue:
             self._continue()
+        chunked = self._decoder is not None
+        if self._reads and (chunked or not self._reads % FAIR):
+            gevent.sleep(0)  # a client that is faster than this worker would have it for itself
+        self._reads += 1
         stream.read_timeout = self.gateway.body_timeout
         try:
             while True:
                 try:
-                    data = stream.recv(BODY_READ)
+                    data = stream.recv(CHUNKED_READ if chunked else BODY_READ)
                 except BlockingIOError:
                     stream.wait_readable()
                     continue

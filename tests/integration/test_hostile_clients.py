@@ -3,6 +3,7 @@
 import socket
 import ssl
 import struct
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -175,6 +176,30 @@ def test_a_slow_upstream_is_not_the_clients_fault(make_gateway: Callable[..., Ga
     with Upstream(script(Pause(2.5), answer(200, b"late"))) as upstream:
         gateway.route(upstream.url)
         assert ask_once(gateway, "POST", "/", body=b"x" * 100_000).body == b"late"
+
+
+def test_a_client_that_is_fast_does_not_have_a_worker_for_itself(node: Node) -> None:
+    """Chunks of one byte cost more to read than to send: however many come, others are served."""
+    gateway = node.gateway
+    chunks = b"1\r\nx\r\n" * 50_000
+    ended = threading.Event()
+    with connected(gateway, head("POST", "/", "Transfer-Encoding: chunked")) as sock:
+
+        def flood() -> None:
+            with suppress(OSError):
+                while not ended.is_set():
+                    sock.sendall(chunks)
+
+        flooding = threading.Thread(target=flood, daemon=True)
+        flooding.start()
+        try:
+            for _ in range(20):
+                assert ask_once(gateway, "GET", "/").body == b"ok"
+            assert flooding.is_alive()
+        finally:
+            ended.set()
+            sock.shutdown(socket.SHUT_RDWR)
+            flooding.join(30)
 
 
 def test_connections_are_limited(make_gateway: Callable[..., Gateway]) -> None:
