@@ -11,6 +11,8 @@ from kong_gevent.balancer.health import TCP_FAILURE, TIMEOUT, Limits, is_availab
 from kong_gevent.runtime.health_table import HealthTable
 
 if TYPE_CHECKING:
+    from gevent.pool import Pool
+
     from kong_gevent.runtime.tls import Outgoing
 
 log = logging.getLogger("kong_gevent.health")
@@ -24,6 +26,8 @@ class Checks:
         self.upstream = entity
         self.tls: Outgoing | None = None
         """TLS parameters of probes; found when the first one needs them."""
+        self.probing: dict[bool, Pool] = {}
+        """The probes under way, of peers that are served and of the others."""
         self.complained = False
         """Whether the log has been told that probes have no usable certificate."""
         self.name: str = entity["name"]

@@ -36,6 +36,8 @@ IDLE_TICK = 1.0
 TOUCH = 60.0
 """Seconds between two times that a worker tells that it has its peers still."""
 STATUS_LINE = 64
+MAX_AT_ONCE = 1000
+"""Probes of an upstream, whatever its `concurrency` is."""
 DEFAULT_TIMEOUT = 60
 """Seconds for a probe whose timeout is 0."""
 TLS_KINDS = ("https", "grpcs")
@@ -51,6 +53,7 @@ class Prober:
         self._chosen = chosen
         self._due: dict[_Round, float] = {}
         self._asked: set[Peer] = set()
+        self._under_way: set[tuple[Checks, bool]] = set()
         self._touch_at = 0.0
 
     def run(self) -> None:
@@ -85,20 +88,32 @@ class Prober:
             at = min(self._due.get(key, now + interval), now + interval)
             if now >= at:
                 at = now + interval
-                gevent.spawn(self._round, balancer, checks, served)
+                if (checks, served) not in self._under_way:  # else it takes longer than the interval
+                    self._under_way.add((checks, served))
+                    gevent.spawn(self._round, balancer, checks, served)
             due[key] = at
 
     def _round(self, balancer: Balancer, checks: Checks, served: bool) -> None:
-        """Ask all peers of an upstream that are served, or all that are not; one that still thinks is left in peace."""
+        """Ask all peers of an upstream that are served, or all that are not; one that still thinks is left in peace.
+
+        No more than `concurrency` of a kind think at once, those of earlier rounds included.
+        """
         try:
             balancer.refresh(self._gateway.resolver)
-            pool = Pool(min(checks.settings["concurrency"], 1000))
+            pool = checks.probing.get(served)
+            if pool is None:
+                pool = checks.probing[served] = Pool(min(checks.settings["concurrency"], MAX_AT_ONCE))
             for peer in checks.peers():
+                pool.wait_available()
+                if self._gateway.plan.balancers.get(balancer.name) is not balancer:
+                    return  # another one has taken its place
                 if peer.weight and checks.available(peer) is served and peer not in self._asked:
                     self._asked.add(peer)
                     pool.spawn(self._ask, checks, peer)
         except Exception:
             log.exception("upstream %s: its health checks failed", balancer.name)
+        finally:
+            self._under_way.discard((checks, served))
 
     def _ask(self, checks: Checks, peer: Peer) -> None:
         """Ask one peer, and report what came of it."""
