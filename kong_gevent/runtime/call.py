@@ -155,8 +155,10 @@ class Call:
         if override.scheme is not None or override.host is not None:
             protocol = override.scheme or ctx.service.protocol
             name, port = override.host or ctx.service.host, override.port or ctx.service.port
-            tls = gateway.contexts.for_service(ctx.service.entity, protocol=protocol)
-            changed.endpoint = Endpoint(name, port, tls)
+            if override.host is None:
+                changed.endpoint = ctx.service.endpoint_by(protocol, gateway.contexts)
+            else:
+                changed.endpoint = Endpoint(name, port, gateway.contexts.for_service(changed.entity, None, protocol))
             if not ctx.route.preserve_host:
                 host = host_header(name, port, protocol)
         return host

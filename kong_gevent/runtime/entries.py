@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import randrange
 from typing import TYPE_CHECKING, Any
 
 from kong_gevent.dns import Place, Resolver, numeric_address
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
     from kong_gevent.runtime.call import Call
     from kong_gevent.runtime.gateway import Gateway
     from kong_gevent.runtime.phases import Chain
-    from kong_gevent.runtime.tls import Outgoing
+    from kong_gevent.runtime.tls import Contexts, Outgoing
 
 Entity = dict[str, Any]
+_TURNS = 1 << 16
+"""Turns among which the first is drawn: workers, and targets of one request, do not begin with the same address."""
 DEFAULT_PORTS = {"http": 80, "https": 443, "grpc": 80, "grpcs": 443}
 
 
@@ -32,7 +35,7 @@ class Endpoint:
         self.tls = tls
         self._places: Sequence[Place] | None = None
         self._origins: list[Any] = []
-        self._turn = 0
+        self._turn = randrange(_TURNS)
         self.fixed: Origin | None = None
         """The origin of a host that is a clear-text address: there is nothing to choose."""
 
@@ -49,8 +52,12 @@ class Endpoint:
         places, turns = answer.places, answer.turns
         number = (turns[call.turn % len(turns)] + turn) % len(places)
         if places[number].port and not ctx.route.preserve_host and not call.host_told:
-            call.change_host(host_header(self.host, places[number].port, "http" if self.tls is None else "https"))
+            call.change_host(self.host_for(places[number]))
         return self._origin(gateway.pool, places, number, call.server_name)
+
+    def host_for(self, place: Place) -> bytes:
+        """The Host header for an address; an SRV record says the port."""
+        return host_header(self.host, place.port or self.port, "http" if self.tls is None else "https")
 
     def pick(self, resolver: Resolver, pool: Pool, turn: int, server_name: str | None) -> Origin:
         """The origin of the address whose turn it is. Raises `NameNotResolved`, `IdentityUnusable`."""
@@ -74,6 +81,8 @@ class ServiceEntry:
     """A service, ready for calling: timeouts in s, `host_header` in bytes."""
 
     __slots__ = (
+        "_balancer",
+        "_other_endpoints",
         "connect_timeout",
         "endpoint",
         "entity",
@@ -99,10 +108,24 @@ class ServiceEntry:
         self.connect_timeout = entity["connect_timeout"] / 1000
         self.write_timeout = entity["write_timeout"] / 1000
         self.read_timeout = entity["read_timeout"] / 1000
-        self.endpoint: Endpoint | BalancedEndpoint = (
-            Endpoint(self.host, self.port, tls) if balancer is None else BalancedEndpoint(balancer, self.port, tls)
-        )
+        self._balancer = balancer
+        self.endpoint = self._endpoint(tls)
+        self._other_endpoints: dict[str, Endpoint | BalancedEndpoint] = {}
         self.host_header = host_header(self.host, self.port, self.protocol)
+
+    def _endpoint(self, tls: Outgoing | None) -> Endpoint | BalancedEndpoint:
+        if self._balancer is None:
+            return Endpoint(self.host, self.port, tls)
+        return BalancedEndpoint(self._balancer, self.port, tls)
+
+    def endpoint_by(self, protocol: str, contexts: Contexts) -> Endpoint | BalancedEndpoint:
+        """What is called when a plugin wants this protocol."""
+        found = self.endpoint if protocol == self.protocol else self._other_endpoints.get(protocol)
+        if found is None:
+            upstream = self._balancer.entity if self._balancer is not None else None
+            found = self._endpoint(contexts.for_service(self.entity, upstream, protocol))
+            self._other_endpoints[protocol] = found
+        return found
 
 
 def host_header(host: str, port: int, protocol: str) -> bytes:

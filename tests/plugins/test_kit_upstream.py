@@ -70,6 +70,21 @@ def test_another_scheme(steered: Steered) -> None:
     assert asked[-1][3] is not None, "there is a TLS context"
 
 
+def test_another_scheme_for_an_upstream(steered: Steered) -> None:
+    """Its targets are called by it; the name of an upstream is none that could be looked up."""
+    made = steered(lambda ctx: ctx.upstream.set_scheme("https"))
+    pool = made.insert("upstreams", name="pool")
+    made.insert("targets", upstream={"id": pool["id"]}, target="10.1.2.3:443")
+    made.update("services", made.service["id"], host="pool")
+    asked = places(made)
+    run = made.get("/")
+    assert run.status == 200
+    assert run.upstream.headers.all("Host") == ["10.1.2.3"]
+    assert asked[-1][2] == 443
+    assert asked[-1][3] is not None, "there is a TLS context"
+    assert asked[-1][4] == "10.1.2.3"
+
+
 @pytest.mark.parametrize(("port", "scheme"), [(65536, "http"), (-1, "http"), (80, "ftp")])
 def test_what_is_no_target(steered: Steered, port: int, scheme: str) -> None:
     def change(ctx: Context) -> None:

@@ -37,6 +37,8 @@ def describe(gateway: Gateway, ctx: Context, health_of: HealthOf) -> tuple[Row, 
         try:
             places = gateway.resolver.look(endpoint.host).places
             told["addresses"] = [{"ip": place.ip, "port": place.port or endpoint.port} for place in places]
+            if places[0].port and not ctx.route.preserve_host:
+                call.change_host(endpoint.host_for(places[0]))
         except NameNotResolved as error:
             told.update(addresses=[], error=str(error))
             refusal = unresolved(ctx, error)

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
+from kong_gevent.dns import Answer, Place
 from kong_gevent.pdk.testing import InMemoryGateway
 
 Row = dict[str, Any]
@@ -168,6 +169,19 @@ def test_targets_and_the_one_that_a_hash_leads_to(gateway: InMemoryGateway) -> N
     assert (upstream["hash"]["hash_on"], upstream["hash"]["key"]) == ("path", "/pool/x")
     host = next(row["value"] for row in told["upstream_request"]["headers"] if row["name"] == "Host")
     assert gateway.get("/pool/x").upstream.headers["Host"] == host == upstream["hash"]["chosen"]["target"]
+
+
+def test_the_host_has_the_port_of_an_srv_record() -> None:
+    node = InMemoryGateway()
+    try:
+        answer = Answer("SRV", [Place(2, "10.0.0.1", 9009, 1, "one.test")], 60)
+        node.upstream.look = lambda _host: answer  # type: ignore[method-assign]
+        told = explain(node, "http://api.test/")
+        assert told["upstream"]["addresses"] == [{"ip": "10.0.0.1", "port": 9009}]
+        host = next(row["value"] for row in told["upstream_request"]["headers"] if row["name"] == "Host")
+        assert node.get("/").upstream.headers["Host"] == host == "upstream.test:9009"
+    finally:
+        node.close()
 
 
 def test_nothing_is_counted() -> None:
