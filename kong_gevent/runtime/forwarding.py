@@ -99,7 +99,7 @@ class Forwarding:
     def port(self, ctx: Context) -> int:
         """The port that the first trusted hop saw."""
         told = self._trusted_value(ctx, b"x-forwarded-port")
-        if told and told.isdigit() and int(told) <= 65535:
+        if told and told.isascii() and told.isdigit() and len(told) <= 5 and int(told) <= 65535:
             return int(told)
         own: int = ctx.connection.port
         return own

@@ -77,7 +77,7 @@ def _argument(value: Any) -> str | None:
 
 
 def _capture(captures: dict[str, Any], name: str) -> str | None:
-    if name.isdigit():
+    if name.isascii() and name.isdigit():
         unnamed = captures["unnamed"]
         return unnamed[int(name) - 1] if 0 < int(name) <= len(unnamed) else None
     found: str | None = captures["named"].get(name)

@@ -120,7 +120,8 @@ class Health:
 def _split(address: str) -> tuple[str, int]:
     """`ip:port` of a path; IPv6 with brackets."""
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or (":" in host and not host.endswith("]")):
+    number = port.isascii() and port.isdigit() and len(port) <= 5
+    if not colon or not number or (":" in host and not host.endswith("]")):
         host, port = address, str(DEFAULT_PORT)
     host = host.strip("[]")
     try:

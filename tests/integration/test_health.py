@@ -278,7 +278,8 @@ def test_health_set_by_hand(node: Gateway, make_upstream: Callable[..., Upstream
     refused = put(node, target, "unhealthy")
     assert (refused.status_code, refused.json()["message"]) == (400, "no healthchecker found for pool.test")
     node.change(POOL, healthchecks=passive(http_failures=1))
-    assert put(node, f"{target}/127.0.0.1:1", "unhealthy").status_code == 400
+    for port in ("1", "%C2%B2", "9" * 5000):
+        assert put(node, f"{target}/127.0.0.1:{port}", "unhealthy").status_code == 400
     assert put(node, "127.0.0.1:2", "unhealthy").status_code == 404
     assert node.admin("PUT", f"{POOL}/targets/{target}/unhealthy?dry_run=1").status_code == 204
     assert healths(node) == {target: "HEALTHY"}

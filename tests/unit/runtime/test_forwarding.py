@@ -1,10 +1,14 @@
 """Whom the gateway believes about the client, and what it tells the upstream: row by row."""
 
 from collections.abc import Callable, Iterator
+from ipaddress import ip_network
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from kong_gevent.pdk.testing import InMemoryGateway, Run
+from kong_gevent.runtime.forwarding import Forwarding
 
 Lines = list[tuple[str, str]]
 Make = Callable[..., InMemoryGateway]
@@ -187,3 +191,14 @@ def test_routes_with_a_port_go_by_it(make: Make, maps: str, host: str, matched: 
     gateway.insert("routes", name="any", paths=["/"], service=service)
     run = gateway.get(headers={"Host": host})
     assert run.log["route"]["name"] == matched.replace(" ", "-")
+
+
+PORTS = {b"443": 443, b"65535": 65535, b"65536": 8000, b"\xb2": 8000, b"4\xb9": 8000, b"-1": 8000, b"9" * 5000: 8000}
+
+
+@pytest.mark.parametrize("told", PORTS, ids=range(len(PORTS)))
+def test_a_port_that_is_none_does_not_count(told: bytes) -> None:
+    """Also where a client's field is passed on by a proxy that is trusted."""
+    fields = SimpleNamespace(forwarding={b"x-forwarded-port": told})
+    ctx: Any = SimpleNamespace(connection=SimpleNamespace(trusted=True, port=8000), fields=fields)
+    assert Forwarding([ip_network("0.0.0.0/0")], False, "x-real-ip", False, b"x").port(ctx) == PORTS[told]
