@@ -11,6 +11,9 @@ from kong_gevent.proxy.deadlines import NEVER, SWEEP_SECONDS, Streams
 from kong_gevent.proxy.stream import Stream
 from kong_gevent.proxy.tls import TlsStream
 
+MOST_IDLE = 4096
+"""Idle connections that are kept in all: clients that choose the name for TLS (`preserve_host`) choose origins, too."""
+
 
 class Lease:
     """One upstream connection in use: its stream, how many requests it has carried, and whether it is used again."""
@@ -112,7 +115,7 @@ class Origin:
         stream = lease.stream
         pool = self._pool
         lease.requests += 1
-        full = pool.idle >= pool.size or lease.requests >= pool.max_requests
+        full = len(self._free) >= pool.size or pool.idle >= pool.most or lease.requests >= pool.max_requests
         if stream.pending or stream.fault is not None or full or self.over:
             stream.close()
             return
@@ -139,13 +142,14 @@ class Origin:
 
 
 class Pool:
-    """All origins of a worker. `size`: idle connections kept in all; `max_requests` per connection; times in s."""
+    """All origins of a worker. `size`: idle connections kept of each; `max_requests` per connection; times in s."""
 
     def __init__(
         self, streams: Streams, size: int = 512, max_requests: int = 10000, idle_timeout: float = 60.0
     ) -> None:
         self.streams = streams
         self.size = size
+        self.most = max(size, MOST_IDLE)
         self.max_requests = max_requests or 1 << 62
         self.idle_timeout = idle_timeout + SWEEP_SECONDS if idle_timeout else NEVER  # never too early by `tick`
         self.idle = 0

@@ -89,7 +89,8 @@ PROXY = rows(
         "client_max_connections_per_address",
         "integer",
         "0",
-        "Connections on the whole node from one address, 0 for no limit; more get a 503. `trusted_ips` are exempt.",
+        "Connections on the whole node from one address (of IPv6: from one network of 64 bits), 0 for no limit; more get "
+        "a 503. `trusted_ips` are exempt.",
         "own",
         FROM_0,
     ),
@@ -105,7 +106,13 @@ PROXY = rows(
     ("keepalive_requests", "integer", "10000", "Requests on one client connection.", "own", FROM_1),
     ("client_header_limit", "size", "32k", "Largest head of a request.", "own", {"minimum": 1024}),
     ("request_line_limit", "size", "8k", "Longest request line.", "own", {"minimum": 256}),
-    ("upstream_keepalive_pool_size", "integer", "512", "Idle upstream connections that a worker keeps.", FROM_0),
+    (
+        "upstream_keepalive_pool_size",
+        "integer",
+        "512",
+        "Idle connections to an upstream address that a worker keeps.",
+        FROM_0,
+    ),
     (
         "upstream_keepalive_max_requests",
         "integer",
