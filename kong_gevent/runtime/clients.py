@@ -9,6 +9,7 @@ what a killed worker had counted is forgotten.
 from __future__ import annotations
 
 import mmap
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 PLACES = 1 << 15
 """Places per hash; a power of two."""
 _WORD = 4
+_INTERFACE_AT = 8
+"""Bytes of an IPv6 address before those that name an interface (RFC 4291, section 2.5.1)."""
+_MAPPED = bytes(10) + b"\xff\xff"
+"""How an IPv6 address begins that stands for one of IPv4 (RFC 4291, section 2.5.5.2)."""
 _LANE_BYTES = 2 * PLACES * _WORD
 
 
@@ -51,6 +56,16 @@ def _places(address: str) -> tuple[int, int]:
     """Hashed with the interpreter's keyed hash, which all workers inherit: no client can choose its places."""
     code = hash(("address", address))
     return code & (PLACES - 1), PLACES + (code >> 20 & (PLACES - 1))
+
+
+def counted_as(address: str) -> str:
+    """Whom an address belongs to, as far as one can tell: of IPv6 a client has a whole network, of 64 bits."""
+    if ":" not in address:
+        return address
+    octets = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
+    if octets.startswith(_MAPPED):
+        return socket.inet_ntop(socket.AF_INET, octets[len(_MAPPED) :])
+    return octets[:_INTERFACE_AT].hex()
 
 
 class ClientLimits:
@@ -88,6 +103,7 @@ class ClientLimits:
         """Count a connection, by its number, of an address; why it is not let in, or nothing."""
         if not self._of_address or not address or self._trusts(address):
             return ""
+        address = counted_as(address)
         lanes = [self._lane.index, *(lane.index for lane in self._siblings if lane[PID] > 0)]
         has = self._counts.count(lanes, address)
         if has >= self._of_address:
