@@ -258,6 +258,13 @@ class Connection(ReceivedBody):
             self.gone = True
             upstream.close()
 
+    def cut_off(self) -> None:
+        """The worker leaves: whoever serves this connection finds both sides closed."""
+        if self.awaited is not None:
+            self.gone = True
+            self.awaited.close()
+        self.stream.close()
+
     # --- the answer ------------------------------------------------------------------------------------------------
 
     def start(self, ctx: Context, status: int, reason: bytes, lines: bytes, length: int | None, body: bytes) -> None:

@@ -37,6 +37,8 @@ YIELD_PAUSE = 0.003
 """Seconds that it leaves the others to do so."""
 CUT = ("slow_heads", "slow_bodies", "slow_readers", "refused", "bad_preambles", "slow_handshakes")
 """Numbers of `Gateway.cut`, in the order of their words in the lane."""
+CUT_SECONDS = 1.0
+"""Seconds that requests get to notice that they are cut off."""
 FULL_PAUSE = 0.05
 """Seconds without accepting when the process has run out of file descriptors."""
 
@@ -299,7 +301,17 @@ class GatewayWorker(GeventWorker):
                 len(self._connections),
                 settings.drain_timeout,
             )
+            self._cut_off()
         self.node.shut_down()
+
+    def _cut_off(self) -> None:
+        """End what is still under way, so that it is logged like any other request that breaks off."""
+        self._close_idle()
+        for connection in list(self._connections):
+            connection.cut_off()
+        until = monotonic() + CUT_SECONDS
+        while self._connections and monotonic() < until:
+            self._beat()
 
     def _take_queued(self, raw: Any, listener: Listener) -> None:
         """Serve what is in the accept queue; other workers may still listen there, which does no harm."""

@@ -265,6 +265,7 @@ def test_drain_is_bounded() -> None:
             client.send(head("GET", "/"))
             upstream.wait_for(1)
             assert gateway.stop() == 0
+            assert '"GET / HTTP/1.1" 499 ' in gateway.log("access.log"), "what is cut off is logged"
 
 
 def test_quit_waits_while_readiness_fails() -> None:

@@ -289,3 +289,4 @@ def test_a_tunnel_cannot_delay_the_end_for_ever(upstream: Upstream) -> None:
             client.send(head("GET", "/", *UPGRADE))
             assert client.answer().status == 101
             assert gateway.stop() == 0
+            assert '"GET / HTTP/1.1" 101 ' in gateway.log("access.log"), "it is logged like any other"
