@@ -150,6 +150,12 @@ def load_pair(context: Any, certificate: bytes, key: bytes) -> None:
         context.load_cert_chain(chain, secret, password=lambda: "")
 
 
+def reason_of(error: Exception) -> str:
+    """Why a certificate or key cannot be used, in words and without OpenSSL's code places."""
+    told = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+    return str(told).lower().replace("_", " ")
+
+
 @contextmanager
 def _as_file(data: bytes) -> Iterator[str]:
     """The path of a file in memory with this content."""

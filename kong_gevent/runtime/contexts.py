@@ -21,6 +21,7 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from kong_gevent.conf import certificates
+from kong_gevent.errors import ConfigurationError
 from kong_gevent.offload import offload
 from kong_gevent.proxy.hello import server_name as name_in_hello
 from kong_gevent.runtime.asked import AskedNames
@@ -72,10 +73,18 @@ class ListenerContexts:
         self._made: dict[str, tuple[bytes, ssl.SSLContext]] = {}
 
     def update(self, settings: Settings) -> None:
-        """Make those that the settings need and that are not there already. Raises as `get`."""
-        for role in certificates.PREFIXES:
-            if certificates.listens_with_tls(settings, role):
+        """Make those that the settings need and that are not there already. Raises ConfigurationError."""
+        for role, prefix in certificates.PREFIXES.items():
+            if not certificates.listens_with_tls(settings, role):
+                continue
+            try:
                 self.get(settings, role)
+            except (OSError, ValueError) as error:  # SSLError is an OSError
+                files = ", ".join(file for pair in certificates.default_pairs(settings.prefix, role) for file in pair)
+                which = "what it names" if settings.get(f"{prefix}ssl_cert") else f"one of {files}"
+                raise ConfigurationError(
+                    f"{prefix}ssl_cert: {which} cannot be used: {certificates.reason_of(error)}"
+                ) from error
 
     def get(self, settings: Settings, role: str) -> ssl.SSLContext:
         """The context of a role (proxy, admin, status). Raises `ssl.SSLError`, `ValueError`, `OSError`."""
@@ -316,11 +325,10 @@ def _usable(certificate: Certificate | None) -> Certificate | None:
 
 
 def _complain(certificate: Certificate, error: Exception) -> None:
-    reason = getattr(error, "reason", None) or str(error)
     log.error(
         "certificate %s cannot be used: %s; the default certificate is shown in its place",
         certificate.id,
-        reason.lower().replace("_", " "),
+        certificates.reason_of(error),
     )
 
 

@@ -20,7 +20,7 @@ _GUNICORN_LEVELS = {"notice": "info", "warn": "warning", "crit": "critical", "al
 
 
 class Master:
-    """What lives as long as the master does: shared memory and the settings in force."""
+    """What lives as long as the master does: shared memory and the settings in force. Raises ConfigurationError."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -28,6 +28,7 @@ class Master:
         self.kept: Lane = self.shared.take_lane()
         """Totals of workers that have ended."""
         self.listener_contexts = ListenerContexts()
+        self.listener_contexts.update(settings)
         self.addresses = AddressCounts()
         self.bind: list[str] = _bind(settings)
         """What gunicorn takes as its addresses; it never changes, `listen.exchange` does the changing."""
@@ -70,6 +71,7 @@ def gunicorn_settings() -> dict[str, Any]:
         settings = conf.load()
         if _Holder.master is not None:
             certificates.make_defaults(settings)  # before workers are forked that would all make them
+            _Holder.master.listener_contexts.update(settings)
     except ConfigurationError as error:
         if _Holder.master is None:
             for line in error.messages:
@@ -91,7 +93,6 @@ def gunicorn_settings() -> dict[str, Any]:
         log = logging.getLogger("gunicorn.error")
         log.error("the declarative configuration cannot be loaded, the last good one stays in force")
     _Holder.master.settings = settings
-    _Holder.master.listener_contexts.update(settings)
     return _translate(settings, _Holder.master)
 
 

@@ -184,7 +184,7 @@ class Contexts:
             for pair in self._own_pairs() if pairs is None else pairs:
                 certificates.load_pair(context, *pair)
         except (OSError, ValueError) as error:  # SSLError is an OSError
-            raise IdentityUnusable(f"{whose} cannot be used: {_reason(error)}") from error
+            raise IdentityUnusable(f"{whose} cannot be used: {certificates.reason_of(error)}") from error
         return context
 
     def _own_pairs(self) -> Pairs:
@@ -204,7 +204,7 @@ class Contexts:
             try:
                 context.load_verify_locations(cadata=authorities)
             except (ssl.SSLError, ValueError) as error:
-                raise IdentityUnusable(f"a CA certificate cannot be used: {_reason(error)}") from error
+                raise IdentityUnusable(f"a CA certificate cannot be used: {certificates.reason_of(error)}") from error
         else:
             self._trust(context)
         return context
@@ -218,7 +218,9 @@ class Contexts:
                 else:
                     context.load_verify_locations(cadata=certificates.pem_of(source).decode())
             except (OSError, ValueError) as error:
-                log.error("lua_ssl_trusted_certificate: %s cannot be read: %s", source[:200], _reason(error))
+                log.error(
+                    "lua_ssl_trusted_certificate: %s cannot be read: %s", source[:200], certificates.reason_of(error)
+                )
 
     # --- changes -----------------------------------------------------------------------------------------------------
 
@@ -234,9 +236,3 @@ class Contexts:
             if concerned(known) and known.context is not None:
                 context, known.context = known.context, None
                 self.on_drop(context)
-
-
-def _reason(error: Exception) -> str:
-    """What is wrong, in words and without OpenSSL's code places."""
-    told = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-    return str(told).lower().replace("_", " ")

@@ -49,3 +49,18 @@ def test_files_that_are_being_renewed_neither_stop_a_worker_nor_change_what_is_s
         node.reload()
         assert serial(port, None) == second.serial
         assert serial(port, "a.test") == stored.serial
+
+
+def test_a_reload_with_a_default_certificate_that_is_no_good_is_refused():
+    """The node made the files itself, and somebody has put others in their place: what was in force goes on serving."""
+    port = free_ports(1)[0]
+    with Gateway(workers=1, start=False) as node:
+        node.settings["KONG_PROXY_LISTEN"] += f", {LOOPBACK}:{port} ssl"
+        node.start()
+        shown = serial(port, None)
+        (node.prefix / "ssl" / "kong-default.key").write_text(pki.pair("localhost", kind="rsa").key)
+        node.reload()
+        assert serial(port, None) == shown
+        refused = "reload refused, the old settings stay in force: ssl_cert: one of "
+        wire.wait_until(lambda: refused in node.log("error.log"), 30)
+        assert "kong-default.crt" in node.log("error.log")
