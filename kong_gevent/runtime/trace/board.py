@@ -17,7 +17,8 @@ from kong_gevent.runtime.lock import SharedLock
 
 SLOTS = 8
 WORKERS = 128
-SPEC_BYTES = 4096
+SPEC_BYTES = 16384
+"""Room for the longest filters that the Admin API takes."""
 MESSAGE_BYTES = 60_000
 SIGN_OF_LIFE = 30.0
 """Seconds after which a slot without a sign of life is nobody's."""
@@ -57,7 +58,12 @@ class TraceBoard:
         return self._words[_SEEN + worker] >= epoch
 
     def open(self, spec: bytes) -> tuple[int, int] | None:
-        """Begin a trace: its slot and serial number; None when all slots are taken."""
+        """Begin a trace: its slot and serial number; None when all slots are taken.
+
+        Raises ValueError for a specification of more than `SPEC_BYTES`.
+        """
+        if len(spec) > SPEC_BYTES:
+            raise ValueError(f"the specification of a trace has {len(spec)} bytes")
         words = self._words
         now = _now()
         with self.lock:
