@@ -51,9 +51,14 @@ def decode_offset(token: Any, size: int = 1) -> list[str]:
         values = codec.loads(raw)
     except ValueError:
         raise InvalidOffset(f"'{token}' is not a valid offset: bad json encoding") from None
-    if not isinstance(values, list) or len(values) != size or not all(isinstance(value, str) for value in values):
+    if not isinstance(values, list) or len(values) != size or not all(map(_possible, values)):
         raise InvalidOffset(f"'{token}' is not a valid offset: bad json encoding")
     return values
+
+
+def _possible(value: Any) -> bool:
+    """Whether a token of ours may hold it: stores differ in what they make of NUL characters."""
+    return isinstance(value, str) and "\0" not in value
 
 
 def parse_tags(text: Any) -> tuple[list[str], str]:

@@ -192,6 +192,12 @@ def test_tags_are_a_list_of_their_own(store: Store) -> None:
     assert store.tags.page()[0] == first[:1]
 
 
+@pytest.mark.parametrize("values", [["a\0", "b", "c"], ["a", "b", "\0"], ["a", "b"], ["a", "b", 3]], ids=repr)
+def test_an_impossible_offset_of_tags_is_refused(store: Store, values: Any) -> None:
+    with pytest.raises(errors.InvalidOffset):
+        store.tags.page(offset=base64.b64encode(json.dumps(values).encode()).decode())
+
+
 def test_an_impossible_tag_is_refused(store: Store) -> None:
     with pytest.raises(errors.InvalidUnique) as caught:
         store.tags.page(tag="a,b")
