@@ -13,6 +13,8 @@ _LARGE = 1 << 16
 _BROTLI_STEP = 1 << 16
 _ZSTD_WINDOW = 23
 """Greatest window of zstd that is accepted, as a power of two (RFC 8878, section 3.1.1.1.2: 8 MiB)."""
+_MEMBERS = 2048
+"""Members of gzip, or frames of zstd, that a body may consist of: what is left is copied for each."""
 
 
 def is_readable(encoding: str | None) -> bool:
@@ -69,6 +71,8 @@ def _inflate(data: bytes, window: int, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while data:
+        if len(parts) == _MEMBERS:
+            raise zlib.error("the encoded body has too many members")
         stream = zlib.decompressobj(window)
         part = stream.decompress(data, limit + 1 - size)
         size = _within(limit, size + len(part))
@@ -105,6 +109,8 @@ def _zstd(data: bytes, limit: int) -> bytes:
     size = 0
     try:
         while data:
+            if len(parts) == _MEMBERS:
+                raise ValueError("the encoded body has too many frames")
             stream = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW})
             part = stream.decompress(data, limit + 1 - size)
             size = _within(limit, size + len(part))
