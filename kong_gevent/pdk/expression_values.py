@@ -10,6 +10,8 @@ from typing import Any
 from kong_gevent.regex import compile_regex
 from kong_gevent.schema.patterns import translate
 
+MAX_TEXT = 1 << 18
+"""Characters of a text that a program may make: it could double one again and again."""
 _DIRECTIVE = re.compile(r"%([-+ #0]*\d{0,2}(?:\.\d{1,2})?)([A-Za-z%])|%")
 
 
@@ -20,6 +22,9 @@ class Native:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
+
+    def __str__(self) -> str:
+        return "function"
 
 
 def is_true(value: Any) -> bool:
@@ -61,7 +66,7 @@ def number(value: Any, base: Any = 10) -> int | float | None:
         if base != 10:
             return int(value, int(base))
         digits = value.strip()
-        found = int(digits, 16) if digits[:2] in ("0x", "0X") else float(digits)
+        found = float(int(digits, 16)) if digits[:2] in ("0x", "0X") else float(digits)
         return _plain(found)
     except (ValueError, OverflowError):
         return None
@@ -108,7 +113,7 @@ def concatenate(left: Any, right: Any) -> str:
     for value in (left, right):
         if type_name(value) not in ("string", "number"):
             raise TypeError(f"attempt to concatenate a {type_name(value)} value")
-    return text(left) + text(right)
+    return _bounded(text(left) + text(right))
 
 
 def length(value: Any) -> int:
@@ -148,6 +153,12 @@ def _string(value: Any) -> str:
     return text(value)
 
 
+def _bounded(value: str) -> str:
+    if len(value) > MAX_TEXT:
+        raise ValueError(f"a text of more than {MAX_TEXT} characters")
+    return value
+
+
 def _sub(value: Any, start: Any, end: Any = -1) -> str:
     whole = _string(value)
     first, last = int(_operand(start)), int(_operand(end))
@@ -173,7 +184,7 @@ def _format(pattern: Any, *values: Any) -> str:
         amount = _operand(value)
         return f"%{flags}{kind}" % (amount if kind in "fge" else int(amount))
 
-    return _DIRECTIVE.sub(directive, _string(pattern))
+    return _bounded(_DIRECTIVE.sub(directive, _string(pattern)))
 
 
 @functools.lru_cache(256)
@@ -190,14 +201,20 @@ def _match(value: Any, pattern: Any) -> str | None:
 
 
 def _gsub(value: Any, pattern: Any, replacement: Any, count: Any = None) -> str:
-    put = _string(replacement)
+    put, room = _string(replacement), MAX_TEXT
 
     def replaced(match: Any) -> str:
+        nonlocal room
+
         def part(reference: re.Match[str]) -> str:
             code = reference.group(1)
             return code if not code.isdigit() else match.group(int(code) if match.re.groups or code == "0" else 0) or ""
 
-        return re.sub(r"%(.)", part, put)
+        made = re.sub(r"%(.)", part, put)
+        room -= len(made)
+        if room < 0:
+            raise ValueError(f"a text of more than {MAX_TEXT} characters")
+        return made
 
     times = 0 if count is None else int(_operand(count))
     if count is not None and times <= 0:

@@ -22,6 +22,7 @@ from kong_gevent.pdk.expression_values import (
     index,
     is_true,
     length,
+    number,
     same,
 )
 
@@ -62,8 +63,7 @@ class Program:
 
     def __init__(self, source: str) -> None:
         """Raises `ExpressionError` with the reason and the place."""
-        if len(source) > MAX_SIZE:
-            raise ExpressionError(f"more than {MAX_SIZE} characters")
+        _check_size(source)
         self.source = source
         parser = _Parser(source)
         self._body = parser.block(frozenset())
@@ -73,17 +73,23 @@ class Program:
         """The value returned (None when the program ends without `return`); raises `ExpressionError`."""
         try:
             result = self._body(dict(names))
-        except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        except Exception as error:  # of whatever kind: the functions that are offered take any value
             raise ExpressionError(str(error)) from error
         return None if result is _NO_RESULT else result
 
 
 def parse_expression(source: str) -> Expression:
     """One expression on its own, as templates hold it; raises `ExpressionError`."""
+    _check_size(source)
     parser = _Parser(source)
     expression = parser.expression()
     parser.expect_end()
     return expression
+
+
+def _check_size(source: str) -> None:
+    if len(source) > MAX_SIZE:
+        raise ExpressionError(f"more than {MAX_SIZE} characters")
 
 
 def _tokens(source: str) -> list[tuple[str, str, int]]:
@@ -314,8 +320,7 @@ class _Parser:
     def _primary(self) -> Expression:
         kind, text = self._next()
         if kind == "number":
-            number = int(text, 16) if text[:2] in ("0x", "0X") else float(text)
-            return _constant(int(number) if number == int(number) else number)
+            return _constant(number(text))
         if kind == "text":
             return _constant(_unquote(text))
         if kind == "long":

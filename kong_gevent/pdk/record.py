@@ -7,6 +7,7 @@ and kept with what it describes; a request then costs one joining of texts, and 
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from time import monotonic, time
@@ -84,8 +85,8 @@ class Recorder:
             return self._text(ctx, b"")
         for name, value in added.items():
             if value is None or "." in name or name in _OWN_NAMES:  # goes into what there is, or in its place
-                return _dumps(self.record(ctx))
-        return self._text(ctx, b"," + _dumps(added)[1:-1])
+                return _dump_any(self.record(ctx))
+        return self._text(ctx, b"," + _dump_any(added)[1:-1])
 
     def _text(self, ctx: Context, added: bytes) -> bytes:
         """The JSON, with `added` at its end."""
@@ -136,6 +137,14 @@ class Recorder:
 
 
 _dumps = orjson.dumps
+
+
+def _dump_any(value: dict[str, Any]) -> bytes:
+    """JSON also of what plugins have added, whatever it is: one odd field must not take a record with it."""
+    try:
+        return orjson.dumps(value, default=str)
+    except TypeError:  # numbers, names and texts that the fast writer does not take
+        return json.dumps(value, default=str, separators=(",", ":")).encode()
 
 
 def _json(value: bytes) -> bytes:
@@ -229,7 +238,8 @@ def _answered(ctx: Context) -> bytes:
         )
     headers = ctx.response.headers()
     if answer is None:
-        lines = gateway.date_line() + gateway.own_lines(ctx)
+        date = b"" if ctx.down is not None and ctx.down.touches("date") else gateway.date_line()
+        lines = date + gateway.own_lines(ctx)
     else:
         lines = answer.own + gateway.latency_lines(ctx) + gateway.proxied_lines(ctx, answer)
     _add(headers, lines)

@@ -42,7 +42,7 @@ class Template:
         state = dict(names)
         try:
             return "".join([part if isinstance(part, str) else _shown(part(state)) for part in self._parts])
-        except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
+        except Exception as error:  # of whatever kind, as in `Program.run`
             raise ExpressionError(str(error)) from error
 
 

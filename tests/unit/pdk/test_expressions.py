@@ -16,6 +16,7 @@ NAMES: dict[str, Any] = {
     "list": ["a", "b"],
     "map": {"x-y": {"z": 1}, "on": True},
     "twice": Native(lambda value: value * 2),
+    "attribute": Native(lambda value: value.name),
     "raw": len,
 }
 
@@ -36,6 +37,8 @@ def run(source: str) -> Any:
         (r"return 'a\n\65\'\\'", "a\nA'\\"),
         ("return 0x1F", 31),
         ("return 1.5e1", 15),
+        ("return 1e999", float("inf")),
+        ("return tonumber('0x" + "f" * 300 + "')", None),
         ("return 7 / 2", 3.5),
         ("return 8 / 2", 4),
         ("return -7 % 3", 2),
@@ -135,6 +138,12 @@ def test_what_is_no_program_is_refused_with_the_place(source: str, reason: str) 
         ("return string.rep('a', 1e9)", "attempt to call a nil value"),
         ("return string.format('%999d', 1)", "invalid conversion in a format"),
         ("return string.format('%d')", "no value for a format directive"),
+        ("return string.gsub('x', '(x)', '%2')", "bad group index"),
+        ("return attribute(nil)", "has no attribute"),
+        ("local a = 'x' " + "local a = a .. a " * 40, "a text of more than"),
+        ("local a = 'x' " + "local a = string.format('%s%s', a, a) " * 40, "a text of more than"),
+        ("local a = 'x' " + "local a = string.gsub(a, '.*', '%0%0') " * 40, "a text of more than"),
+        ("local a = 'x' " + "local a = a .. a " * 18 + "return string.gsub(a, '.', a)", "a text of more than"),
     ],
 )
 def test_failures_while_running_say_why(source: str, reason: str) -> None:
@@ -152,8 +161,9 @@ def test_a_run_leaves_the_names_as_they_were() -> None:
 
 def test_expressions_stand_alone_too() -> None:
     assert parse_expression("a or 'default'")({}) == "default"
-    with pytest.raises(ExpressionError):
-        parse_expression("a b")
+    for source in ("a b", "[" * 20_000):
+        with pytest.raises(ExpressionError):
+            parse_expression(source)
 
 
 @given(st.text(max_size=200) | st.text(alphabet="()[]{}.,:;'\"\\-+*/%#=~<>return if then end nil 0a", max_size=200))
