@@ -24,7 +24,10 @@ from kong_gevent.pdk import (
 from kong_gevent.pdk.windows import NO_ID, PERIODS, current_windows, order_error
 
 DEFAULT_HEADER = "x-kong-limit"
-_USE = re.compile(r"\s*([^=,]+?)\s*=\s*(\d{1,15})\s*")
+_NO_NAME = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
+"""What cannot stand in the name of a header."""
+MOST_DIGITS = 15
+"""Digits of the largest use that counts; a sum of many stays within what counters hold."""
 Windows = tuple[tuple[str, float, float], ...]
 """Names, limits and ends (epoch s) of some windows."""
 
@@ -113,6 +116,7 @@ class ResponseRatelimiting(Plugin):
             (name, [(period, limits[period]) for period in PERIODS if limits.get(period) is not None])
             for name, limits in conf.limits.items()
         ]
+        conf.shown = {name: _NO_NAME.sub("-", name) for name in conf.limits}
         conf.key = f"response-ratelimit:{conf.route_id or NO_ID}:{conf.service_id or NO_ID}:"
         conf.prepared = 0
         conf.windows, conf.all_windows = (), {}
@@ -155,7 +159,7 @@ class ResponseRatelimiting(Plugin):
                 return ctx.error(429, f"API rate limit exceeded for '{name}'")
         for name, left in own.left.items():
             least = max(0, min(remaining for _, _, remaining in left))
-            ctx.upstream.set_header(f"X-RateLimit-Remaining-{name}", least)
+            ctx.upstream.set_header(f"X-RateLimit-Remaining-{conf.shown[name]}", least)
         return None
 
     def _prepare(self, conf: Conf, now: int) -> None:
@@ -179,16 +183,16 @@ class ResponseRatelimiting(Plugin):
         """Read what was used and tell the client what is left; an answer beyond a limit is withheld."""
         own = ctx.own(self)
         left = getattr(own, "left", None)
-        if left is None or ctx.source != "service":
-            if left is not None and not conf.hide_client_headers:
-                self._tell(ctx, left, {})
+        if left is None:
             return
         response = ctx.response
         use = parse_use(response.header_values(conf.header))
         response.clear_header(conf.header)
+        if ctx.source != "service":  # of what was not asked of the upstream nothing is used up
+            use = {}
         own.use = {name: amount for name, amount in use.items() if name in left and amount > 0}
         if not conf.hide_client_headers:
-            self._tell(ctx, left, own.use)
+            self._tell(ctx, conf, left, own.use)
         if any(remaining <= 0 for name in own.use for _, _, remaining in left[name]):
             own.use, own.withheld = {}, True
             response.status = 429
@@ -196,14 +200,15 @@ class ResponseRatelimiting(Plugin):
             response.clear_header("Content-Encoding")
 
     @staticmethod
-    def _tell(ctx: Context, left: Mapping[str, Any], use: Mapping[str, int]) -> None:
+    def _tell(ctx: Context, conf: Conf, left: Mapping[str, Any], use: Mapping[str, int]) -> None:
         for name, periods in left.items():
+            shown = conf.shown[name]
             for period, limit, remaining in periods:
                 rest = max(0, remaining - use.get(name, 0))
-                ctx.response.set_header(f"X-RateLimit-Limit-{name}-{period}", limit)
-                ctx.response.set_header(f"X-RateLimit-Remaining-{name}-{period}", rest)
+                ctx.response.set_header(f"X-RateLimit-Limit-{shown}-{period}", limit)
+                ctx.response.set_header(f"X-RateLimit-Remaining-{shown}-{period}", rest)
             least = max(0, min(remaining for _, _, remaining in periods) - use.get(name, 0))
-            ctx.response.set_header(f"X-RateLimit-Remaining-{name}", least)
+            ctx.response.set_header(f"X-RateLimit-Remaining-{shown}", least)
 
     def body_filter(self, ctx: Context, conf: Conf, chunk: bytes, last: bool) -> bytes | None:
         """Nothing of an answer that is withheld."""
@@ -223,9 +228,9 @@ def parse_use(values: Iterable[str]) -> dict[str, int]:
     """`name=1, other=2` taken apart; what is malformed is left out, equal names are added up."""
     found: dict[str, int] = {}
     for part in ",".join(values).split(","):
-        match = _USE.fullmatch(part)
-        if match:
-            found[match.group(1)] = found.get(match.group(1), 0) + int(match.group(2))
+        name, _, amount = (text.strip() for text in part.partition("="))
+        if name and amount.isascii() and amount.isdigit() and len(amount) <= MOST_DIGITS:
+            found[name] = found.get(name, 0) + int(amount)
     return found
 
 

@@ -46,7 +46,6 @@ def relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answer
     if ctx.override is not None and ctx.override.method is not None and status not in _BODILESS:
         if ctx.override.method == b"HEAD":
             bodiless = True
-            length = length if ctx.method == b"HEAD" else 0
         elif ctx.method == b"HEAD":
             persistent = False  # there is a body that nobody reads
     if phases.response or (ctx.override is not None and ctx.override.buffered):
@@ -56,7 +55,7 @@ def relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answer
     lines = _head_lines(pipeline.gateway, ctx, answer.fields)
     reason = answer.reason if ctx.status == status else gateway.reason(ctx.status)
     if bodiless:
-        exchange.start(ctx, ctx.status, reason, lines, length if length >= 0 else None, b"")
+        exchange.start(ctx, ctx.status, reason, lines, _length_without_body(ctx, length), b"")
         return persistent and not data
     if phases.body_filter:
         return _relay_filtered(ctx, phases, stream, answer, data, reason, lines) and persistent
@@ -78,6 +77,17 @@ def relay(pipeline: Pipeline, ctx: Context, phases: Phases, lease: Lease, answer
         data = b""
     exchange.finish()
     return False
+
+
+def _length_without_body(ctx: Context, length: int) -> int | None:
+    """What to tell as the length where the upstream sends no body; it told `length` (negative: nothing).
+
+    None of it comes even where the client expects a body: it asked with another method, or gets another status.
+    """
+    if ctx.method != b"HEAD" and ctx.status not in _BODILESS:
+        return 0
+    changed = ctx.down is not None and ctx.down.touches("content-length")
+    return None if changed or length < 0 else length
 
 
 def run_filters(ctx: Context, phases: Phases) -> None:
@@ -291,7 +301,7 @@ def _relay_buffered(
     reason = answer.reason if ctx.status == answer.status else pipeline.gateway.reason(ctx.status)
     length: int | None = len(body)
     if bodiless:
-        length = answer.fields.content_length if answer.fields.content_length >= 0 else None
+        length = _length_without_body(ctx, answer.fields.content_length)
     ctx.exchange.start(ctx, ctx.status, reason, lines, length, b"" if bodiless else body)
     ctx.exchange.finish()
     return clean

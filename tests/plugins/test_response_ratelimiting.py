@@ -154,6 +154,39 @@ class TestScopes:
         made.use("request-termination", on="route", status_code=403)
         assert [told(made.get())["x-ratelimit-remaining-a-year"] for _ in range(2)] == ["3", "3"]
 
+    def test_answers_from_the_cache_count_nothing_and_do_not_tell_the_use(self, limited: Make) -> None:
+        made = limited()
+        made.use("proxy-cache", strategy="memory", content_type=["*/*"])
+        made.upstream.respond = respond(200, "body", {"X-Kong-Limit": "a=1", "Content-Type": "text/plain"})
+        runs = [made.get() for _ in range(3)]
+        assert [told(run)["x-ratelimit-remaining-a-year"] for run in runs] == ["2", "2", "2"]
+        assert [len(run.upstreams) for run in runs] == [1, 0, 0]
+        assert not any("X-Kong-Limit" in run.response.headers for run in runs)
+
+    def test_what_is_withheld_does_not_come_out_of_the_cache(self, limited: Make) -> None:
+        made = limited(limits={"a": {"year": 1}})
+        made.use("proxy-cache", strategy="memory", content_type=["*/*"], response_code=[200, 429])
+        made.upstream.respond = respond(200, "body", {"X-Kong-Limit": "a=1", "Content-Type": "text/plain"})
+        made.get("/first")
+        assert [made.get("/b").response.body for _ in range(2)] == [b"", b""]
+
+    @pytest.mark.parametrize("length", [b"", b"Content-Length: 5\r\n"])
+    @pytest.mark.parametrize("status", [204, 304])
+    def test_an_answer_without_body_is_withheld_like_any(self, limited: Make, status: int, length: bytes) -> None:
+        made = limited(limits={"a": {"year": 1}})
+        made.get()
+        length = b"" if status == 204 else length
+        made.upstream.respond = lambda _: b"HTTP/1.1 %d x\r\nX-Kong-Limit: a=1\r\n%b\r\n" % (status, length)
+        run = made.get()
+        assert (run.status, run.response.body, run.response.headers["Content-Length"]) == (429, b"", "0")
+
+    def test_names_that_cannot_stand_in_a_header_are_written_otherwise(self, limited: Make) -> None:
+        made = limited("video calls = 2, \xfc=1", limits={"video calls": {"year": 5}, "\xfc": {"year": 9}})
+        run = made.get()
+        assert run.upstream.headers["X-RateLimit-Remaining-video-calls"] == "5"
+        assert told(run)["x-ratelimit-remaining-video-calls-year"] == "3"
+        assert told(run)["x-ratelimit-remaining---year"] == "8"
+
     def test_a_refusal_comes_with_what_is_left_unless_that_is_hidden(self, limited: Make) -> None:
         for hidden in (False, True):
             made = limited(block_on_first_violation=True, hide_client_headers=hidden, limits={"a": {"year": 1}})
@@ -164,6 +197,8 @@ class TestScopes:
 
 def test_what_upstreams_say() -> None:
     assert parse_use(["a=1, b = 2", "a=3,c,d=x,=4,e=-1,,f=1.5"]) == {"a": 4, "b": 2}
+    assert parse_use(["a=1=2, b=\xb2, c=" + "9" * 5000, "," * 1000, " d e = 07 "]) == {"d e": 7}
+    assert parse_use(["a=1," + " " * 30_000 + ",b=2", "c" + " " * 30_000 + "d"]) == {"a": 1, "b": 2}
 
 
 class TestPolicies:
