@@ -216,9 +216,7 @@ class Context:
     def client_ip(self) -> str:
         """The client's address, as `ctx.client.ip`."""
         connection = self.connection
-        if connection.trusted:
-            return self.gateway.forwarding.client_address(self)
-        return connection.peer_ip
+        return self.gateway.forwarding.client_address(self) if connection.trusted else connection.peer_ip
 
     def identify(self, identity: Identity) -> None:
         """As `authenticate`, with an identity that was prepared before (see `Kit.memory`)."""
@@ -240,8 +238,7 @@ class Context:
     @property
     def consumer_id(self) -> str | None:
         """The id of the consumer."""
-        identity = self.identity
-        return None if identity is None else identity.consumer_id
+        return None if self.identity is None else self.identity.consumer_id
 
     @property
     def credential(self) -> Mapping[str, Any] | None:
@@ -334,8 +331,10 @@ class Context:
         `length`: what the upstream told in an answer to HEAD (RFC 9110, section 8.6); negative when it told none.
         """
         self.proxied_at = self.first_byte_at = monotonic()
-        length = length if self.method == b"HEAD" else None
-        return Exit(status, body, begun(fields, values), "exit", length)
+        edits = begun(fields, values)
+        if self.down is not None:  # as with an answer that comes from the upstream now
+            edits, self.down = self.down.over(edits), None
+        return Exit(status, body, edits, "exit", length if self.method == b"HEAD" else None)
 
     def error(self, status: int, message: str | None = None, headers: Mapping[str, Any] | None = None) -> Exit:
         """End the request with an error answer in the format that the client accepts; with the request id in it."""

@@ -199,8 +199,12 @@ class NodeCache(Protocol):
         """The entry, unless its time is over."""
         ...
 
-    def put(self, key: bytes, entry: bytes, seconds: float) -> bool:
-        """Keep an entry for so long; False when it is too large to be kept at all."""
+    def purges(self, key: bytes) -> int:
+        """A number that changes when the entry is deleted, whether or not there is one."""
+        ...
+
+    def put(self, key: bytes, entry: bytes, seconds: float, purges: int | None = None) -> bool:
+        """Keep an entry for so long; False when it is too large, or was deleted since there were so many `purges`."""
         ...
 
     def delete(self, key: bytes) -> bool:
@@ -374,10 +378,7 @@ class Kit(Protocol):
         ...
 
     def tls_context(self, verify: bool) -> ssl.SSLContext:
-        """TLS parameters for connections of one's own: verified against the node's trusted authorities, or not at all.
-
-        The context is shared: do not change it.
-        """
+        """Shared TLS parameters, not to be changed: verified against the node's trusted authorities, or not at all."""
         ...
 
     def signal(self, topic: str, text: str) -> None:

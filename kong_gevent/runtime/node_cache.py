@@ -26,10 +26,13 @@ PROBES = 8
 LARGEST = 16
 """An entry may take one part in so many of the capacity."""
 CLAIMS = 1 << 10
-POLL = 0.005
-"""Seconds between two looks for what another request is about to put in."""
+LONGEST = 1 << 40
+"""Seconds for which an entry is kept at most: more would not fit into a word of ms."""
+POLL, SELDOM = 0.005, 0.05
+"""Seconds between two looks for what another request is about to put in: at first, and at most. There may be many who
+look, so they do it more seldom the longer it takes."""
 WORD = 8
-_HOLDER, _HEAD, _FLOOR, _FIRST = 0, 1, 2, 4
+_HOLDER, _HEAD, _FLOOR, _CLEARED, _FIRST = 0, 1, 2, 3, 4
 _CODE, _POS, _LENGTH, _EXPIRES, _SLOT_WORDS = 0, 1, 2, 3, 4
 MAX_KEPT = 1024
 KEPT_BYTES = 8 << 20
@@ -41,11 +44,12 @@ class NodeCache:
 
     def __init__(self, capacity: int = CAPACITY, slots: int = 0) -> None:
         slots = slots or 1 << (capacity // SLOT_BYTES - 1).bit_length()
-        words = _FIRST + slots * _SLOT_WORDS + CLAIMS * 2
+        words = _FIRST + slots * _SLOT_WORDS + CLAIMS * 3
         self._map = mmap.mmap(-1, words * WORD + capacity)
         whole = memoryview(self._map)
         self._words = whole[: words * WORD].cast("q")
         self._claims = self._words[_FIRST + slots * _SLOT_WORDS :]
+        self._deleted = self._claims[CLAIMS * 2 :]
         self._data = whole[words * WORD :]
         self._capacity = capacity
         self._mask = slots - 1
@@ -104,13 +108,22 @@ class NodeCache:
                 return slot
         return -1
 
-    def put(self, key: bytes, entry: bytes, seconds: float) -> bool:
+    def purges(self, key: bytes) -> int:
+        """See `NodeCache.purges`."""
+        return self._purges(self._code(key))
+
+    def _purges(self, code: int) -> int:
+        return self._words[_CLEARED] + self._deleted[code & (CLAIMS - 1)]
+
+    def put(self, key: bytes, entry: bytes, seconds: float, purges: int | None = None) -> bool:
         """See `NodeCache.put`."""
         size = len(key) + len(entry)
         if size > self._capacity // LARGEST:
             return False
         words, code = self._words, self._code(key)
         with self.lock:
+            if purges is not None and purges != self._purges(code):
+                return False
             at = words[_HEAD] or self._capacity  # never 0, which is no place
             if at % self._capacity + size > self._capacity:
                 at += self._capacity - at % self._capacity  # the rest of the round stays empty
@@ -122,7 +135,7 @@ class NodeCache:
             words[slot + _POS] = 0
             words[slot + _CODE] = code
             words[slot + _LENGTH] = size
-            words[slot + _EXPIRES] = int((time() + seconds) * 1000)
+            words[slot + _EXPIRES] = int((time() + min(seconds, LONGEST)) * 1000)
             words[slot + _POS] = at
         return True
 
@@ -136,8 +149,10 @@ class NodeCache:
 
     def delete(self, key: bytes) -> bool:
         """See `NodeCache.delete`."""
+        code = self._code(key)
         with self.lock:
-            slot = self._find(self._code(key))
+            self._deleted[code & (CLAIMS - 1)] += 1
+            slot = self._find(code)
             if slot >= 0:
                 self._words[slot + _POS] = 0
             return slot >= 0
@@ -147,6 +162,7 @@ class NodeCache:
         with self.lock:
             self._words[_HEAD] = max(self._words[_HEAD], self._capacity)
             self._words[_FLOOR] = self._words[_HEAD]
+            self._words[_CLEARED] += 1
 
     # --- one of many -------------------------------------------------------------------------------------------------
 
@@ -154,7 +170,7 @@ class NodeCache:
         """See `NodeCache.claim`."""
         code = self._code(key)
         at = (code & (CLAIMS - 1)) * 2
-        until = monotonic() + seconds
+        began = monotonic()
         while True:
             now = int(monotonic() * 1000)
             with self.lock:
@@ -165,9 +181,10 @@ class NodeCache:
                     self._claims[at] = code
                     self._claims[at + 1] = now + int(seconds * 1000)
                     return True
-            if monotonic() >= until:
+            waited = monotonic() - began
+            if waited >= seconds:
                 return True
-            gevent.sleep(POLL)
+            gevent.sleep(min(SELDOM, max(POLL, waited / 8)))
             if self._claims[at] != code:
                 return False
 

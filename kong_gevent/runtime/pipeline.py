@@ -310,7 +310,8 @@ class Pipeline:
             latency = b"X-Kong-Response-Latency: %d\r\n" % ((monotonic() - ctx.started) * 1000)
         else:
             latency = b""
-        lines = b"%b%b%b%b" % (ctx.down.added(), gateway.date_line(), latency, gateway.own_lines(ctx))
+        date = b"" if ctx.down.touches("date") else gateway.date_line()
+        lines = b"%b%b%b%b" % (ctx.down.added(), date, latency, gateway.own_lines(ctx))
         length: int | None = len(body)
         if answer.length is not None:
             length = None if answer.length < 0 or ctx.down.touches("content-length") else answer.length

@@ -161,6 +161,7 @@ class ProxyCache(Plugin):
                 status = "Refresh"
         own = ctx.own(self)
         own.status, own.key, own.place, own.parts, own.size = status, key, place, [], 0
+        own.purges = self.kit.node_cache.purges(place)
         return None
 
     def _look_up(self, place: bytes) -> Entry | None:
@@ -195,6 +196,7 @@ class ProxyCache(Plugin):
             own.facts = self._facts(ctx, conf)
             if own.facts is None:
                 status = "Bypass"
+                self._let_go(own)
             elif ctx.method == b"HEAD" or ctx.status in (204, 304):
                 self._store(conf, own, b"")
         _, tells_status, tells_key = conf.shown if ctx.field("kong-debug") is None else (True, True, True)
@@ -207,6 +209,8 @@ class ProxyCache(Plugin):
         """What is stored beside the body; None for an answer that may not be stored."""
         answer = ctx.answer
         if answer is None or ctx.source != "service" or ctx.status not in conf.statuses:
+            return None
+        if ctx.upstream_status:  # a plugin has made something else of it, such as a refusal
             return None
         kind = media_type(ctx.response.upstream_type or "")
         if kind is None or not any(matches(entry, kind) for entry in conf.types):
@@ -236,6 +240,7 @@ class ProxyCache(Plugin):
         own.size += len(ctx.received_part)
         if own.size > MAX_ENTRY:
             own.facts, own.parts = None, []
+            self._let_go(own)
             return
         own.parts.append(ctx.received_part)
         if last:
@@ -243,13 +248,19 @@ class ProxyCache(Plugin):
 
     def _store(self, conf: Conf, own: Any, body: bytes) -> None:
         facts, own.facts = own.facts, None
-        self.kit.node_cache.put(own.place, pack(facts, body), conf.storage_ttl or facts["ttl"])
+        seconds = conf.storage_ttl or facts["ttl"]
+        self.kit.node_cache.put(own.place, pack(facts, body), seconds, own.purges)  # none that was purged meanwhile
+        self._let_go(own)
+
+    def _let_go(self, own: Any) -> None:
+        """Let those go on that wait for the same answer: it has been stored, or will not be."""
+        if getattr(own, "claimed", False):
+            own.claimed = False
+            self.kit.node_cache.release(own.place)
 
     def log(self, ctx: Context, conf: Conf) -> None:
-        """Let those go on that wait for the same answer."""
-        own = ctx.own(self)
-        if getattr(own, "claimed", False):
-            self.kit.node_cache.release(own.place)
+        """Whatever became of the request, nobody waits for it any longer."""
+        self._let_go(ctx.own(self))
 
     def endpoints(self) -> Iterable[Endpoint]:
         """Those of `CacheEndpoints`."""

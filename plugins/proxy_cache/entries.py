@@ -37,14 +37,15 @@ class Entry:
         """What goes out; `shown`: age, status, key."""
         template = self.sent.get(shown)
         if template is None:
-            lines: list[tuple[str, str | bytes]] = [
-                (name, HeaderTemplate.constant(value.encode("latin-1"))) for name, value in self.facts["headers"]
+            ours = (("Age", "%d"), ("X-Cache-Status", "Hit"), ("X-Cache-Key", key))
+            told: list[tuple[str, str | bytes]] = [line for line, tells in zip(ours, shown, strict=True) if tells]
+            names = {"age", *(name.lower() for name, _ in told)}  # the upstream's age would be too low by now
+            lines = [
+                (name, HeaderTemplate.constant(value.encode("latin-1")))
+                for name, value in self.facts["headers"]
+                if name.lower() not in names
             ]
-            age, status, told = shown
-            lines += [("Age", "%d")] if age else []
-            lines += [("X-Cache-Status", "Hit")] if status else []
-            lines += [("X-Cache-Key", key)] if told else []
-            template = self.sent[shown] = HeaderTemplate(lines)
+            template = self.sent[shown] = HeaderTemplate([*lines, *told])
         return template
 
 

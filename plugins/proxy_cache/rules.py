@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from kong_gevent.pdk import Conf
 
+LONGEST = 1 << 31
+"""Seconds that stand for every larger number (RFC 9111, section 1.2.2)."""
 HOP = frozenset(
     (
         "connection",
@@ -29,9 +32,16 @@ def directives(values: Iterable[str]) -> dict[str, Any]:
     for part in ",".join(values).split(","):
         name, equals, value = part.strip().partition("=")
         text = value.strip().strip('"')
-        found[name.strip().lower()] = (int(text) if text.isascii() and text.isdigit() else text) if equals else True
+        found[name.strip().lower()] = (
+            (_seconds(text) if text.isascii() and text.isdigit() else text) if equals else True
+        )
     found.pop("", None)
     return found
+
+
+def _seconds(digits: str) -> int:
+    digits = digits.lstrip("0")[:11]  # no more than it takes to see that it is too large
+    return min(int(digits or 0), LONGEST)
 
 
 def resource_ttl(said: Mapping[str, Any], expires: str, now: float) -> int:
@@ -40,9 +50,12 @@ def resource_ttl(said: Mapping[str, Any], expires: str, now: float) -> int:
         if name in said:
             return said[name] if isinstance(said[name], int) and said[name] is not True else 0
     try:
-        return int(parsedate_to_datetime(expires).timestamp() - now + 0.5) if expires else 0
-    except (ValueError, TypeError, OverflowError):
+        until = parsedate_to_datetime(expires)
+    except (ValueError, TypeError, IndexError, OverflowError):
         return 0
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)  # whatever the form of the date (RFC 9110, section 5.6.7)
+    return min(int(until.timestamp() - now + 0.5), LONGEST)
 
 
 def is_fresh(conf: Conf, asked: Mapping[str, Any], age: int, ttl: int) -> bool:

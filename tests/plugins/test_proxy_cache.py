@@ -226,6 +226,8 @@ class TestCacheControl:
             ("no-store", 0, "Bypass"),
             ("no-cache", 0, "Bypass"),
             ("max-age=10", 5, "Hit"),
+            ("max-age=" + "9" * 5000, 5, "Hit"),
+            ("min-fresh=" + "9" * 5000, 5, "Refresh"),
             ("max-age=10", 15, "Refresh"),
             ("min-fresh=30", 20, "Hit"),
             ("min-fresh=30", 40, "Refresh"),
@@ -283,6 +285,28 @@ class TestWithOthers:
         made.use("rate-limiting", year=5)
         assert [made.get("/a").response.headers["X-RateLimit-Remaining-Year"] for _ in range(2)] == ["4", "3"]
 
+    def test_fields_of_the_upstream_are_no_more_on_a_hit_than_on_a_miss(self, cache: Make) -> None:
+        made = cache({"Age": "70", "X-Cache-Status": "Hit", "X-Cache-Key": "k", "RateLimit-Limit": "9", "Vary": "A"})
+        made.use("rate-limiting", year=5).use("cors", origins=["https://a.test", "https://b.test"])
+        miss, hit = (made.get("/a", headers={"Origin": "https://a.test"}).response.headers for _ in range(2))
+        key = miss["X-Cache-Key"]
+        assert [hit.all(name) for name in ("Age", "X-Cache-Status", "X-Cache-Key")] == [["0"], ["Hit"], [key]]
+        for name in ("RateLimit-Limit", "Vary", "Access-Control-Allow-Origin"):
+            assert hit.all(name) == miss.all(name)
+        assert (hit["RateLimit-Limit"], hit["RateLimit-Remaining"]) == ("5", "3")
+
+    def test_a_hit_has_the_date_of_the_answer_that_was_stored(self, cache: Make) -> None:
+        date = formatdate(time.time() - 30, usegmt=True)
+        made = cache({"Date": date, "Server": "upstream"})
+        runs = [made.get("/a") for _ in range(2)]
+        for name, value in (("Date", date), ("Server", "upstream")):
+            assert [run.response.headers.all(name) for run in runs] == [[value], [value]]
+            assert [run.log["response"]["headers"][name.lower()] for run in runs] == [value, value]
+
+    def test_an_age_that_is_not_told_is_not_the_upstreams_either(self, cache: Make) -> None:
+        made = cache({"Age": "70"}, response_headers={"age": False})
+        assert [made.get("/a").response.headers.all("Age") for _ in range(2)] == [["70"], []]
+
     def test_answers_of_the_gateway_are_not_stored(self, cache: Make) -> None:
         made = cache(response_code=[503], content_type=["*/*"])
         made.use("request-termination")
@@ -323,6 +347,22 @@ class TestCollapse:
         assert [job.value.status for job in jobs] == [500] * 3
         assert made.kit.node_cache.claim(b"proxy-cache:x", 1)
 
+    @pytest.mark.parametrize("length", [5, 1 << 20], ids=["status", "size"])
+    def test_nobody_waits_for_the_end_of_an_answer_that_is_not_stored(
+        self, plugin: Make, length: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(proxy_cache, "MAX_ENTRY", 10)
+        made = plugin("proxy-cache", strategy="memory", collapse_misses=True)
+        freed: list[bytes] = []
+        monkeypatch.setattr(made.kit.node_cache, "release", freed.append)
+        instance, seen = made.plugins["proxy-cache"], []
+        log = instance.log  # type: ignore[attr-defined]
+        monkeypatch.setattr(instance, "log", lambda ctx, conf: seen.append(len(freed)) or log(ctx, conf))
+        made.use("request-transformer")  # chains are compiled anew
+        made.upstream.respond = respond(500 if length == 5 else 200, b"x" * length, {"Content-Type": "text/plain"})
+        made.get("/a")
+        assert (seen, len(freed)) == ([1], 1)
+
 
 class TestStoring:
     """What is stored, for how long, and what never is."""
@@ -337,6 +377,9 @@ class TestStoring:
             ({"cache_control": True}, {"Cache-Control": "max-age=20"}, 20),
             ({"cache_control": True}, {"Cache-Control": "max-age=20, s-maxage=10"}, 10),
             ({"cache_control": True, "storage_ttl": 90}, {"Cache-Control": "max-age=20"}, 90),
+            ({"cache_control": True}, {"Cache-Control": "max-age=" + "9" * 5000}, 1 << 31),
+            ({"cache_control": True}, {"Cache-Control": "max-age=0060"}, 60),
+            ({"storage_ttl": 2**53}, {}, 2**53),
         ],
     )
     def test_how_long(
@@ -351,7 +394,7 @@ class TestStoring:
         kept: list[float] = []
         put = made.kit.node_cache.put
         monkeypatch.setattr(
-            made.kit.node_cache, "put", lambda key, entry, ttl: kept.append(ttl) or put(key, entry, ttl)
+            made.kit.node_cache, "put", lambda key, entry, ttl, *more: kept.append(ttl) or put(key, entry, ttl, *more)
         )
         made.get("/a")
         assert kept == [seconds]
@@ -457,6 +500,22 @@ class TestAdmin:
             for method in ("GET", "DELETE"):
                 assert (made.admin(method, path).status_code, made.admin(method, path).data) == (404, b"")
 
+    @pytest.mark.parametrize("everything", [True, False])
+    def test_what_is_on_its_way_while_it_is_purged_is_not_stored(self, cache: Make, everything: bool) -> None:
+        made = cache()
+        key = made.get("/a").response.headers["X-Cache-Key"]
+        made.admin("DELETE", "/proxy-cache")
+        answer = made.upstream.respond
+
+        def respond_to_purge(request: Any) -> bytes:
+            made.admin("DELETE", "/proxy-cache" if everything else f"/proxy-cache/{key}")
+            return answer(request)
+
+        made.upstream.respond = respond_to_purge
+        assert told(made.get("/a")) == "Miss"
+        made.upstream.respond = answer
+        assert twice(made) == ["Miss", "Hit"]
+
     def test_by_plugin(self, cache: Make) -> None:
         made = cache()
         (entity,) = made.store.dao("plugins").each(10)
@@ -530,6 +589,37 @@ def test_bad_settings_are_refused(plugin: Make, config: dict[str, Any], error: A
 
 
 class TestNodeCache:
+    def test_what_was_deleted_meanwhile_is_not_put_in(self) -> None:
+        cache = NodeCache(16_000, 64)
+        for purge in (lambda: cache.delete(b"a"), cache.clear):
+            before = cache.purges(b"a")
+            assert cache.put(b"a", b"1", 100, before)
+            purge()
+            assert not cache.put(b"a", b"2", 100, before)
+            assert cache.get(b"a") is None
+            assert cache.put(b"a", b"3", 100, cache.purges(b"a"))
+
+    def test_who_waits_long_looks_seldom(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        cache = NodeCache(16_000, 64)
+        clock = [1000.0]
+        pauses: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+            clock[0] += seconds
+
+        monkeypatch.setattr("kong_gevent.runtime.node_cache.monotonic", lambda: clock[0])
+        monkeypatch.setattr("kong_gevent.runtime.node_cache.gevent.sleep", sleep)
+        assert cache.claim(b"a", 20)
+        assert cache.claim(b"a", 10)
+        assert pauses[0] == 0.005 and pauses == sorted(pauses)
+        assert len(pauses) < 300
+
+    def test_no_time_is_too_long(self) -> None:
+        cache = NodeCache(16_000, 64)
+        assert cache.put(b"a", b"1", 10**40)
+        assert cache.get(b"a") == b"1"
+
     @pytest.mark.parametrize("capacity", [1 << 20, 5_000_000, 128 << 20])
     def test_there_are_slots_for_small_entries(self, capacity: int) -> None:
         cache = NodeCache(capacity)

@@ -91,6 +91,23 @@ def test_echo_tells_what_was_received(plugin: Make) -> None:
     assert told["matched_service"]["id"] == made.service["id"]
 
 
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ('{"n": 123456789012345678901234567890}', {"n": 123456789012345678901234567890}),
+        ('{"a":' * 400 + "1" + "}" * 400, None),
+        ('{"a": "\\ud800"}', None),
+    ],
+    ids=["large number", "deep", "half a pair"],
+)
+def test_echo_tells_odd_bodies(plugin: Make, body: str, told: Any) -> None:
+    made = plugin("request-termination", echo=True, status_code=200)
+    run = made.post("/?a=%ff", body, headers={"Content-Type": "application/json", "X-A": "\xff"})
+    request = run.response.json()["request"]
+    assert (run.status, request["raw_body"], request["query"]) == (200, body, {"a": "\ufffd"})
+    assert told is None or request["body"] == told
+
+
 def test_grpc_requests_get_grpcs_way_of_refusing(plugin: Make) -> None:
     run = plugin("request-termination", message="closed").post("/", b"", headers={"Content-Type": "application/grpc"})
     assert (run.status, run.response.body) == (503, b"")
