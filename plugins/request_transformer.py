@@ -190,7 +190,7 @@ def _change_method(ctx: Context, method: str) -> None:
     """Change the method; the fields of a form go into the query when the new one has no body."""
     ctx.upstream.set_method(method)
     if method in BODILESS_METHODS and FORM in _content_type(ctx):
-        form = parse_query(ctx.request.raw_body(MAX_BODY).decode("latin-1"), ALL_ARGUMENTS)
+        form = parse_query((_plain_body(ctx) or b"").decode("latin-1"), ALL_ARGUMENTS)
         if form:
             arguments = _arguments(ctx)
             for name, value in form.items():
@@ -206,24 +206,28 @@ def _content_type(ctx: Context) -> str:
     return (ctx.request.header("content-type") or ctx.upstream.header("content-type") or "").lower()
 
 
+def _plain_body(ctx: Context) -> bytes | None:
+    """The body without its content encoding; None when it cannot be read."""
+    encoding = ctx.request.header("content-encoding")
+    if not is_readable(encoding):
+        return None
+    try:
+        return decode(encoding, ctx.request.raw_body(MAX_BODY), MAX_BODY)
+    except ValueError:
+        return None
+
+
 def _change_body(ctx: Context, rules: EntryRules, names: Mapping[str, Any]) -> None:
     """Change the body when its type is known and it can be read; then it goes out without content encoding."""
     kind = _content_type(ctx)
     change = next((function for media, function in _BODIES.items() if media in kind), None)
-    encoding = ctx.request.header("content-encoding")
-    if change is None or not is_readable(encoding):
+    body = _plain_body(ctx) if change is not None else None
+    if change is None or body is None or not (body or rules.creates):
         return
-    body = ctx.request.raw_body(MAX_BODY)
-    try:
-        decoded = decode(encoding, body, MAX_BODY)
-    except ValueError:
-        return
-    if not decoded and not rules.creates:
-        return
-    changed = change(ctx, decoded, rules, names)
+    changed = change(ctx, body, rules, names)
     if changed is not None:
         ctx.upstream.set_body(changed)
-        if is_encoded(encoding):
+        if is_encoded(ctx.request.header("content-encoding")):
             ctx.upstream.clear_header("Content-Encoding")
 
 

@@ -103,8 +103,10 @@ class ResponseTransformer(Plugin):
         conf.unused_phases = () if conf.changes_body else ("body_filter",)
 
     def access(self, ctx: Context, conf: Conf) -> None:
-        """Ask the upstream only for encodings that can be read, when the body matters."""
+        """Ask the upstream for a whole body in an encoding that can be read, when the body matters."""
         if conf.changes_body:
+            if ctx.field("range") is not None:  # of a part nothing could be removed
+                ctx.upstream.clear_header("Range")
             accepted = ", ".join(ctx.request.header_values("accept-encoding"))
             if accepted:
                 ctx.upstream.set_header("Accept-Encoding", readable_only(accepted))

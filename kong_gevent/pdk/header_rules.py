@@ -173,15 +173,17 @@ def _copy(name: str, at: int) -> Getter:
     return lambda view, _: view.header_values(name)[at].encode("latin-1")
 
 
-def _rendered(template: Template) -> Getter:
-    def render(_: Any, names: Mapping[str, Any]) -> bytes:
-        value = template.render(names).encode("utf-8", "surrogateescape")
-        for octet, escaped in ((b"\r", b"%0D"), (b"\n", b"%0A"), (b"\0", b"%00")):
-            if octet in value:  # a client must not begin a new field with what it sends
-                value = value.replace(octet, escaped)
-        return value
+def _escaped(text: str) -> bytes:
+    """A value for the wire: neither a client nor a setting begins a new field with it."""
+    value = text.encode("utf-8", "surrogateescape")
+    for octet, escaped in ((b"\r", b"%0D"), (b"\n", b"%0A"), (b"\0", b"%00")):
+        if octet in value:
+            value = value.replace(octet, escaped)
+    return value
 
-    return render
+
+def _rendered(template: Template) -> Getter:
+    return lambda _, names: _escaped(template.render(names))
 
 
 def _template(fields: list[_Field]) -> tuple[HeaderTemplate, list[Getter]]:
@@ -193,7 +195,7 @@ def _template(fields: list[_Field]) -> tuple[HeaderTemplate, list[Getter]]:
 
     def pattern(line: Template | Getter) -> bytes:
         if isinstance(line, Template) and line.constant is not None:
-            return HeaderTemplate.constant(line.constant)
+            return HeaderTemplate.constant(_escaped(line.constant))
         getters.append(_rendered(line) if isinstance(line, Template) else line)
         return b"%b"
 

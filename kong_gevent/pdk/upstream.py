@@ -79,7 +79,7 @@ class UpstreamView(View):
         """Set the path sent upstream; it starts with `/`, has no query and is sent as given."""
         if not path.startswith("/"):
             raise ValueError("path must start with /")
-        self._override().path = quote(path, safe="/%:@!$&'()*+,;=-._~")
+        self._override().path = quote(path, safe="/%:@!$&'()*+,;=-._~", errors="surrogateescape")
 
     @property
     def raw_query(self) -> str:
@@ -93,7 +93,7 @@ class UpstreamView(View):
         """Set the query string; empty removes it."""
         data = query.encode("utf-8", "surrogateescape")
         if data.translate(None, _QUERY_BYTES):
-            data = quote(query, safe=_QUERY_SAFE).encode("latin-1")
+            data = quote(data, safe=_QUERY_SAFE).encode("latin-1")
         self._override().query = data
 
     def clear_query_arg(self, name: str) -> None:

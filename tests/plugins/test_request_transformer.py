@@ -326,6 +326,18 @@ class TestMethod:
         got = received(plugin, {"http_method": method}, "/a?x=1", method="POST", body="x=2&y=3", headers=FORM)
         assert (got.method, got.target, got.text) == (method, "/a?x=1&x=2&y=3", "x=2&y=3")
 
+    def test_an_encoded_form_is_decoded_for_that(self, plugin: Make) -> None:
+        headers = {**FORM, "Content-Encoding": "gzip"}
+        body = gzip.compress(b"x=2")
+        got = received(plugin, {"http_method": "GET"}, "/a?x=1", method="POST", body=body, headers=headers)
+        assert (got.target, got.body) == ("/a?x=1&x=2", body)
+
+    @pytest.mark.parametrize(("encoding", "body"), [("gzip", b"x=2"), ("compress", b"x=2")])
+    def test_a_form_that_cannot_be_read_stays_where_it_is(self, plugin: Make, encoding: str, body: bytes) -> None:
+        headers = {**FORM, "Content-Encoding": encoding}
+        got = received(plugin, {"http_method": "GET"}, "/a?x=1", method="POST", body=body, headers=headers)
+        assert (got.target, got.body) == ("/a?x=1", body)
+
     def test_no_body_is_awaited_when_only_the_head_was_asked_for(self, plugin: Make) -> None:
         made = plugin("request-transformer", http_method="HEAD")
         made.upstream.respond = respond(200, "body")
@@ -405,6 +417,10 @@ class TestTemplates:
         config = {"add": {"headers": ["x-v:ü$(headers.x_a)"]}}
         got = received(plugin, config, headers={"X-A": "\xff\xc3\xbc"})
         assert got.headers["x-v"].encode("latin-1") == "ü".encode() + b"\xff\xc3\xbc"
+
+    def test_octets_that_are_no_utf8_pass_into_path_and_query(self, plugin: Make) -> None:
+        config = {"replace": {"uri": "/$(headers.x_a)"}, "add": {"querystring": ["q:$(headers.x_a)"]}}
+        assert received(plugin, config, "/", headers={"X-A": "\xff\xc3\xbc"}).target == "/%FF%C3%BC?q=%FF%C3%BC"
 
     @pytest.mark.parametrize(
         "value",

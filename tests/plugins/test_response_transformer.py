@@ -54,6 +54,13 @@ class TestHeaders:
             ["keep-alive"],
         )
 
+    def test_a_value_begins_no_new_field(self, plugin: Make) -> None:
+        made = plugin("response-transformer", add={"headers": ["x-a:1\r\nX-B: 2\0"]}, remove={"headers": ["x-secret"]})
+        made.upstream.respond = respond(200, "", {"X-Secret": "s"})
+        headers = made.get().response.headers
+        assert headers["x-a"] == "1%0D%0AX-B: 2%00"
+        assert "X-B" not in headers and "X-Secret" not in headers
+
     def test_answers_of_other_plugins_and_of_the_gateway(self, plugin: Make) -> None:
         made = plugin("response-transformer", add={"headers": ["x-new:1"]}, replace={"headers": ["content-type:x/y"]})
         made.use("request-termination", on="route", status_code=403, message="m")
@@ -134,6 +141,20 @@ class TestJson:
         made.upstream.respond = lambda _: b"HTTP/1.1 304 x\r\nContent-Type: application/json\r\n\r\n"
         assert made.get().status == 304
 
+    def test_head_tells_no_length_that_is_wrong(self, plugin: Make) -> None:
+        made = plugin("response-transformer", remove={"json": ["a"]})
+        made.upstream.respond = respond(200, {"a": 1})
+        assert "Content-Length" not in made.request("HEAD", "/").response.headers
+        made.upstream.respond = respond(200, "text", {"Content-Type": "text/plain"})
+        assert made.request("HEAD", "/").response.headers["Content-Length"] == "4"
+
+    @pytest.mark.parametrize(("config", "asked"), [({"json": ["secret"]}, None), ({"headers": ["x-a"]}, "bytes=0-9")])
+    def test_no_part_is_asked_for_of_which_nothing_could_be_removed(
+        self, plugin: Make, config: dict[str, Any], asked: str | None
+    ) -> None:
+        run = plugin("response-transformer", remove=config).get("/", headers={"Range": "bytes=0-9"})
+        assert run.upstream.headers.get("Range") == asked
+
 
 class TestEncodings:
     @pytest.mark.parametrize(
@@ -189,12 +210,14 @@ class TestEncodings:
         [
             ("gzip", b"no gzip"),
             ("gzip", gzip.compress(b'{"secret":1}', mtime=0)[:-6]),
+            ("gzip", gzip.compress(b"", mtime=0) * 5000),
+            ("zstd", zstd.compress(b"") * 5000),
             ("br", b"no br"),
             ("br", brotli.compress(b'{"secret":1}')[:-3]),
             ("zstd", b"no zstd"),
             ("zstd", zstd.compress(b'{"secret":1}')[:-3]),
         ],
-        ids=["no gzip", "cut gzip", "no br", "cut br", "no zstd", "cut zstd"],
+        ids=["no gzip", "cut gzip", "many members", "many frames", "no br", "cut br", "no zstd", "cut zstd"],
     )
     def test_a_broken_one_is_cut(self, plugin: Make, name: str, body: bytes) -> None:
         made = plugin("response-transformer", remove={"json": ["secret"]})
