@@ -32,6 +32,7 @@ class LogFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self._file: int | None = None
+        self._torn = False  # whether the file ends in the midst of a line
 
     def write(self, lines: list[bytes], reopen: bool) -> None:
         """Append lines. Raises OSError; what was not written then is lost."""
@@ -39,9 +40,14 @@ class LogFile:
             self.close()
         if self._file is None:
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        view = memoryview(b"\n".join([*lines, b""]))
-        while view:
-            view = view[os.write(self._file, view) :]
+        view = memoryview(b"\n".join([*([b""] if self._torn else []), *lines, b""]))
+        size = len(view)
+        try:
+            while view:
+                view = view[os.write(self._file, view) :]
+        finally:  # what comes later begins a line of its own
+            if len(view) < size:
+                self._torn = bool(view)
 
     def close(self) -> None:
         """Close the file; the next write opens it again."""

@@ -22,8 +22,8 @@ _OWN_FIELDS = [
         "err": "cannot contain 'Content-Type' header",
     },
 ]
-SHOWN = 300
-"""Characters of a refusing server's answer that are logged."""
+SHOWN, READ = 300, 16 << 10
+"""Characters of a refusing server's answer that are logged, and bytes of any answer that are read."""
 
 
 class HttpLogConfig(Config):
@@ -90,7 +90,8 @@ class HttpLog(LogPlugin):
         conf.url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path or "/", parts.query, ""))
         user_info = parts.netloc.rpartition("@")[0]
         conf.who = f"{hash(user_info):x}" if user_info else ""  # a part of the queue's name, which is logged
-        conf.fields = {"Content-Type": conf.content_type, **(conf.headers or {})}
+        conf.fields = {"Content-Type": conf.content_type}
+        conf.fields |= {name: value.encode() for name, value in (conf.headers or {}).items()}  # as UTF-8
         if parts.username is not None:
             user = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
             conf.fields["Authorization"] = f"Basic {b64encode(user).decode()}"
@@ -116,12 +117,19 @@ class HttpLog(LogPlugin):
         body = records[0] if conf.bare else _array(records)
         if monotonic() - conf.used > conf.keep:
             conf.session.close()  # idle for too long; it opens another connection
-        answer = conf.session.request(
-            conf.method, conf.url, data=body, headers=conf.fields, timeout=conf.seconds, allow_redirects=False
-        )
+        with conf.session.request(
+            conf.method,
+            conf.url,
+            data=body,
+            headers=conf.fields,
+            timeout=conf.seconds,
+            allow_redirects=False,
+            stream=True,
+        ) as answer:
+            said = answer.raw.read(READ, decode_content=True)  # the connection is kept if that is all
         conf.used = monotonic()
         if answer.status_code >= 300:
-            text = answer.text[:SHOWN]
+            text = said.decode("utf-8", "replace")[:SHOWN]
             raise OSError(f"request to {conf.place} returned status code {answer.status_code} and body {text}")
 
 

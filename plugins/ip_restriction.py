@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from kong_gevent.pdk import Conf, Config, Context, Exit, Plugin, checks, fields
 
 MAX_DECISIONS = 10_000
 """Addresses whose outcome a configuration remembers per worker."""
+MAPPED_BITS = 96
+"""Bits in front of the IPv4 address in an IPv6 address that holds one (RFC 4291, section 2.5.5.2)."""
 UNIX_SOCKET = "Cannot identify the client IP address, unix domain sockets are not supported."
 
 NOT_ALLOWED_CLASSIC = "Your IP address is not allowed"
@@ -32,12 +34,25 @@ class IpRestrictionConfig(Config):
     checks = (checks.AtLeastOneOf("config.allow", "config.deny"),)
 
 
+Network = IPv4Network | IPv6Network
+
+
+def _network(text: str) -> Network:
+    """A range; one of IPv4 addresses that is written as IPv6 (`::ffff:10.0.0.0/104`) is one of IPv4, as clients are."""
+    network = ip_network(text, strict=False)
+    if isinstance(network, IPv6Network) and network.prefixlen >= MAPPED_BITS:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((mapped, network.prefixlen - MAPPED_BITS))
+    return network
+
+
 class Ranges:
     """A set of addresses: sorted ranges without overlaps, per IP version."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._versions: dict[int, tuple[list[int], list[int]]] = {}
-        networks = [ip_network(text, strict=False) for text in texts]
+        networks = [_network(text) for text in texts]
         for version in (4, 6):
             starts: list[int] = []
             ends: list[int] = []
@@ -76,6 +91,8 @@ class IpRestriction(Plugin):
         conf.allowed = Ranges(conf.allow) if conf.allow else None
         conf.denied = Ranges(conf.deny) if conf.deny else None
         conf.passes = {}
+        # Kong fails where this is no status of an error, and so answers 500.
+        conf.code = int(conf.status or 403) if 400 <= (conf.status or 403) <= 599 else 500
 
     def access(self, ctx: Context, conf: Conf) -> Exit | None:
         """Let the client in, or refuse it."""
@@ -105,7 +122,6 @@ class IpRestriction(Plugin):
             return ctx.error(403, UNIX_SOCKET)
         message = conf.message or f"IP address not allowed: {ip}"
         self.kit.log.warning("%s", message)
-        status = int(conf.status or 403)
         if self.kit.classic_answers:
-            return ctx.exit(status, {"message": conf.message or NOT_ALLOWED_CLASSIC})
-        return ctx.error(status, message)
+            return ctx.exit(conf.code, {"message": conf.message or NOT_ALLOWED_CLASSIC})
+        return ctx.error(conf.code, message)

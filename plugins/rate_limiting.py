@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from operator import sub
@@ -25,6 +26,8 @@ from kong_gevent.pdk import (
 from kong_gevent.pdk.windows import NO_ID, PERIODS, Window, current_windows, order_error
 
 MESSAGE = "API rate limit exceeded"
+MAX_IDENTIFIER = 128
+"""Longer values of a header are counted under a digest, since workers and Redis remember whom they count."""
 
 
 def _limit(period: str) -> fields.Number:
@@ -207,7 +210,8 @@ def identifier(conf: Conf) -> Callable[[Context], str]:
         return ctx.service_id or ctx.client_ip
 
     def header(ctx: Context) -> str:
-        return ctx.request.header(header_name) or ctx.client_ip
+        value = ctx.request.header(header_name) or ctx.client_ip
+        return value if len(value) <= MAX_IDENTIFIER else hashlib.sha256(value.encode("latin-1")).hexdigest()
 
     def by_path(ctx: Context) -> str:
         return path if ctx.request.path == path else ctx.client_ip

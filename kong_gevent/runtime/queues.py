@@ -177,9 +177,9 @@ class BatchQueue:
         self._consumer = None
 
     def _collect(self) -> None:
-        until = monotonic() + self._delay
+        began = monotonic()
         while len(self._entries) < self._batch_size and not self._closing:
-            left = until - monotonic()
+            left = began + self._delay - monotonic()  # which may have been adjusted meanwhile
             if left < SLICE:
                 return
             self._arrived.clear()

@@ -16,6 +16,7 @@ class HttpSink:
         sink = self
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.statuses: list[int] = []
+        self.answer = b"ok"
         self.clients: set[tuple[str, int]] = set()
 
         class Handler(BaseHTTPRequestHandler):
@@ -27,9 +28,9 @@ class HttpSink:
                 sink.clients.add(self.client_address)
                 sink.requests.append((self.command, self.path, fields, body))
                 self.send_response(sink.statuses.pop(0) if sink.statuses else 200)
-                self.send_header("Content-Length", "2")
+                self.send_header("Content-Length", str(len(sink.answer)))
                 self.end_headers()
-                self.wfile.write(b"ok")
+                self.wfile.write(sink.answer)
 
             do_POST = do_PUT = do_PATCH = handle_one  # noqa: N815 - names of the standard library
 

@@ -1,5 +1,6 @@
 """file-log: one line per request, what custom fields hold, and files that cannot be written."""
 
+import errno
 import json
 import os
 import stat
@@ -85,6 +86,29 @@ def test_writing_goes_on_once_the_folder_is_there(plugin: Make, tmp_path: Path) 
     assert len(lines(made, path)) == 1
 
 
+def test_a_line_that_was_cut_takes_no_other_one_with_it(
+    plugin: Make, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = plugin("file-log", path=str(path))
+    write = os.write
+
+    def write_in_part(file: int, data: bytes) -> int:
+        if not path.stat().st_size:
+            return write(file, data[:5])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kong_gevent.plugins.file_log.os.write", write_in_part)
+        made.get("/lost")
+        made.flush()
+    for target in ("/a", "/b"):
+        made.get(target)
+        made.flush()
+    cut, *whole = path.read_text().splitlines()
+    assert len(cut) == 5
+    assert [json.loads(line)["request"]["uri"] for line in whole] == ["/a", "/b"]
+
+
 def test_answers_made_here_are_logged_too(plugin: Make, path: Path) -> None:
     made = plugin("file-log", path=str(path)).use("request-termination", on="route")
     made.update("routes", made.route["id"], paths=["/ended"])
@@ -158,6 +182,21 @@ class TestCustomFields:
         entry = lines(made, path)[0]
         assert ("bad" in entry, entry["good"]) == (False, 1)
         assert "custom field bad: attempt to concatenate a nil value" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("program", "value"),
+        [
+            ("return string.lower", "function"),
+            ("return string", dict.fromkeys(("lower", "upper", "len", "sub", "format", "gsub", "match"), "function")),
+            ("return 0xffffffffffffffffffff", float(0xFFFFFFFFFFFFFFFFFFFF)),
+            ("return 1e999", None),
+        ],
+    )
+    def test_what_is_no_json_takes_no_record_with_it(self, plugin: Make, path: Path, program: str, value: Any) -> None:
+        made = plugin("file-log", path=str(path), custom_fields_by_lua={"mine": program, "own.deep": program})
+        made.get()
+        entry = lines(made, path)[0]
+        assert (entry["mine"], entry["own"]["deep"]) == (value, value)
 
     def test_they_may_be_forbidden(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
         with closing(InMemoryGateway(untrusted_lua="off")) as made:

@@ -11,6 +11,7 @@ import pytest
 from kong_gevent.errors import SchemaViolation
 from kong_gevent.pdk import logging as logging_kit
 from kong_gevent.pdk.testing import InMemoryGateway
+from kong_gevent.plugins.http_log import READ
 from tests.plugins.sinks import HttpSink
 
 Make = Callable[..., InMemoryGateway]
@@ -123,6 +124,25 @@ def test_what_the_server_refuses_is_sent_again(
     assert len(sink.requests) == 3
     assert len({body for _, _, _, body in sink.requests}) == 1
     assert f"request to 127.0.0.1:{sink.port} returned status code {status} and body ok" in caplog.text
+
+
+@pytest.mark.parametrize(("size", "connections"), [(READ, 1), (READ * 100, 2)])
+def test_of_a_large_answer_only_the_beginning_is_read(
+    plugin: Make, sink: HttpSink, size: int, connections: int
+) -> None:
+    sink.answer = b"x" * size
+    made = plugin("http-log", http_endpoint=f"http://127.0.0.1:{sink.port}")
+    for _ in range(2):
+        made.get()
+        made.flush()
+    assert (len(sink.requests), len(sink.clients)) == (2, connections)
+
+
+def test_header_values_are_utf8(plugin: Make, sink: HttpSink) -> None:
+    made = plugin("http-log", http_endpoint=f"http://127.0.0.1:{sink.port}", headers={"X-Key": "\u65e5\u672c"})
+    made.get()
+    made.flush()
+    assert sink.requests[0][2]["x-key"].encode("latin-1").decode() == "\u65e5\u672c"
 
 
 def test_a_dead_server_costs_no_request_and_the_loss_is_told(plugin: Make, caplog: pytest.LogCaptureFixture) -> None:

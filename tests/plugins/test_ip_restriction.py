@@ -36,6 +36,12 @@ Make = Callable[..., InMemoryGateway]
         ({"deny": ["10.0.0.1"]}, "::ffff:10.0.0.1", False),
         ({"allow": ["10.0.0.1"]}, "::ffff:10.0.0.1", True),
         ({"deny": ["::/0"]}, "fe80::1%eth0", False),
+        ({"deny": ["::ffff:10.0.0.1"]}, "10.0.0.1", False),
+        ({"deny": ["::ffff:10.0.0.0/104"]}, "::ffff:10.9.9.9", False),
+        ({"deny": ["::ffff:10.0.0.0/104"]}, "11.0.0.0", True),
+        ({"allow": ["::ffff:0:0/96"]}, "192.0.2.1", True),
+        ({"allow": ["::ffff:0:0/96"]}, "2001:db8::7", False),
+        ({"deny": ["::/0"]}, "10.0.0.1", True),
     ],
 )
 def test_lists_decide(plugin: Make, config: dict[str, Any], ip: str, passes: bool) -> None:
@@ -52,6 +58,12 @@ def test_lists_decide(plugin: Make, config: dict[str, Any], ip: str, passes: boo
 def test_the_refusal_can_be_worded(plugin: Make) -> None:
     run = plugin("ip-restriction", deny=["127.0.0.0/8"], status=451, message="not here").get()
     assert (run.status, run.response.json()["message"]) == (451, "not here")
+
+
+@pytest.mark.parametrize("status", [42, 200, 302, 1000])
+def test_a_refusal_with_a_status_that_is_none_of_an_error_is_an_error(plugin: Make, status: int) -> None:
+    run = plugin("ip-restriction", deny=["127.0.0.0/8"], status=status).get()
+    assert (run.status, run.upstreams) == (500, [])
 
 
 def test_the_address_is_the_one_that_a_trusted_peer_tells() -> None:

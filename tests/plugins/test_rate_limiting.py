@@ -223,6 +223,14 @@ class TestWhoseRequests:
         made = limited(minute=5, limit_by="header", header_name="X-Tenant")
         assert [self.left(made.get("/", headers={"x-tenant": name})) for name in "aab"] == ["4", "3", "4"]
 
+    def test_long_values_of_a_header_are_told_apart_but_not_kept(self, limited: Make) -> None:
+        made = limited(minute=5, limit_by="header", header_name="X-Tenant")
+        names = ["\xfc" * 2000 + last for last in "aab"]
+        assert [self.left(made.get("/", headers={"x-tenant": name})) for name in names] == ["4", "3", "4"]
+        counters = made.kit.counters
+        assert isinstance(counters, FrozenCounters)
+        assert max(len("".join(owner)) for owner, _ in counters.values) < 300
+
     def test_one_path_is_counted_for_everybody(self, limited: Make) -> None:
         made = limited(minute=5, limit_by="path", path="/shared")
         made.peer = ("10.0.0.1", 1)

@@ -39,6 +39,15 @@ def test_a_full_batch_goes_at_once_the_rest_at_the_end() -> None:
     assert sink.batches == [[0, 1, 2], [3]]
 
 
+def test_a_delay_that_is_adjusted_counts_for_what_waits_already() -> None:
+    sent = Event()
+    queue = BatchQueue("q", lambda batch: sent.set(), max_batch_size=9, max_coalescing_delay=3600)
+    queue.put("a")
+    gevent.sleep(0.01)
+    queue.adjust(max_batch_size=9, max_coalescing_delay=0.1)
+    assert sent.wait(30)
+
+
 def test_a_failed_batch_is_sent_again() -> None:
     sink = Sink(failures=2)
     queue = BatchQueue("q", sink, max_batch_size=2, max_coalescing_delay=0, initial_retry_delay=0.001)
