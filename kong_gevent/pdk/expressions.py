@@ -63,7 +63,6 @@ class Program:
 
     def __init__(self, source: str) -> None:
         """Raises `ExpressionError` with the reason and the place."""
-        _check_size(source)
         self.source = source
         parser = _Parser(source)
         self._body = parser.block(frozenset())
@@ -80,16 +79,10 @@ class Program:
 
 def parse_expression(source: str) -> Expression:
     """One expression on its own, as templates hold it; raises `ExpressionError`."""
-    _check_size(source)
     parser = _Parser(source)
     expression = parser.expression()
     parser.expect_end()
     return expression
-
-
-def _check_size(source: str) -> None:
-    if len(source) > MAX_SIZE:
-        raise ExpressionError(f"more than {MAX_SIZE} characters")
 
 
 def _tokens(source: str) -> list[tuple[str, str, int]]:
@@ -109,6 +102,8 @@ class _Parser:
     """Recursive descent; each method consumes tokens and returns a closure that evaluates what it read."""
 
     def __init__(self, source: str) -> None:
+        if len(source) > MAX_SIZE:
+            raise ExpressionError(f"more than {MAX_SIZE} characters")
         self._source = source
         self._tokens = _tokens(source)
         self._at = 0
