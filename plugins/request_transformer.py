@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kong_gevent.pdk import Conf, Config, Context, Exit, Plugin, fields
-from kong_gevent.pdk.bodies import FORM, JSON, MULTIPART, dump_json, load_json
+from kong_gevent.pdk.bodies import FORM, JSON, MULTIPART, dump_json, load_json, multipart_form
 from kong_gevent.pdk.encodings import decode, is_encoded, is_readable
 from kong_gevent.pdk.entry_rules import EntryRules, Value
 from kong_gevent.pdk.expressions import NOT_ALLOWED, ExpressionError
 from kong_gevent.pdk.header_rules import HeaderRules
-from kong_gevent.pdk.multipart import MultipartForm, boundary_of
 from kong_gevent.pdk.outcomes import Outcomes
 from kong_gevent.pdk.pairs import (
     WITH_COLON,
@@ -247,10 +246,10 @@ def _change_form(ctx: Context, body: bytes, rules: EntryRules, names: Mapping[st
 
 def _change_multipart(ctx: Context, body: bytes, rules: EntryRules, names: Mapping[str, Any]) -> bytes | None:
     """Renames come first here, as in Kong; appending is not known."""
-    boundary = boundary_of(ctx.request.header("content-type") or ctx.upstream.header("content-type") or "")
-    if boundary is None:
+    kind = ctx.request.header("content-type") or ctx.upstream.header("content-type") or ""
+    form = multipart_form(kind, body, ALL_ARGUMENTS)
+    if form is None:
         return None
-    form = MultipartForm(boundary, body)
     for old, new in rules.rename:
         form.rename(old, new)
     for name in rules.remove:

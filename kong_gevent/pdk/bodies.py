@@ -57,16 +57,17 @@ def without_field(content_type: str, body: bytes, name: str) -> bytes:
 
 
 def _without_part(content_type: str, body: bytes, name: str) -> bytes:
-    form = _multipart(content_type, body)
+    form = multipart_form(content_type, body)
     if form is None or name not in form:
         return body
     form.remove(name)
     return form.encode()
 
 
-def _multipart(content_type: str, body: bytes) -> MultipartForm | None:
+def multipart_form(content_type: str, body: bytes, most: int = MAX_PARTS) -> MultipartForm | None:
+    """A form taken apart; None without a boundary, or with more than `most` parts, of which each takes time."""
     boundary = boundary_of(content_type)
-    if boundary is None or body.count(b"--" + boundary) > MAX_PARTS:
+    if boundary is None or body.count(b"--" + boundary) > most:
         return None
     return MultipartForm(boundary, body)
 
@@ -103,7 +104,7 @@ def _media(content_type: str) -> str:
 
 
 def _parse_multipart(content_type: str, body: bytes) -> dict[str, Any] | None:
-    form = _multipart(content_type, body)
+    form = multipart_form(content_type, body)
     if form is None or not form.parts:
         return None
     found: dict[str, Any] = {}

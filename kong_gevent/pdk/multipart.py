@@ -15,13 +15,13 @@ _DELIMITER_END = re.compile(rb"(--)?[ \t]*(?=\r|\n|\Z)")
 _DISPOSITION = re.compile(rb"[\r\n]content-disposition[ \t]*:((?:[^\r\n]++|(?>\r\n|\r|\n)[ \t])*+)", re.IGNORECASE)
 _PARAMETER = re.compile(rb';\s*([^=;\s]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;]*)', re.DOTALL)
 _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
-_NAME = re.compile(rb'(;\s*name=)("(?:[^"\\\r\n]|\\.)*"|[^\s;"]+)', re.IGNORECASE)
 
 
 def boundary_of(content_type: str) -> bytes | None:
     """The boundary that a media type names."""
-    found = _parameter(b"boundary", content_type.encode("latin-1", "replace"))
-    return found.rstrip() or None if found is not None else None
+    text = content_type.encode("latin-1", "replace")
+    found = _parameter(b"boundary", text, 0, len(text))
+    return _value(found).rstrip() or None if found is not None else None
 
 
 class Part(NamedTuple):
@@ -66,10 +66,8 @@ class MultipartForm:
         if old not in self or old == new:
             return
         self.remove(new)
-        line = b'\\g<1>"' + _quoted(new).replace(b"\\", b"\\\\") + b'"'
         self.parts = [
-            Part(new, part.delimiter, _NAME.sub(line, part.octets, count=1)) if part.name == old else part
-            for part in self.parts
+            Part(new, part.delimiter, _renamed(part.octets, new)) if part.name == old else part for part in self.parts
         ]
 
     def set(self, name: str, value: str) -> None:
@@ -98,21 +96,33 @@ def _delimiters(mark: bytes, body: bytes) -> Iterator[tuple[int, int, bool]]:
         at = body.find(mark, at + 1)
 
 
-def _name_of(octets: bytes) -> str | None:
-    """The name that the head of a part tells."""
+def _name_in(octets: bytes) -> re.Match[bytes] | None:
+    """Where the head of a part tells its name."""
     blank = _BLANK_LINE.search(octets)
     disposition = _DISPOSITION.search(octets, 0, len(octets) if blank is None else blank.start())
-    name = _parameter(b"name", disposition[1]) if disposition is not None else None
-    return None if name is None else name.decode("utf-8", "replace")
+    return _parameter(b"name", octets, *disposition.span(1)) if disposition is not None else None
 
 
-def _parameter(wanted: bytes, field: bytes) -> bytes | None:
-    """A parameter behind the value of a field, without its quotes."""
-    for name, value in _PARAMETER.findall(field):
-        if name.lower() == wanted:
-            is_quoted = len(value) > 1 and value[:1] == value[-1:] == b'"'
-            return _ESCAPED.sub(rb"\1", value[1:-1]) if is_quoted else value
-    return None
+def _name_of(octets: bytes) -> str | None:
+    name = _name_in(octets)
+    return None if name is None else _value(name).decode("utf-8", "replace")
+
+
+def _renamed(octets: bytes, name: str) -> bytes:
+    found = _name_in(octets)
+    return octets if found is None else b'%b"%b"%b' % (octets[: found.start(2)], _quoted(name), octets[found.end(2) :])
+
+
+def _parameter(wanted: bytes, text: bytes, start: int, end: int) -> re.Match[bytes] | None:
+    """A parameter behind the value of a field, which is a part of a text."""
+    return next((found for found in _PARAMETER.finditer(text, start, end) if found[1].lower() == wanted), None)
+
+
+def _value(parameter: re.Match[bytes]) -> bytes:
+    """What a parameter says, without quotes."""
+    value = parameter[2]
+    is_quoted = len(value) > 1 and value[:1] == value[-1:] == b'"'
+    return _ESCAPED.sub(rb"\1", value[1:-1]) if is_quoted else value
 
 
 def _quoted(name: str) -> bytes:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kong_gevent.pdk.bodies import parse_body, without_field
+from kong_gevent.pdk.bodies import multipart_form, parse_body
 from kong_gevent.pdk.multipart import MultipartForm, boundary_of
 
 LARGE = 1 << 20
@@ -11,6 +11,10 @@ KIND = "multipart/form-data; boundary=b"
 
 def part(disposition: bytes, value: bytes = b"1") -> bytes:
     return b"--b\r\n%b\r\n\r\n%b\r\n" % (disposition, value)
+
+
+def held(body: bytes) -> list[tuple[str | None, bytes]]:
+    return [(found.name, found.content) for found in MultipartForm(b"b", body).parts]
 
 
 @pytest.mark.parametrize(
@@ -38,27 +42,18 @@ def test_boundaries(kind: str, boundary: bytes | None) -> None:
         (b'Content-Type: text/plain; name="x"\r\nContent-Disposition: form-data;\r\n name="a"', "a"),
         ('Content-Disposition: form-data; name="ü"'.encode(), "ü"),
         (b'Content-Disposition: form-data; name="\\"a\\\\"', '"a\\'),
-        (b'Content-Disposition: form-data; name="a', "a"),
         (b"Content-Disposition: form-data; filename=name", None),
         (b'X-Content-Disposition: form-data; name="a"', None),
-        (b"", None),
     ],
 )
 def test_names(head: bytes, name: str | None) -> None:
-    assert list(MultipartForm(b"b", part(head) + b"--b--\r\n").values()) == ([] if name is None else [(name, b"1")])
+    assert held(part(head) + b"--b--\r\n") == [(name, b"1")]
 
 
 def test_what_only_begins_like_a_delimiter_is_a_part_of_the_value() -> None:
     body = part(b'Content-Disposition: form-data; name="a"', b"1\r\n--bc\r\n--b-\r\n--b--x") + b"--b--\r\n"
-    form = MultipartForm(b"b", body)
-    assert list(form.values()) == [("a", b"1\r\n--bc\r\n--b-\r\n--b--x")]
-    assert form.encode() == body
-
-
-def test_plain_line_ends_are_read() -> None:
-    body = b'--b\nContent-Disposition: form-data; name="a"\n\n1\n--b--\n'
-    assert parse_body(KIND, body) == {"a": "1"}
-    assert without_field(KIND, body, "a") == b"--b--\n"
+    assert held(body) == [("a", b"1\r\n--bc\r\n--b-\r\n--b--x")]
+    assert MultipartForm(b"b", body).encode() == body
 
 
 def test_a_name_is_changed_where_it_stands_however_it_is_written() -> None:
@@ -99,3 +94,5 @@ def test_forms_that_are_made_to_take_long_are_read_at_once(body: bytes) -> None:
     """Were the time to grow with the square of the size, each would take minutes."""
     found = parse_body(KIND, body)
     assert found is None or len(found) <= 1
+    form = multipart_form(KIND, body, 100_000)
+    assert form is None or form.encode().startswith(body.removesuffix(b"\r\n"))
