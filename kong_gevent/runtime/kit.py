@@ -16,7 +16,8 @@ import gevent
 
 from kong_gevent.errors import GatewayError
 from kong_gevent.offload import offload
-from kong_gevent.pdk.kit import Conclusions, Counters, LookupFailed, Metrics, NodeCache, NodeView, Redis, SharedCounters
+from kong_gevent.pdk.kit import Conclusions, Counters, LookupFailed, NodeCache, NodeView, Redis, SharedCounters
+from kong_gevent.pdk.metrics import Metrics
 from kong_gevent.runtime.caches import LookupCache
 from kong_gevent.runtime.entities import EntityAccess, found
 from kong_gevent.runtime.queues import BatchQueue

@@ -18,7 +18,7 @@ from operator import add
 from typing import Any
 
 from kong_gevent.pacing import Pacer
-from kong_gevent.pdk.kit import Cell, Observer
+from kong_gevent.pdk.metrics import Cell, Observer
 
 LANE_BYTES = 64 << 20
 """Room of a worker; only what is used of it takes memory. A series: name, labels, and 8 octets for each number."""
@@ -116,7 +116,7 @@ class MetricLane:
 
 
 class _Cell:
-    """See `kong_gevent.pdk.kit.Cell`."""
+    """See `kong_gevent.pdk.metrics.Cell`."""
 
     __slots__ = ("_words", "at")
 
@@ -130,7 +130,7 @@ class _Cell:
 
 
 class _Observer:
-    """See `kong_gevent.pdk.kit.Observer`: numbers in buckets, those beyond the last, then their sum in thousandths."""
+    """See `kong_gevent.pdk.metrics.Observer`: buckets, what is beyond the last, the sum in thousandths."""
 
     __slots__ = ("_at", "_bounds", "_sum", "_words")
 
@@ -193,7 +193,7 @@ def _number(value: float) -> str:
 
 
 class WorkerMetrics:
-    """See `kong_gevent.pdk.kit.Metrics`: one worker's door to the node's metrics."""
+    """See `kong_gevent.pdk.metrics.Metrics`: one worker's door to the node's metrics."""
 
     def __init__(self, memory: MetricMemory, lane: int) -> None:
         self._memory = memory
