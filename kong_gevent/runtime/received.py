@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("kong_gevent.connection")
 BODY_READ = 262144
-CHUNKED_READ = 65536
-"""Bytes that are read at once of a body in chunks, which may be tiny: what is here is decoded in one go."""
+CHUNKED_READ, TINY_READ = 65536, 8192
+"""Bytes that are read, and decoded in one go, of a body in chunks; the second where more than half is framing."""
 FAIR = 8
 """Reads of a body in a row before others get a turn."""
 SPLICE_FROM = 65536
@@ -37,6 +37,7 @@ class ReceivedBody(BodyBuffer):
         "_had_body",
         "_linger",
         "_reads",
+        "_tiny",
         "_wants_continue",
         "gateway",
         "keep",
@@ -60,6 +61,7 @@ class ReceivedBody(BodyBuffer):
         """Get ready to read a request's body, or to have none after a request that had one."""
         self._had_body = not fields.bodiless
         self.received = self._reads = 0
+        self._tiny = False
         self._limit = None
         self._pushed = b""
         self.trailers = []
@@ -88,11 +90,12 @@ class ReceivedBody(BodyBuffer):
         if self._reads and (chunked or not self._reads % FAIR):
             gevent.sleep(0)  # a client that is faster than this worker would have it for itself
         self._reads += 1
+        size = BODY_READ if not chunked else TINY_READ if self._tiny else CHUNKED_READ
         stream.read_timeout = self.gateway.body_timeout
         try:
             while True:
                 try:
-                    data = stream.recv(CHUNKED_READ if chunked else BODY_READ)
+                    data = stream.recv(size)
                 except BlockingIOError:
                     stream.wait_readable()
                     continue
@@ -136,13 +139,15 @@ class ReceivedBody(BodyBuffer):
 
     def _read_chunked(self, decoder: ChunkedDecoder) -> bytes:
         while not decoder.done:
-            data, self._data = self._data, b""
+            data = self._data or self._receive()
+            self._data = b""
             try:
-                body = decoder.feed(data or self._receive())
+                body = decoder.feed(data)
             except ValueError as error:
                 self.keep = False
                 self._linger = True
                 raise ProtocolError(400, problem.MESSAGES[400], str(error)) from None
+            self._tiny = 2 * len(body) < len(data)
             if decoder.done:
                 self._data = decoder.rest
                 self.trailers = decoder.trailers
